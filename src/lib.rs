@@ -1,0 +1,42 @@
+//! e2b-relay takes E2B's signed webhook deliveries, proves them genuine, dedupes them in a durable store, and relays
+//! them to Kafka, NATS, AMQP and files.
+//!
+//! ```text
+//! deliveries ─► source/webhook ─► verify ─► decode ─┐                          ┌► deliver(kafka) ─► sink/kafka
+//!                                                   ├► intake ─► store ────────┼► deliver(nats)  ─► sink/nats
+//!              (events API, metrics API: later) ────┘   (dedupe + journal,     ├► deliver(amqp)  ─► sink/amqp
+//!                                                        one group commit)     └► deliver(file)  ─► sink/file
+//! ```
+//!
+//! One door in (`intake`), one ordered log, one door out per sink with its own position. Sources never know sinks,
+//! sinks never know the store.
+//!
+//! # Invariants
+//! 1. No 2xx before the record is in the journal and `fdatasync` has returned. A duplicate is a 2xx; a store that
+//!    cannot accept is a 503.
+//! 2. A `Verified` body is made in `verify` only, over the raw bytes, and is the only thing a webhook can be decoded
+//!    from.
+//! 3. A position moves only on the broker's own confirmation.
+//! 4. One stuck sink delays neither another sink nor the answer to the provider.
+//! 5. Every queue, batch, body, retry delay and label set has a limit, named with its unit in the settings.
+//! 6. No error is only logged: it is returned, counted, or becomes a dead letter.
+//! 7. The journal is the truth; sled holds only what can be rebuilt from it, positions aside, and losing those repeats
+//!    a send, never skips one.
+//! 8. A sequence is never used twice. A reader never sees past the last fdatasync that returned.
+//!
+//! # Rooms
+//! A line may import only from rooms below its own; `tests/tidy.rs` holds that, and which room each foreign crate has.
+//!
+//! ```text
+//! secret backoff shutdown metrics logging client
+//!   ← event ← verify decode route ← store sink e2b ← sandboxes intake ← source deliver
+//!   ← http admin simulator ← settings ← app ← cli main
+//! ```
+
+pub mod backoff;
+pub mod event;
+pub mod metrics;
+pub mod route;
+pub mod secret;
+pub mod shutdown;
+pub mod sink;

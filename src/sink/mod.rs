@@ -1,0 +1,113 @@
+//! One file per kind of peer. A sink sends and classifies what went wrong; `deliver` decides what follows from it.
+
+use crate::route::Outgoing;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+
+/// How many records of one sandbox may be unconfirmed at once without their order being at stake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The client keeps the order of its `send` calls, whatever fails: any number.
+    Pipelined,
+    /// Only one; other sandboxes go on beside it.
+    OnePerSandbox,
+}
+
+/// Why a send failed; label `reason` of the sinks' counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The peer cannot be reached, or the connection broke.
+    Connect,
+    /// The peer does not accept the credentials, or they do not allow this.
+    Auth,
+    /// No confirmation in time.
+    Timeout,
+    /// The peer refused the record.
+    Rejected,
+    /// The record is larger than the peer takes.
+    TooLarge,
+    /// The peer has nowhere to put the record.
+    Unroutable,
+    /// The sink's filter failed on the record.
+    Filter,
+    /// A template gave no usable address for the record.
+    Template,
+    /// Anything else; the message tells.
+    Other,
+}
+
+impl Reason {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Auth => "auth",
+            Self::Timeout => "timeout",
+            Self::Rejected => "rejected",
+            Self::TooLarge => "too_large",
+            Self::Unroutable => "unroutable",
+            Self::Filter => "filter",
+            Self::Template => "template",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Whom a failure that may heal concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Only this record (and those of its sandbox behind it).
+    Record,
+    /// Every record would meet the same: connection, credentials, an address that is missing for all.
+    Sink,
+}
+
+/// A send that was not confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// May heal; the same record is to be sent again.
+    #[error("{message}")]
+    Retry {
+        /// Whom it concerns.
+        scope: Scope,
+        /// The metrics' word for it.
+        reason: Reason,
+        /// The client's own words; never a credential.
+        message: String,
+    },
+    /// Never will: the record becomes a dead letter.
+    #[error("{message}")]
+    Reject {
+        /// The metrics' word for it.
+        reason: Reason,
+        /// The client's own words; never a credential.
+        message: String,
+    },
+    /// The peer has nowhere to put it and the settings say that this is to be dropped (counted as filtered).
+    #[error("{message}")]
+    Drop {
+        /// The metrics' word for it.
+        reason: Reason,
+        /// The client's own words.
+        message: String,
+    },
+}
+
+/// A peer that records are sent to. Made without a connection; it connects when first asked to, and again by itself.
+pub trait Sink: Send + Sync {
+    /// How many records of one sandbox `deliver` may hand over before the first is confirmed.
+    fn order(&self) -> Order;
+
+    /// Connects if need be and asks the peer for a sign of life. Returns what it answered, for people to read.
+    fn probe(&self) -> BoxFuture<'_, Result<String, SendError>>;
+
+    /// Hands one record over *before it returns* (so that the calls' order is the records'), and gives a future that
+    /// ends when the peer has confirmed it or it failed. Dropping the future does not take the record back.
+    fn send(&self, outgoing: Arc<Outgoing>) -> BoxFuture<'static, Result<(), SendError>>;
+
+    /// Reopens what an operator may have moved away (SIGHUP).
+    fn reopen(&self) {}
+
+    /// Ends connections after the last send; what is unconfirmed stays unconfirmed.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
