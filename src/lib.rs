@@ -34,6 +34,7 @@
 //! ```
 
 pub mod backoff;
+pub mod decode;
 pub mod event;
 pub mod metrics;
 pub mod route;

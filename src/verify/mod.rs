@@ -73,6 +73,14 @@ impl Verified {
     }
 }
 
+#[cfg(test)]
+impl Verified {
+    /// For the tests of `decode`, which need no signature.
+    pub(crate) fn unproven(dialect: Dialect, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), dialect, secret: 0 }
+    }
+}
+
 /// Why a body is not [`Verified`]. The messages say nothing that the sender did not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
