@@ -36,6 +36,7 @@
 pub mod backoff;
 pub mod decode;
 pub mod event;
+pub mod intake;
 pub mod metrics;
 pub mod route;
 pub mod secret;
