@@ -42,4 +42,5 @@ pub mod route;
 pub mod secret;
 pub mod shutdown;
 pub mod sink;
+pub mod source;
 pub mod verify;
