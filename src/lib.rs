@@ -33,9 +33,11 @@
 //!   ← http admin simulator ← settings ← app ← cli main
 //! ```
 
+pub mod admin;
 pub mod backoff;
 pub mod decode;
 pub mod event;
+pub mod http;
 pub mod intake;
 pub mod metrics;
 pub mod route;
