@@ -104,7 +104,7 @@ start() {
         if [[ $chosen ]]; then rm -rf port data; else sleep 1; fi
     done
     tail -n 40 broker.log >&2
-    fail "did not start within $start_limit_s s: the end of its log is above"
+    fail "did not start: the end of its log is above"
 }
 
 stop() {
