@@ -1,6 +1,8 @@
 //! The real brokers of a test run: the shared ones, which `tests/run` names in the environment, and private ones that a
 //! test may stop, kill and pause.
 
+// Clippy takes a helper outside `#[test]` for production code, unless this says otherwise.
+#![cfg(test)]
 // Every helper is here from the start; a test for each comes with its sink.
 #![allow(dead_code)]
 
