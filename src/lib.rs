@@ -42,3 +42,4 @@ pub mod secret;
 pub mod shutdown;
 pub mod simulator;
 pub mod sink;
+pub mod store;
