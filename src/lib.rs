@@ -34,10 +34,12 @@
 //! ```
 
 pub mod backoff;
+pub mod client;
 pub mod event;
 pub mod metrics;
 pub mod route;
 pub mod secret;
 pub mod shutdown;
+pub mod simulator;
 pub mod sink;
 pub mod store;
