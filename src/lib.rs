@@ -35,7 +35,9 @@
 
 pub mod backoff;
 pub mod client;
+pub mod decode;
 pub mod event;
+pub mod intake;
 pub mod metrics;
 pub mod route;
 pub mod secret;
@@ -43,3 +45,5 @@ pub mod shutdown;
 pub mod simulator;
 pub mod sink;
 pub mod store;
+pub mod source;
+pub mod verify;
