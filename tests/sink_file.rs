@@ -128,8 +128,8 @@ async fn files_are_rotated_by_size_and_the_oldest_deleted() {
         fs::write(folder.path().join("audit.ndjson.old"), "").unwrap();
         fs::write(folder.path().join("audit.ndjson.42"), "").unwrap();
         let sink = File::new(&settings).unwrap();
-        // Two lines of five bytes fill a file; one of fourteen has its own.
-        send_all(&sink, &["a001", "a002", "a003", "a004", "a005", "larger-than-10", "a007"]).await;
+        // Two lines of five bytes fill a file; one of fifteen has its own.
+        send_all(&sink, &["larger-than-10", "a001", "a002", "a003", "a004", "a005", "larger-than-10", "a007"]).await;
         sink.close().await;
 
         let names: Vec<_> = {
@@ -142,17 +142,17 @@ async fn files_are_rotated_by_size_and_the_oldest_deleted() {
         };
         assert_eq!(
             names,
-            ["audit.ndjson", "audit.ndjson.000003", "audit.ndjson.000004", "audit.ndjson.42", "audit.ndjson.old"]
+            ["audit.ndjson", "audit.ndjson.000004", "audit.ndjson.000005", "audit.ndjson.42", "audit.ndjson.old"]
         );
         assert_eq!(read(&path), "a007\n");
-        assert_eq!(read(&folder.path().join("audit.ndjson.000004")), "larger-than-10\n");
-        assert_eq!(read(&folder.path().join("audit.ndjson.000003")), "a005\n");
+        assert_eq!(read(&folder.path().join("audit.ndjson.000005")), "larger-than-10\n");
+        assert_eq!(read(&folder.path().join("audit.ndjson.000004")), "a005\n");
 
         // Numbers go on after a restart.
         let sink = File::new(&settings).unwrap();
         send_all(&sink, &["a008", "a009"]).await;
-        assert_eq!(read(&folder.path().join("audit.ndjson.000005")), "a007\na008\n");
-        assert!(!folder.path().join("audit.ndjson.000003").exists());
+        assert_eq!(read(&folder.path().join("audit.ndjson.000006")), "a007\na008\n");
+        assert!(!folder.path().join("audit.ndjson.000004").exists());
     }
 }
 

@@ -151,6 +151,8 @@ impl<T: Target> Thread<T> {
                     }
                     Work::Close(done) => {
                         self.flush();
+                        // Before it is said to be closed, so that another may open the same at once.
+                        drop(self.target);
                         let _ = done.send(());
                         return;
                     }
