@@ -1,5 +1,12 @@
 //! One file per kind of peer. A sink sends and classifies what went wrong; `deliver` decides what follows from it.
 
+pub mod amqp;
+mod handover;
+pub mod nats;
+mod peer;
+
+pub use peer::InvalidSetting;
+
 use crate::route::Outgoing;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
