@@ -155,8 +155,8 @@ impl Worker {
     fn on_reply(&mut self, message: &Message) {
         let token = message.subject.rsplit('.').next().and_then(|token| token.parse().ok());
         let Some(token) = token else { return };
-        self.notice_reconnect();
         if !self.connector.settings.jetstream {
+            self.notice_reconnect();
             return self.pending.remove_through(token).into_iter().for_each(|job| job.finish(Ok(())));
         }
         // An acknowledgement after the time-out has no record any more: it is being sent again, and the stream knows its id.
