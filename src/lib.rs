@@ -40,3 +40,4 @@ pub mod route;
 pub mod secret;
 pub mod shutdown;
 pub mod sink;
+pub mod store;
