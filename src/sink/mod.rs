@@ -5,6 +5,12 @@ mod gate;
 pub mod kafka;
 mod lines;
 pub mod stdout;
+pub mod amqp;
+mod handover;
+pub mod nats;
+mod peer;
+
+pub use peer::InvalidSetting;
 
 use crate::route::Outgoing;
 use futures_util::future::BoxFuture;
