@@ -38,5 +38,6 @@ pub mod event;
 pub mod metrics;
 pub mod route;
 pub mod secret;
+pub mod settings;
 pub mod shutdown;
 pub mod sink;
