@@ -34,7 +34,9 @@
 //! ```
 
 pub mod backoff;
+pub mod cli;
 pub mod event;
+pub mod logging;
 pub mod metrics;
 pub mod route;
 pub mod secret;

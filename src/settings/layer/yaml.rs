@@ -145,21 +145,20 @@ impl Indexer {
 mod tests {
     use super::*;
 
-    fn line(index: &Index, key: &KeyPath) -> Option<usize> {
-        index.lines.get(key).copied()
+    fn line(index: &Index, key: &str) -> Option<usize> {
+        index.lines.iter().find(|(path, _)| path.to_string() == key).map(|(_, line)| *line)
     }
 
     #[test]
     fn every_key_and_element_has_its_line() {
         let index = index("# comment\na:\n  b: 1\n  c: [x,\n    y]\nd: &x\n  e: {f: 2}\ng: *x\n");
         assert!(index.faults.is_empty(), "{:?}", index.faults);
-        let key = KeyPath::of;
-        assert_eq!(line(&index, &key(["a"])), Some(2));
-        assert_eq!(line(&index, &key(["a", "b"])), Some(3));
-        assert_eq!(line(&index, &key(["a", "c"]).index(0)), Some(4));
-        assert_eq!(line(&index, &key(["a", "c"]).index(1)), Some(5));
-        assert_eq!(line(&index, &key(["d", "e", "f"])), Some(7));
-        assert_eq!(line(&index, &key(["g"])), Some(8));
+        assert_eq!(line(&index, "a"), Some(2));
+        assert_eq!(line(&index, "a.b"), Some(3));
+        assert_eq!(line(&index, "a.c[0]"), Some(4));
+        assert_eq!(line(&index, "a.c[1]"), Some(5));
+        assert_eq!(line(&index, "d.e.f"), Some(7));
+        assert_eq!(line(&index, "g"), Some(8));
     }
 
     #[test]
@@ -188,8 +187,10 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused_before_anything_recurses() {
-        let text = format!("a: {}", "[".repeat(200_000));
-        assert!(index(&text).faults.iter().any(|fault| fault.message.contains("nested deeper")));
+        let forty = format!("a: {}", "[".repeat(40));
+        assert!(index(&forty).faults.iter().any(|fault| fault.message.contains("nested deeper")));
+        // The scanner has a limit of its own.
+        assert!(!index(&"[".repeat(200_000)).faults.is_empty());
     }
 
     #[test]
