@@ -35,7 +35,9 @@
 
 pub mod backoff;
 pub mod cli;
+pub mod decode;
 pub mod event;
+pub mod intake;
 pub mod logging;
 pub mod metrics;
 pub mod route;
@@ -43,3 +45,4 @@ pub mod secret;
 pub mod settings;
 pub mod shutdown;
 pub mod sink;
+pub mod verify;
