@@ -45,4 +45,5 @@ pub mod secret;
 pub mod settings;
 pub mod shutdown;
 pub mod sink;
+pub mod store;
 pub mod verify;

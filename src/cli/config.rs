@@ -28,10 +28,9 @@ pub(super) fn execute(command: &Command) -> Result<(), Failure> {
         Command::Schema => print_json(&settings::schema()),
         Command::Show(show) => {
             let loaded = show.sources.load_and_warn()?;
-            let tree = settings::masked(&loaded.settings).map_err(Failure::internal)?;
             match show.format {
-                Format::Text => print(settings::to_yaml(&tree).map_err(Failure::internal)?),
-                Format::Json => print_json(&tree),
+                Format::Text => print(settings::to_yaml(&loaded.shown).map_err(Failure::internal)?),
+                Format::Json => print_json(&loaded.shown),
             }
         }
     }

@@ -22,13 +22,14 @@ mod walk;
 
 pub use layer::{Environment, PREFIX, read_bounded};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
-pub use show::{masked, to_yaml};
+pub use show::to_yaml;
 pub use sinks::{SinkKind, SinkSettings};
 
+use crate::store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use standin::{Admin, Server, Source, Store};
+use standin::{admin, http, source};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -39,16 +40,16 @@ use std::path::PathBuf;
 pub struct Settings {
     /// The public listener: deliveries, and `GET /readyz` for load balancers.
     #[serde(default)]
-    pub server: Server,
+    pub server: http::Settings,
     /// The operators' listener: metrics and health.
     #[serde(default)]
-    pub admin: Admin,
+    pub admin: admin::Settings,
     /// The durable log of what was accepted.
     #[serde(default)]
-    pub store: Store,
+    pub store: store::Settings,
     /// Where events come from, by name; one per E2B team or self-hosted installation.
     #[serde(default)]
-    pub sources: BTreeMap<String, Source>,
+    pub sources: BTreeMap<String, source::Settings>,
     /// Where records go, by name.
     #[serde(default)]
     pub sinks: BTreeMap<String, SinkSettings>,
@@ -61,6 +62,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Problem>,
+    /// The settings for people to read, with every credential masked.
+    pub shown: Value,
 }
 
 /// Sections that are there even when they are left out.
@@ -84,14 +87,23 @@ pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Prob
     if !problems.is_empty() {
         return Err(Problems(problems.into_iter().map(|problem| provenance.locate(problem)).collect()));
     }
-    let settings: Settings = serde_path_to_error::deserialize(tree)
+    let mut settings: Settings = serde_path_to_error::deserialize(&tree)
         .map_err(|error| provenance.locate(typed_problem(&error, &secrets, &provenance)))?;
-    let findings = check::check(&settings);
+    let findings = check::check(&settings, &provenance);
     let locate = |problems: Vec<Problem>| problems.into_iter().map(|problem| provenance.locate(problem)).collect();
-    if findings.errors.is_empty() {
-        Ok(Loaded { settings, warnings: locate(findings.warnings) })
-    } else {
-        Err(Problems(locate(findings.errors)))
+    if !findings.errors.is_empty() {
+        return Err(Problems(locate(findings.errors)));
+    }
+    fill_in(&mut settings);
+    let shown = show::masked(&settings, &tree)
+        .map_err(|error| Problem::new(&KeyPath::root(), format!("cannot be shown: {error}")))?;
+    Ok(Loaded { settings, warnings: locate(findings.warnings), shown })
+}
+
+/// The default that depends on another key: the path of the only source.
+fn fill_in(settings: &mut Settings) {
+    for webhook in settings.sources.values_mut().filter_map(|source| source.webhook.as_mut()) {
+        webhook.path.get_or_insert_with(|| standin::webhook::DEFAULT_PATH.to_owned());
     }
 }
 

@@ -6,11 +6,51 @@ use serde_json::Value;
 use yaml_rust2::{Yaml, YamlEmitter, yaml::Hash};
 
 /// The settings as a tree. [`crate::secret::Secret`]s mask themselves; masked too are the user-info of URLs and what a
-/// client library is given under a name that tells of a credential.
-pub fn masked(settings: &Settings) -> Result<Value, serde_json::Error> {
+/// client library is given under a name that tells of a credential. `written` is the tree that the settings were read
+/// from.
+pub(super) fn masked(settings: &Settings, written: &Value) -> Result<Value, serde_json::Error> {
     let mut tree = serde_json::to_value(settings)?;
+    keep_spelling(&mut tree, Some(written));
     mask(&mut tree);
     Ok(tree)
+}
+
+/// Shows sizes and times as they were written, or as the manual writes them: serialised they are rounded (`1.2 MiB`) or
+/// spelled out (`8days`).
+fn keep_spelling(shown: &mut Value, written: Option<&Value>) {
+    match shown {
+        Value::Object(table) => {
+            for (key, value) in table {
+                keep_spelling(value, written.and_then(|written| written.get(key)));
+            }
+        }
+        Value::Array(list) => {
+            for (place, value) in list.iter_mut().enumerate() {
+                keep_spelling(value, written.and_then(|written| written.get(place)));
+            }
+        }
+        Value::String(text) => {
+            if let Some(short) = spelling(text, written.and_then(Value::as_str)) {
+                *text = short;
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// How a size or time is to be shown; `None` of anything else.
+fn spelling(shown: &str, written: Option<&str>) -> Option<String> {
+    let (number, unit) = shown.split_at_checked(shown.find(|first: char| !first.is_ascii_digit() && first != '.')?)?;
+    let short = match unit {
+        " B" | " KiB" | " MiB" | " GiB" | " TiB" => {
+            format!("{}{}", number.strip_suffix(".0").unwrap_or(number), unit.trim_start())
+        }
+        "day" | "days" => format!("{number}d"),
+        "ms" | "s" | "m" | "h" => shown.to_owned(),
+        _ if humantime::parse_duration(shown).is_ok() => shown.to_owned(),
+        _ => return None,
+    };
+    Some(written.map_or(short, str::to_owned))
 }
 
 /// The tree as YAML.
@@ -52,7 +92,6 @@ fn names_credential(key: &str) -> bool {
         || key.ends_with("key.pem")
         || key.starts_with("sasl.oauthbearer") && !key.ends_with(".url") && !key.ends_with(".method")
         || key == "sasl.jaas.config"
-        || key == "sasl.username"
 }
 
 /// `scheme://user:password@host/…` with the user-info masked; `None` if there is none.
@@ -85,6 +124,16 @@ fn yaml_of(value: &Value) -> Yaml {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn sizes_and_times_are_shown_as_written_or_as_the_manual_writes_them() {
+        let mut shown = json!({"a": "1.0 MiB", "b": "1.2 MiB", "c": "8days", "d": "10s", "e": "1day 12h", "f": "512 B",
+            "g": "e2b.events", "h": "127.0.0.1:80", "i": "***", "j": "2m"});
+        keep_spelling(&mut shown, Some(&json!({"b": "1234567", "i": "hunter2", "h": "x", "j": "120s"})));
+        let expected = json!({"a": "1MiB", "b": "1234567", "c": "8d", "d": "10s", "e": "1day 12h", "f": "512B",
+            "g": "e2b.events", "h": "127.0.0.1:80", "i": "***", "j": "120s"});
+        assert_eq!(shown, expected);
+    }
 
     #[test]
     fn user_info_and_names_of_credentials_are_masked() {

@@ -2,8 +2,8 @@
 //!
 //! By hand, since serde's `flatten` and `deny_unknown_fields` exclude each other.
 
-use super::standin as deliver;
-use super::standin::{AmqpSettings, FileSettings, KafkaSettings, NatsSettings, StdoutSettings};
+use super::standin::{amqp, deliver, nats};
+use crate::sink::{file, kafka, stdout};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
@@ -23,15 +23,15 @@ pub struct SinkSettings {
 #[derive(Debug, Clone)]
 pub enum SinkKind {
     /// A Kafka topic.
-    Kafka(KafkaSettings),
+    Kafka(kafka::Settings),
     /// A NATS subject, with or without JetStream.
-    Nats(NatsSettings),
+    Nats(nats::Settings),
     /// An AMQP 0.9.1 exchange.
-    Amqp(AmqpSettings),
+    Amqp(amqp::Settings),
     /// A file of one record per line.
-    File(FileSettings),
+    File(file::Settings),
     /// Standard output, one record per line.
-    Stdout(StdoutSettings),
+    Stdout(stdout::Settings),
 }
 
 impl SinkKind {
@@ -105,11 +105,11 @@ impl JsonSchema for SinkSettings {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let kinds = [
-            kind_schema::<KafkaSettings>("kafka", generator),
-            kind_schema::<NatsSettings>("nats", generator),
-            kind_schema::<AmqpSettings>("amqp", generator),
-            kind_schema::<FileSettings>("file", generator),
-            kind_schema::<StdoutSettings>("stdout", generator),
+            kind_schema::<kafka::Settings>("kafka", generator),
+            kind_schema::<nats::Settings>("nats", generator),
+            kind_schema::<amqp::Settings>("amqp", generator),
+            kind_schema::<file::Settings>("file", generator),
+            kind_schema::<stdout::Settings>("stdout", generator),
         ];
         schemars::json_schema!({"description": "One peer that records are sent to.", "oneOf": kinds})
     }

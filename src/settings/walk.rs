@@ -201,8 +201,8 @@ impl<'a> Walk<'a> {
         for (key, schema) in properties {
             let default = schema.get("default").and_then(Value::as_str);
             if let (true, Some(default), None) = (scalar::is_path(schema), default, table.get(key)) {
-                let placed = self.provenance.folder(&path.key(key)).join(default);
-                table.insert(key.clone(), Value::from(placed.to_string_lossy()));
+                let placed = scalar::beside(self.provenance.folder(&path.key(key)), default);
+                table.insert(key.clone(), Value::from(placed));
             }
         }
     }
@@ -233,7 +233,7 @@ fn allows(schema: &Value, kind: &str) -> bool {
 }
 
 /// The known word most like `word`, if any is alike enough to be meant.
-fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+pub(super) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
     let alike = |known: &&str| strsim::jaro_winkler(&word.to_lowercase(), known);
     known
         .iter()

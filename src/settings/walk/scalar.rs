@@ -3,6 +3,7 @@
 use super::{Walk, allows, is_secret};
 use crate::settings::problem::KeyPath;
 use serde_json::{Number, Value};
+use std::path::Path;
 use std::str::FromStr;
 
 impl Walk<'_> {
@@ -50,7 +51,7 @@ impl Walk<'_> {
     fn text(&mut self, format: Option<&str>, text: &mut String, path: &KeyPath) {
         match format {
             Some("path") if text.is_empty() => self.fault(path, "wants a path, not an empty string", None),
-            Some("path") => *text = self.provenance.folder(path).join(&*text).to_string_lossy().into_owned(),
+            Some("path") => *text = beside(self.provenance.folder(path), text),
             Some("duration") if humantime::parse_duration(text).is_err() => {
                 let remedy = Some("write it like `500ms`, `10s`, `5m` or `7d`".to_owned());
                 self.fault(path, format!("{} is not a duration", self.quote(text, path)), remedy);
@@ -72,6 +73,12 @@ impl Walk<'_> {
             self.fault(path, format!("{number} is more than {most}"), None);
         }
     }
+}
+
+/// The path as it counts from `folder`, without `.` in it.
+pub(super) fn beside(folder: &Path, path: &str) -> String {
+    let joined = folder.join(path);
+    std::path::absolute(&joined).unwrap_or(joined).to_string_lossy().into_owned()
 }
 
 /// The names that JSON Schema has for the value's type.
