@@ -35,12 +35,15 @@
 
 pub mod backoff;
 pub mod client;
+pub mod cli;
 pub mod decode;
 pub mod event;
 pub mod intake;
+pub mod logging;
 pub mod metrics;
 pub mod route;
 pub mod secret;
+pub mod settings;
 pub mod shutdown;
 pub mod simulator;
 pub mod sink;
