@@ -34,8 +34,8 @@
 //! ```
 
 pub mod backoff;
-pub mod client;
 pub mod cli;
+pub mod client;
 pub mod decode;
 pub mod event;
 pub mod intake;
@@ -47,6 +47,6 @@ pub mod settings;
 pub mod shutdown;
 pub mod simulator;
 pub mod sink;
-pub mod store;
 pub mod source;
+pub mod store;
 pub mod verify;

@@ -1,16 +1,14 @@
 //! One file per kind of peer. A sink sends and classifies what went wrong; `deliver` decides what follows from it.
 
+pub mod amqp;
 pub mod file;
 mod gate;
+mod handover;
 pub mod kafka;
 mod lines;
-pub mod stdout;
-pub mod amqp;
-mod handover;
 pub mod nats;
 mod peer;
-
-pub use peer::InvalidSetting;
+pub mod stdout;
 
 use crate::route::Outgoing;
 use futures_util::future::BoxFuture;

@@ -1,7 +1,7 @@
 //! What an AMQP sink is told.
 
 use crate::secret::Secret;
-use crate::sink::peer::{self, InvalidSetting};
+use crate::sink::{InvalidSetting, peer};
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
 use schemars::JsonSchema;
@@ -179,7 +179,7 @@ mod tests {
         {
             let error = settings(url).uri().expect_err(url);
             assert_eq!(error.key, "url");
-            assert!(!error.problem.contains("canary") && !error.problem.contains("can/ary"), "{error}");
+            assert!(!error.message.contains("canary") && !error.message.contains("can/ary"), "{error}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a NATS sink is told.
 
 use crate::secret::Secret;
-use crate::sink::peer::{self, InvalidSetting};
+use crate::sink::{InvalidSetting, peer};
 use async_nats::ServerAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -215,7 +215,7 @@ mod tests {
         ] {
             let error = settings(servers).servers().expect_err("invalid");
             assert_eq!(error.key, key);
-            assert!(!error.problem.contains("canary") && !error.problem.contains("can/ary"), "{error}");
+            assert!(!error.message.contains("canary") && !error.message.contains("can/ary"), "{error}");
         }
     }
 
