@@ -35,14 +35,20 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod cli;
+pub mod client;
 pub mod decode;
 pub mod event;
 pub mod http;
 pub mod intake;
+pub mod logging;
 pub mod metrics;
 pub mod route;
 pub mod secret;
+pub mod settings;
 pub mod shutdown;
+pub mod simulator;
 pub mod sink;
 pub mod source;
+pub mod store;
 pub mod verify;

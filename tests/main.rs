@@ -1,1 +1,5 @@
 //! The one integration-test binary.
+
+mod sink_file;
+mod sink_kafka;
+mod support;
