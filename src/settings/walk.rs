@@ -184,7 +184,8 @@ impl<'a> Walk<'a> {
                 Ok(text) => {
                     let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
                     let is_list = properties.get(key).is_some_and(|schema| schema.get("items").is_some());
-                    let value = if is_list { text.lines().map(Value::from).collect() } else { Value::from(text) };
+                    let lines = text.split('\n').map(|line| Value::from(line.strip_suffix('\r').unwrap_or(line)));
+                    let value = if is_list { lines.collect() } else { Value::from(text) };
                     table.remove(twin);
                     table.insert(key.to_owned(), value);
                 }
