@@ -141,28 +141,28 @@ impl Intake {
         }
         let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else { return Answer::Overloaded };
         let (source, origin, kind) = (Arc::clone(&arrival.source), arrival.origin, event.kind.clone());
-        let mut outcome = self.log.accept(event, arrival);
-        let Ok(outcome) = tokio::time::timeout(self.limits.commit_timeout, &mut outcome).await else {
-            // It still waits for the disk, so it still counts.
-            let metrics = self.metrics.clone();
-            tokio::spawn(async move {
-                if let Ok(Accepted::New { .. }) = outcome.await {
-                    metrics.event(&source, origin.as_str(), &kind);
-                }
-                drop(permit);
-            });
-            return Answer::TimedOut;
-        };
-        match outcome {
-            Ok(Accepted::New { .. }) => {
-                self.metrics.event(&source, origin.as_str(), &kind);
-                Answer::Accepted
+        let metrics = self.metrics.clone();
+        let outcome = self.log.accept(event, arrival);
+        // A task of its own: when the time is up or the sender has gone away, the event still waits for the disk, still
+        // counts as in flight, and is still to be counted when it lands.
+        let landing = tokio::spawn(async move {
+            let outcome = outcome.await;
+            if let Ok(Accepted::New { .. }) = outcome {
+                metrics.event(&source, origin.as_str(), &kind);
             }
-            Ok(Accepted::Duplicate) => Answer::Duplicate,
-            Err(Refused::Full { retry_after }) => Answer::StoreFull { retry_after },
-            Err(Refused::Overloaded) => Answer::Overloaded,
-            Err(Refused::Draining) => Answer::Draining,
-            Err(Refused::Failed) => Answer::Failed,
+            drop(permit);
+            outcome
+        });
+        match tokio::time::timeout(self.limits.commit_timeout, landing).await {
+            Err(_) => Answer::TimedOut,
+            // The log's future panicked: whether the event is durable is not known.
+            Ok(Err(_)) => Answer::Failed,
+            Ok(Ok(Ok(Accepted::New { .. }))) => Answer::Accepted,
+            Ok(Ok(Ok(Accepted::Duplicate))) => Answer::Duplicate,
+            Ok(Ok(Err(Refused::Full { retry_after }))) => Answer::StoreFull { retry_after },
+            Ok(Ok(Err(Refused::Overloaded))) => Answer::Overloaded,
+            Ok(Ok(Err(Refused::Draining))) => Answer::Draining,
+            Ok(Ok(Err(Refused::Failed))) => Answer::Failed,
         }
     }
 

@@ -35,6 +35,7 @@
 
 pub mod backoff;
 pub mod cli;
+pub mod client;
 pub mod decode;
 pub mod event;
 pub mod intake;
@@ -44,6 +45,8 @@ pub mod route;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;
+pub mod simulator;
 pub mod sink;
+pub mod source;
 pub mod store;
 pub mod verify;

@@ -151,6 +151,8 @@ impl<T: Target> Thread<T> {
                     }
                     Work::Close(done) => {
                         self.flush();
+                        // Before it is said to be closed, so that another may open the same at once.
+                        drop(self.target);
                         let _ = done.send(());
                         return;
                     }
@@ -198,15 +200,19 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc as std_mpsc;
 
-    /// Appends when told how: the number of lines that fit, or all.
+    /// Says when it is asked to append, and appends when told how: the number of lines that fit, or all.
     struct Scripted {
+        asked: std_mpsc::Sender<usize>,
         turns: std_mpsc::Receiver<Option<usize>>,
         written: Arc<Mutex<Vec<Bytes>>>,
     }
 
     impl Target for Scripted {
         fn append(&mut self, lines: &[Bytes]) -> Result<(), Unfinished> {
-            let room = self.turns.recv().unwrap().unwrap_or(lines.len());
+            self.asked.send(lines.len()).unwrap();
+            let turn =
+                self.turns.recv_timeout(Duration::from_secs(10)).expect("asked once more than the test foresees");
+            let room = turn.unwrap_or(lines.len());
             self.written.lock().unwrap().extend(lines.iter().take(room).cloned());
             if room < lines.len() { Err(Unfinished { appended: room, error: full() }) } else { Ok(()) }
         }
@@ -214,6 +220,21 @@ mod tests {
         fn probe(&mut self) -> Result<String, SendError> {
             Ok("scripted".to_owned())
         }
+    }
+
+    /// The test's ends of a [`Scripted`].
+    struct Script {
+        asked: std_mpsc::Receiver<usize>,
+        turn: std_mpsc::Sender<Option<usize>>,
+        written: Arc<Mutex<Vec<Bytes>>>,
+    }
+
+    fn start() -> (Writer, Script) {
+        let (asked, ask) = std_mpsc::channel();
+        let (turn, turns) = std_mpsc::channel();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let writer = Writer::start(Scripted { asked, turns, written: Arc::clone(&written) }).unwrap();
+        (writer, Script { asked: ask, turn, written })
     }
 
     fn full() -> SendError {
@@ -236,52 +257,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_failure_the_queue_behind_it_is_refused_and_the_order_kept() {
-        let (turn, turns) = std_mpsc::channel();
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let writer = Writer::start(Scripted { turns, written: Arc::clone(&written) }).unwrap();
-
-        // The first write blocks until told, so that 2 to 5 become one group behind it.
+    async fn what_waits_is_written_at_once_and_nothing_overtakes_a_failed_record() {
+        let (writer, script) = start();
         let first = writer.send(&record(1));
-        let sent: Vec<_> = (2..=5).map(|number| writer.send(&record(number))).collect();
-        turn.send(None).unwrap();
-        // However 1 to 5 were grouped, the disk has room for one more line only.
-        turn.send(Some(1)).unwrap();
+        assert_eq!(script.asked.recv(), Ok(1));
+        // 2 and 3 wait behind the write of 1, and 4 behind theirs.
+        let (second, third) = (writer.send(&record(2)), writer.send(&record(3)));
+        script.turn.send(None).unwrap();
+        assert_eq!(script.asked.recv(), Ok(2));
+        let fourth = writer.send(&record(4));
+        script.turn.send(Some(1)).unwrap();
         first.await.unwrap();
-        let outcomes = futures_util::future::join_all(sent).await;
-        let failed = outcomes.iter().position(Result::is_err).unwrap_or(outcomes.len());
-        assert!(outcomes.iter().skip(failed).all(|outcome| *outcome == Err(full())), "{outcomes:?}");
+        second.await.unwrap();
+        assert_eq!(third.await, Err(full()));
+        assert_eq!(fourth.await, Err(full()));
 
-        let unsent: Vec<_> = (2 + failed as u64..=5).map(|number| writer.send(&record(number))).collect();
-        for _ in 0..4 {
-            turn.send(None).unwrap();
-        }
-        for outcome in futures_util::future::join_all(unsent).await {
+        let again = [writer.send(&record(3)), writer.send(&record(4))];
+        // One write or two, as the thread wakes.
+        script.turn.send(None).unwrap();
+        script.turn.send(None).unwrap();
+        for outcome in futures_util::future::join_all(again).await {
             outcome.unwrap();
         }
-        let lines: Vec<_> =
-            written.lock().unwrap().iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-        assert_eq!(lines, ["1", "2", "3", "4", "5"]);
-        assert_eq!(writer.probe().await, Ok("scripted".to_owned()));
+        let written = script.written.lock().unwrap().clone();
+        assert_eq!(written, ["1", "2", "3", "4"].map(Bytes::from));
     }
 
     #[tokio::test]
     async fn a_record_of_two_lines_is_rejected() {
-        let (_turn, turns) = std_mpsc::channel();
-        let writer = Writer::start(Scripted { turns, written: Arc::default() }).unwrap();
+        let (writer, _script) = start();
         let two = Outgoing { payload: Bytes::from_static(b"{\n}"), ..record(1) };
         assert!(matches!(writer.send(&two).await, Err(SendError::Reject { reason: Reason::Rejected, .. })));
+        assert_eq!(writer.probe().await, Ok("scripted".to_owned()));
     }
 
     #[tokio::test]
     async fn a_closed_writer_has_written_what_it_was_given_and_takes_no_more() {
-        let (turn, turns) = std_mpsc::channel();
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let writer = Writer::start(Scripted { turns, written: Arc::clone(&written) }).unwrap();
+        let (writer, script) = start();
         let sent = writer.send(&record(1));
-        turn.send(None).unwrap();
+        script.turn.send(None).unwrap();
         writer.close().await;
-        assert_eq!(written.lock().unwrap().len(), 1);
+        assert_eq!(script.written.lock().unwrap().len(), 1);
         sent.await.unwrap();
         assert_eq!(writer.send(&record(2)).await, Err(ended()));
     }

@@ -168,6 +168,8 @@ fn one_loop_after_another_is_allowed() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn neither_reading_nor_running_a_filter_panics(
         filter in "[a-z0-9_.?'\"()\\[\\]{}=!<>&|+*/% ,:\\\\-]{0,50}|\\PC{0,40}",

@@ -220,6 +220,8 @@ fn decode(token: &str) -> String {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_value_is_one_token_and_can_be_read_back(value in "\\PC{1,60}|[\\x00-\\x7f\u{80}-\u{a0}\u{2000}-\u{2070}]{1,60}") {
         let fixture = Fixture::env(&value);

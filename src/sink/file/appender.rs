@@ -22,6 +22,17 @@ pub(super) struct Appender {
     buffer: Vec<u8>,
 }
 
+impl Drop for Appender {
+    /// Closing would end the lock too, but not while a child process that is just being started still has a copy of the
+    /// descriptor.
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            // Should it fail, closing ends the lock all the same.
+            let _ = file.unlock();
+        }
+    }
+}
+
 /// What failed, in words that name the path, and the system's error.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {source}", path.display())]
