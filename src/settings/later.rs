@@ -2,7 +2,8 @@
 //! nobody believes that they work.
 
 use super::problem::KeyPath;
-use super::standin::{admin, source};
+use super::standin::admin;
+use crate::source;
 
 /// Keys of sinks.
 const SINKS: [&str; 1] = ["exactly_once"];
