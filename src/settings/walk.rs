@@ -200,7 +200,8 @@ impl<'a> Walk<'a> {
     /// Default paths count from the configuration's folder, as written ones do.
     fn place_default_paths(&self, properties: &Map<String, Value>, table: &mut Map<String, Value>, path: &KeyPath) {
         for (key, schema) in properties {
-            let default = schema.get("default").and_then(Value::as_str);
+            // Where a path is required, the struct's own default is empty.
+            let default = schema.get("default").and_then(Value::as_str).filter(|default| !default.is_empty());
             if let (true, Some(default), None) = (scalar::is_path(schema), default, table.get(key)) {
                 let placed = scalar::beside(self.provenance.folder(&path.key(key)), default);
                 table.insert(key.clone(), Value::from(placed));
