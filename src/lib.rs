@@ -37,6 +37,7 @@ pub mod backoff;
 pub mod cli;
 pub mod client;
 pub mod decode;
+pub mod deliver;
 pub mod event;
 pub mod intake;
 pub mod logging;
