@@ -169,14 +169,19 @@ impl Delivery {
         self.route_some();
         if self.buffer.is_empty()
             && self.window.has_room()
-            && let Some(mut reader) =
-                self.reader.take_if(|_| self.reading.is_none() && has_more(&self.durable, &self.window))
+            && self.has_more()
+            && let Some(mut reader) = self.reader.take()
         {
+            let durable = *self.durable.borrow();
             self.reading = Some(blocking(move || {
                 let events = reader.read(READ_EVENTS, READ_BYTES);
-                (reader, events)
+                (reader, durable, events)
             }));
         }
+        if self.disk_retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.disk_retry_at = None;
         if self.parking.is_none() && !self.rejected.is_empty() {
             let letters = std::mem::take(&mut self.rejected);
             let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
