@@ -2,7 +2,7 @@
 //! nobody believes that they work.
 
 use super::problem::KeyPath;
-use super::standin::admin;
+use crate::admin;
 use crate::source;
 
 /// Keys of sinks.

@@ -17,7 +17,7 @@ mod provenance;
 mod schema;
 mod show;
 mod sinks;
-mod standin;
+
 mod walk;
 
 pub use layer::{Environment, PREFIX, read_bounded};
@@ -27,10 +27,10 @@ pub use sinks::{SinkKind, SinkSettings, UnusableRoute};
 
 use crate::source;
 use crate::store;
+use crate::{admin, http};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use standin::{admin, http};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -2,7 +2,7 @@
 //!
 //! By hand, since serde's `flatten` and `deny_unknown_fields` exclude each other.
 
-use super::standin::deliver;
+use crate::deliver;
 use crate::route::{Addressing, Router, RouterError, TemplateError};
 use crate::sink::{amqp, file, kafka, nats, stdout};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
