@@ -250,7 +250,8 @@ fn serve(base: &BaseProducer<Context>, stop: &AtomicBool) {
     let mut purged = false;
     while !stop.load(Ordering::Acquire) {
         base.poll(POLL);
-        // After a fatal error librdkafka keeps what waits without ever sending or failing it.
+        // After a fatal error librdkafka fails what waits, but not what is in flight: should that come back into its
+        // queue, it would stay there, neither sent nor failed.
         if !purged && base.client().context().fatal.load(Ordering::Acquire) {
             base.purge(PurgeConfig::default().queue().inflight());
             purged = true;
