@@ -1,9 +1,13 @@
 //! One file per kind of peer. A sink sends and classifies what went wrong; `deliver` decides what follows from it.
 
+pub mod amqp;
 pub mod file;
 mod gate;
+mod handover;
 pub mod kafka;
 mod lines;
+pub mod nats;
+mod peer;
 pub mod stdout;
 
 use crate::route::Outgoing;

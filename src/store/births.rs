@@ -1,0 +1,157 @@
+//! Which sinks there are, and from where on each gets events.
+
+use super::frame::{Control, SinkBirth};
+use super::inbox::{Command, Inbox};
+use super::meta::Progress;
+use super::shared::{Refused, Shared};
+use std::io;
+use tokio::sync::oneshot;
+
+/// Where a sink begins whose name is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With what comes from now on.
+    Now,
+    /// With the oldest event that is kept.
+    Earliest,
+    /// With the first event that is kept and was received at this time or later.
+    At(jiff::Timestamp),
+}
+
+/// A sink that is in the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkStart {
+    /// Its name.
+    pub name: String,
+    /// The name whose position it takes over, if its own is new.
+    pub renamed_from: Option<String>,
+    /// Where it begins if neither is known.
+    pub start: Start,
+}
+
+pub(super) async fn attach(shared: &Shared, inbox: &Inbox, wanted: &[SinkStart]) -> Result<(), Refused> {
+    let before = shared.sinks().clone();
+    let mut births = before.clone();
+    // A damaged journal may have lost the note; a position tells of the sink too.
+    for (name, progress) in shared.meta.sinks() {
+        if !births.iter().any(|birth| birth.name == name) {
+            births.push(SinkBirth { name, after: progress.base, removed_at: None });
+        }
+    }
+    for sink in wanted {
+        let after = match position_of(shared, &mut births, sink) {
+            Some(after) => after,
+            None => start_of(shared, sink.start).map_err(|error| Refused::Failed(error.to_string()))?,
+        };
+        births.retain(|birth| birth.name != sink.name);
+        births.push(SinkBirth { name: sink.name.clone(), after, removed_at: None });
+        if shared.meta.progress(&sink.name).is_none() {
+            let base = after.max(oldest(shared));
+            let accepted_before = accepted_up_to(shared, base).map_err(|error| Refused::Failed(error.to_string()))?;
+            let progress = Progress { base, accepted_before, position: base, ..Progress::default() };
+            shared.meta.set_progress(&sink.name, progress);
+        }
+    }
+    retire(shared, &mut births, wanted);
+    if births == before {
+        return Ok(());
+    }
+    let (reply, answer) = oneshot::channel();
+    inbox.command(Command::Note(Control::Sinks(births.clone()), reply));
+    answer.await.unwrap_or_else(|_| Err(Refused::Failed("its writer has ended".to_owned())))?;
+    *shared.sinks() = births;
+    Ok(())
+}
+
+/// Where a known sink was born, under its own name or the one it had.
+fn position_of(shared: &Shared, births: &mut Vec<SinkBirth>, sink: &SinkStart) -> Option<u64> {
+    if let Some(birth) = births.iter().find(|birth| birth.name == sink.name) {
+        return Some(birth.after);
+    }
+    let old = sink.renamed_from.as_ref()?;
+    let index = births.iter().position(|birth| &birth.name == old)?;
+    let birth = births.remove(index);
+    if let Some(progress) = shared.meta.progress(old) {
+        shared.meta.set_progress(&sink.name, progress);
+        shared.meta.forget(old);
+    }
+    tracing::info!(
+        sink = sink.name,
+        renamed_from = old,
+        "the sink goes on from the position it had under its old name"
+    );
+    Some(birth.after)
+}
+
+/// Notes when sinks were taken out, and forgets those whose time is over.
+fn retire(shared: &Shared, births: &mut Vec<SinkBirth>, wanted: &[SinkStart]) {
+    let now = shared.now().as_second();
+    births.retain_mut(|birth| {
+        if wanted.iter().any(|sink| sink.name == birth.name) {
+            return true;
+        }
+        let removed_at = *birth.removed_at.get_or_insert(now);
+        let over = removed_at.saturating_add_unsigned(shared.retention().as_secs()) < now;
+        if over {
+            tracing::warn!(sink = birth.name, "the position of a sink that is no longer in the settings is forgotten");
+            shared.meta.forget(&birth.name);
+        }
+        !over
+    });
+}
+
+/// One below the oldest sequence that is kept.
+fn oldest(shared: &Shared) -> u64 {
+    let first = |log: &super::shared::LogShare| {
+        log.oldest().map_or(0, |segment| segment.header.first_sequence.saturating_sub(1))
+    };
+    first(&shared.events)
+}
+
+/// How many events the store had accepted when it gave out `sequence`.
+fn accepted_up_to(shared: &Shared, sequence: u64) -> io::Result<u64> {
+    let mut accepted = 0;
+    for log in shared.logs() {
+        let segments = log.segments.snapshot();
+        // Sequences leave gaps, so the segment that holds this one is counted through.
+        let Some(segment) =
+            segments.iter().rev().find(|segment| segment.header.first_sequence <= sequence).or(segments.first())
+        else {
+            continue;
+        };
+        accepted += segment.header.events_before;
+        segment.for_each_id(|id| accepted += u64::from(id.sequence <= sequence))?;
+    }
+    Ok(accepted)
+}
+
+fn start_of(shared: &Shared, start: Start) -> io::Result<u64> {
+    match start {
+        Start::Now => Ok(*shared.durable.borrow()),
+        Start::Earliest => Ok(oldest(shared)),
+        Start::At(time) => first_received_at(shared, time),
+    }
+}
+
+/// One below the first sequence that was received at `time` or later.
+fn first_received_at(shared: &Shared, time: jiff::Timestamp) -> io::Result<u64> {
+    // Segments that end before the time are not read at all.
+    let segments = shared.events.segments.snapshot();
+    let skipped = segments.iter().take_while(|segment| segment.last_received() < time.as_microsecond()).last();
+    let after = skipped.map_or_else(|| oldest(shared), |segment| segment.last_sequence());
+    let logs = [std::sync::Arc::clone(&shared.events.segments), std::sync::Arc::clone(&shared.samples.segments)];
+    let mut reader = super::Reader::new(&logs, after, shared.durable.subscribe(), shared.metrics.clone());
+    let mut last = after;
+    loop {
+        let events = reader.read(1024, 1024 * 1024)?;
+        if events.is_empty() {
+            return Ok(last);
+        }
+        for stored in events {
+            if stored.arrival.received_at >= time {
+                return Ok(stored.sequence - 1);
+            }
+            last = stored.sequence;
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The one thread that writes: takes what waits, drops what is known, writes one group, syncs it, answers all of it.
+
+use super::day_index::DayIndex;
+use super::frame::{self, Day, DedupeHash, EventFrame};
+use super::ids::Id;
+use super::inbox::{Accepted, Command, Entry, Inbox, Reply};
+use super::janitor;
+use super::librarian;
+use super::log::{Draft, Log};
+use super::shared::{LogShare, Refused, Shared};
+use crate::event::{Origin, Stored};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How often an idle committer looks at clock and disk.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the index of a day that is neither today nor yesterday stays open unused.
+const IDLE: Duration = Duration::from_secs(10);
+/// An event this close to midnight is looked up in the neighbouring day too.
+const MIDNIGHT_MARGIN: i64 = 60;
+/// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
+const USEFUL_ROOM: usize = 64 * 1024;
+/// How long events that wait for an index are waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+pub(super) struct Committer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) events: Log,
+    pub(super) samples: Log,
+    pub(super) next_sequence: u64,
+    pub(super) librarian: mpsc::Sender<librarian::Job>,
+    pub(super) janitor: mpsc::Sender<janitor::Job>,
+    pub(super) days: HashMap<Day, OpenDay>,
+    /// Events whose day's index is being opened.
+    pub(super) waiting: HashMap<Day, Vec<Entry>>,
+}
+
+pub(super) struct OpenDay {
+    pub(super) index: DayIndex,
+    pub(super) used: Instant,
+}
+
+/// One group in the making.
+#[derive(Default)]
+struct Batch {
+    events: Vec<(Box<EventFrame>, Reply)>,
+    samples: Vec<(Box<EventFrame>, Reply)>,
+    /// New in this group; their repeats wait for the same commit.
+    new: HashSet<DedupeHash>,
+    repeats: Vec<Reply>,
+    notes: Vec<(frame::Control, oneshot::Sender<Result<(), Refused>>)>,
+}
+
+impl Committer {
+    /// Works until the inbox is closed and empty.
+    pub(super) fn run(mut self) {
+        let mut last_wait: Option<Instant> = None;
+        loop {
+            let work = self.inbox.take(TICK);
+            let mut batch = Batch::default();
+            let mut entries = Vec::new();
+            for command in work.commands {
+                match command {
+                    Command::Note(note, reply) => batch.notes.push((note, reply)),
+                    Command::DayOpened(index) => {
+                        entries.append(&mut self.waiting.remove(&index.day).unwrap_or_default());
+                        self.days.insert(index.day, OpenDay { index, used: Instant::now() });
+                    }
+                }
+            }
+            entries.extend(work.entries);
+            for entry in entries {
+                self.sort_in(entry, &mut batch);
+            }
+            self.commit(batch);
+            self.close_idle_days();
+            self.look_at_the_disk();
+            if work.closed {
+                let deadline = *last_wait.get_or_insert_with(|| Instant::now() + LAST_WAIT);
+                if self.waiting.is_empty() || Instant::now() >= deadline {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Decides whether an event is new, known, or has to wait for an index.
+    fn sort_in(&mut self, entry: Entry, batch: &mut Batch) {
+        if entry.arrival.origin == Origin::Metrics {
+            // Deduped by the last sample per sandbox, before they come here.
+            return batch.samples.push(into_frame(entry));
+        }
+        let (day, neighbour) = days_of(entry.event.timestamp.instant());
+        for wanted in [Some(day), neighbour].into_iter().flatten() {
+            let Some(open) = self.days.get_mut(&wanted) else { return self.wait_for(wanted, entry) };
+            open.used = Instant::now();
+            match open.index.contains(entry.hash) {
+                Ok(false) => {}
+                Ok(true) => return answer(entry.reply, Ok(Accepted::Duplicate)),
+                Err(bad) => {
+                    tracing::error!(day = wanted, error = %bad, "the index of a day is no good: it is rebuilt");
+                    self.repair(wanted);
+                    return self.wait_for(wanted, entry);
+                }
+            }
+        }
+        if !batch.new.insert(entry.hash) {
+            batch.repeats.push(entry.reply);
+        } else {
+            batch.events.push(into_frame(entry));
+        }
+    }
+
+    fn wait_for(&mut self, day: Day, entry: Entry) {
+        let waiting = self.waiting.entry(day).or_default();
+        if waiting.is_empty() {
+            self.send_librarian(librarian::Job::Open(day));
+        }
+        self.waiting.entry(day).or_default().push(entry);
+    }
+
+    fn repair(&mut self, day: Day) {
+        self.days.remove(&day);
+        self.send_librarian(librarian::Job::Bad(day));
+    }
+
+    fn send_librarian(&self, job: librarian::Job) {
+        // The librarian ends only after the committer.
+        let _ = self.librarian.send(job);
+    }
+
+    fn commit(&mut self, mut batch: Batch) {
+        let started = Instant::now();
+        let notes = std::mem::take(&mut batch.notes);
+        let mut draft = Draft::new();
+        for (note, _) in &notes {
+            frame::put_control(&mut draft.buffer, note);
+        }
+        let first = self.next_sequence;
+        self.number(&mut batch.events, &mut draft);
+        let mut samples = Draft::new();
+        let first_sample = self.next_sequence;
+        self.number(&mut batch.samples, &mut samples);
+
+        let count = batch.events.len() + batch.samples.len();
+        let ids = draft.ids.clone();
+        let outcome = self.write(true, draft, first);
+        let samples_outcome = self.write(false, samples, first_sample);
+        if outcome.is_ok() || samples_outcome.is_ok() {
+            self.shared.durable.send_if_modified(|durable| {
+                let moved = self.next_sequence - 1 > *durable;
+                *durable = self.next_sequence - 1;
+                moved
+            });
+        }
+        if count > 0 && outcome.is_ok() {
+            self.shared.metrics.commit(started.elapsed(), count);
+        }
+        for (_, reply) in notes {
+            let _ = reply.send(outcome.clone());
+        }
+        self.answer_all(batch.events, &outcome);
+        self.answer_all(batch.samples, &samples_outcome);
+        for reply in batch.repeats {
+            answer(reply, outcome.clone().map(|()| Accepted::Duplicate));
+        }
+        if outcome.is_ok() {
+            self.remember(&ids);
+        }
+    }
+
+    /// Gives each event its sequence and puts it into the draft. A sequence is never given again, even if the write
+    /// fails.
+    fn number(&mut self, frames: &mut [(Box<EventFrame>, Reply)], draft: &mut Draft) {
+        for (frame, _) in frames {
+            frame.stored.sequence = self.next_sequence;
+            self.next_sequence += 1;
+            frame::put_event(&mut draft.buffer, frame);
+            let day = frame::day_of(frame.stored.event.timestamp.instant());
+            draft.ids.push(Id { sequence: frame.stored.sequence, day, hash: frame.hash });
+            draft.last_received = frame.stored.arrival.received_at.as_microsecond();
+        }
+    }
+
+    fn answer_all(&self, frames: Vec<(Box<EventFrame>, Reply)>, outcome: &Result<(), Refused>) {
+        for (frame, reply) in frames {
+            if outcome.is_ok() {
+                let Stored { arrival, event, .. } = &frame.stored;
+                self.shared.metrics.event(&arrival.source, arrival.origin.as_str(), &event.kind);
+            }
+            answer(reply, outcome.clone().map(|()| Accepted::New { sequence: frame.stored.sequence }));
+        }
+    }
+
+    /// Writes one group into one of the two logs, where there is room.
+    fn write(&mut self, events: bool, draft: Draft, first: u64) -> Result<(), Refused> {
+        if draft.is_empty() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let result = self.check_room(events, draft.buffer.len()).and_then(|()| {
+            let (log, share) =
+                if events { (&mut self.events, &shared.events) } else { (&mut self.samples, &shared.samples) };
+            if log.needs_segment(draft.buffer.len()) {
+                let notes = if events { shared.notes() } else { Vec::new() };
+                let spare = share.spare().take();
+                let sealed = log.start_segment(first, &notes, shared.now(), spare).map_err(|error| failed(&error))?;
+                if let Some(sealed) = sealed {
+                    let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
+                }
+            }
+            log.append(draft, first).map_err(|error| failed(&error))
+        });
+        if events {
+            self.note(result.clone().err());
+        }
+        result
+    }
+
+    /// Whether a group may be written: the disk has `min_free` left, and the log stays within its size.
+    fn check_room(&self, events: bool, length: usize) -> Result<(), Refused> {
+        let space = self.shared.disk.space(&self.shared.settings.path).map_err(|error| failed(&error))?;
+        if space.free < self.shared.min_free + length as u64 {
+            return Err(Refused::Full(format!(
+                "{} bytes are free on its disk, and store.min_free is {}",
+                space.free, self.shared.min_free
+            )));
+        }
+        let (log, share) =
+            if events { (&self.events, &self.shared.events) } else { (&self.samples, &self.shared.samples) };
+        if log.needs_segment(length) && share.spare().is_none() && !self.fits(share, events) {
+            let _ = self.janitor.send(janitor::Job::Sweep);
+            let setting = if events { "store.max_size" } else { "store.max_samples_size" };
+            return Err(Refused::Full(format!("{setting} is reached, and what is left is still unsent")));
+        }
+        Ok(())
+    }
+
+    fn fits(&self, share: &LogShare, events: bool) -> bool {
+        let used = if events { self.shared.used() } else { share.bytes() };
+        used + share.place.segment_size <= share.max_size
+    }
+
+    /// Puts the ids of a durable group into their days' indexes.
+    fn remember(&mut self, ids: &[Id]) {
+        let mut by_day: BTreeMap<Day, Vec<Id>> = BTreeMap::new();
+        for id in ids {
+            by_day.entry(id.day).or_default().push(*id);
+        }
+        for (day, ids) in by_day {
+            let Some(open) = self.days.get(&day) else { continue };
+            if let Err(bad) = open.index.insert(&ids) {
+                tracing::error!(day, error = %bad, "the index of a day is no good: it is rebuilt");
+                self.repair(day);
+            }
+        }
+    }
+
+    /// Today's and yesterday's indexes stay open; another is given back after a while.
+    fn close_idle_days(&mut self) {
+        let today = frame::day_of(self.shared.now());
+        let idle = |day: &Day, open: &OpenDay| ![today, today - 1].contains(day) && open.used.elapsed() > IDLE;
+        for (_, open) in self.days.extract_if(|day, open| idle(day, open)) {
+            let _ = self.librarian.send(librarian::Job::Close(open.index));
+        }
+    }
+
+    /// While nothing comes, a refusal is lifted once its cause is gone, so that readiness returns by itself.
+    fn look_at_the_disk(&self) {
+        let refusing = self.shared.refusing.borrow().is_some();
+        if refusing && self.check_room(true, USEFUL_ROOM).is_ok() {
+            self.note(None);
+        }
+    }
+
+    /// Tells whoever watches whether events are accepted. That the store is being closed stays said.
+    fn note(&self, refused: Option<Refused>) {
+        self.shared.refusing.send_if_modified(|now| {
+            let changed = *now != refused && *now != Some(Refused::Draining);
+            match &refused {
+                Some(refused) if changed => tracing::error!(reason = %refused, "deliveries are refused"),
+                None if changed => tracing::info!("deliveries are accepted again"),
+                _ => return false,
+            }
+            *now = refused;
+            changed
+        });
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.dead.send_replace(true);
+        }
+        for entry in std::mem::take(&mut self.waiting).into_values().flatten() {
+            answer(entry.reply, Err(Refused::Draining));
+        }
+    }
+}
+
+fn into_frame(entry: Entry) -> (Box<EventFrame>, Reply) {
+    let stored = Stored { sequence: 0, arrival: entry.arrival, event: entry.event };
+    (Box::new(EventFrame { stored, hash: entry.hash }), entry.reply)
+}
+
+fn answer(reply: Reply, answer: Result<Accepted, Refused>) {
+    // Whoever asked may have given up; the event is on disk all the same.
+    let _ = reply.send(answer);
+}
+
+fn failed(error: &std::io::Error) -> Refused {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => Refused::Full("the disk is full".to_owned()),
+        _ => Refused::Failed(error.to_string()),
+    }
+}
+
+/// The day of an event, and the neighbouring one if it is about midnight.
+fn days_of(instant: jiff::Timestamp) -> (Day, Option<Day>) {
+    let day = frame::day_of(instant);
+    let second = instant.as_second().rem_euclid(86_400);
+    let neighbour = if second < MIDNIGHT_MARGIN {
+        Some(day - 1)
+    } else if second >= 86_400 - MIDNIGHT_MARGIN {
+        Some(day + 1)
+    } else {
+        None
+    };
+    (day, neighbour)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn about_midnight_the_neighbour_is_asked_too() {
+        let at = |text: &str| days_of(text.parse().unwrap());
+        assert_eq!(at("1970-01-02T12:00:00Z"), (1, None));
+        assert_eq!(at("1970-01-02T00:00:59Z"), (1, Some(0)));
+        assert_eq!(at("1970-01-02T23:59:00Z"), (1, Some(2)));
+    }
+}

@@ -1,0 +1,282 @@
+//! Records that a sink will never take, kept until an operator decides.
+//!
+//! One append-only file of frames (length, CRC-32C, content). A letter is synced before its sink's position moves past
+//! it; what became of it later is a frame too.
+
+use super::bytes::{Reader, put_text};
+use super::disk::{Disk, File, Open};
+use super::frame::{self, EventFrame, Frame};
+use crate::event::Stored;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const LETTER: u8 = 1;
+const RETRIED: u8 = 2;
+const DROPPED: u8 = 3;
+const PREFIX: u64 = 8;
+/// Below this a file is not worth being written anew.
+const COMPACT_FROM: u64 = 1024 * 1024;
+
+/// Why a record became a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// One of the metrics' reasons.
+    pub reason: String,
+    /// The peer's or the client's own words.
+    pub message: String,
+}
+
+/// A dead letter that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The event's id.
+    pub id: String,
+    /// Why.
+    pub cause: Cause,
+    /// Since when.
+    pub at: jiff::Timestamp,
+    place: (u64, u64),
+}
+
+/// What an operator did with a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// Sent again with success.
+    Retried,
+    /// Given up.
+    Dropped,
+}
+
+pub(super) struct DeadLetters {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    file: Arc<dyn File>,
+    /// What of the file is on disk for good and read.
+    length: u64,
+    /// Bytes of letters that wait.
+    live: u64,
+    /// A write or sync failed: what is behind `length` is unknown, and a new file must be made first.
+    broken: bool,
+    waiting: BTreeMap<(String, u64), DeadLetter>,
+    /// Of every letter ever, so that the next sequence is above them all.
+    highest_sequence: u64,
+}
+
+impl DeadLetters {
+    pub(super) fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> io::Result<Self> {
+        disk.create_dir_all(&dir)?;
+        let file = disk.open(&file_path(&dir), Open::Either)?;
+        disk.sync_dir(&dir)?;
+        let mut letters =
+            Self { disk, dir, file, length: 0, live: 0, broken: false, waiting: BTreeMap::new(), highest_sequence: 0 };
+        letters.recover()?;
+        if letters.length > COMPACT_FROM && letters.live < letters.length / 2 {
+            letters.rewrite()?;
+        }
+        Ok(letters)
+    }
+
+    /// Reads up to the first frame that is not whole and sound, which a cut left behind, and cuts the file there.
+    fn recover(&mut self) -> io::Result<()> {
+        let end = self.file.len()?;
+        while let Some(content) = read_frame(&*self.file, self.length, end)? {
+            let place = (self.length, PREFIX + content.len() as u64);
+            self.length += place.1;
+            self.apply(content, place);
+        }
+        if self.length < end {
+            self.file.set_len(self.length)?;
+        }
+        self.file.sync_data()
+    }
+
+    fn apply(&mut self, content: Bytes, place: (u64, u64)) {
+        let Some(entry) = decode(&content) else { return };
+        let key = (entry.sink.to_owned(), entry.sequence);
+        self.highest_sequence = self.highest_sequence.max(entry.sequence);
+        match entry.letter {
+            Some((id, cause, at)) => {
+                self.live += place.1;
+                self.waiting.insert(key, DeadLetter { id, cause, at, place });
+            }
+            None => {
+                if let Some(gone) = self.waiting.remove(&key) {
+                    self.live -= gone.place.1;
+                }
+            }
+        }
+    }
+
+    /// Bytes on disk.
+    pub(super) fn size(&self) -> u64 {
+        self.length
+    }
+
+    pub(super) fn highest_sequence(&self) -> u64 {
+        self.highest_sequence
+    }
+
+    pub(super) fn waiting(&self, sink: &str) -> u64 {
+        self.of(sink).count() as u64
+    }
+
+    /// Those of a sink, by sequence.
+    pub(super) fn of(&self, sink: &str) -> impl Iterator<Item = (u64, &DeadLetter)> {
+        let range = (sink.to_owned(), 0)..=(sink.to_owned(), u64::MAX);
+        self.waiting.range(range).map(|((_, sequence), letter)| (*sequence, letter))
+    }
+
+    /// The event of a letter that waits.
+    pub(super) fn event(&self, sink: &str, sequence: u64) -> io::Result<Option<Stored>> {
+        let Some(letter) = self.waiting.get(&(sink.to_owned(), sequence)) else { return Ok(None) };
+        let (start, length) = letter.place;
+        let Some(content) = read_frame(&*self.file, start, start + length)? else { return Ok(None) };
+        Ok(decode(&content).and_then(|entry| match frame::take(&mut content.slice_ref(entry.event)) {
+            Some(Frame::Event(event)) => Some(event.stored),
+            _ => None,
+        }))
+    }
+
+    /// Adds letters of one sink, durably. One that waits already is not added twice (its position did not move last
+    /// time). Returns how many are new.
+    pub(super) fn park(
+        &mut self,
+        sink: &str,
+        letters: &[(Arc<Stored>, Cause)],
+        now: jiff::Timestamp,
+    ) -> io::Result<usize> {
+        let new: Vec<_> = letters
+            .iter()
+            .filter(|(stored, _)| !self.waiting.contains_key(&(sink.to_owned(), stored.sequence)))
+            .map(|(stored, cause)| encode_letter(sink, stored, cause, now))
+            .collect();
+        self.append(&new)?;
+        Ok(new.len())
+    }
+
+    /// Notes what became of a letter; `false` when none waits there.
+    pub(super) fn resolve(&mut self, sink: &str, sequence: u64, how: Resolution) -> io::Result<bool> {
+        if !self.waiting.contains_key(&(sink.to_owned(), sequence)) {
+            return Ok(false);
+        }
+        let mut content = vec![match how {
+            Resolution::Retried => RETRIED,
+            Resolution::Dropped => DROPPED,
+        }];
+        put_text(&mut content, sink);
+        content.extend_from_slice(&sequence.to_le_bytes());
+        self.append(&[content])?;
+        Ok(true)
+    }
+
+    fn append(&mut self, contents: &[Vec<u8>]) -> io::Result<()> {
+        if contents.is_empty() {
+            return Ok(());
+        }
+        if self.broken {
+            self.rewrite()?;
+        }
+        let mut bytes = Vec::new();
+        for content in contents {
+            bytes.extend_from_slice(&(content.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(&crc32c::crc32c(content).to_le_bytes());
+            bytes.extend_from_slice(content);
+        }
+        self.broken = true;
+        self.file.write_all_at(&bytes, self.length)?;
+        self.file.sync_data()?;
+        self.broken = false;
+        for content in contents {
+            let place = (self.length, PREFIX + content.len() as u64);
+            self.length += place.1;
+            self.apply(Bytes::copy_from_slice(content), place);
+        }
+        Ok(())
+    }
+
+    /// Writes what waits into a new file and puts it in the old one's place.
+    fn rewrite(&mut self) -> io::Result<()> {
+        let path = file_path(&self.dir);
+        let temporary = path.with_extension("new");
+        let file = self.disk.open(&temporary, Open::Either)?;
+        file.set_len(0)?;
+        let mut length = 0;
+        let mut places = Vec::with_capacity(self.waiting.len());
+        for letter in self.waiting.values() {
+            let (start, size) = letter.place;
+            let mut bytes = vec![0; size as usize];
+            if self.file.read_at(&mut bytes, start)? < bytes.len() {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a dead letter cannot be read back"));
+            }
+            file.write_all_at(&bytes, length)?;
+            places.push((length, size));
+            length += size;
+        }
+        file.sync_data()?;
+        self.disk.rename(&temporary, &path)?;
+        self.disk.sync_dir(&self.dir)?;
+        for (letter, place) in self.waiting.values_mut().zip(places) {
+            letter.place = place;
+        }
+        (self.file, self.length, self.live, self.broken) = (file, length, length, false);
+        Ok(())
+    }
+}
+
+fn file_path(dir: &Path) -> PathBuf {
+    dir.join("letters.log")
+}
+
+fn read_frame(file: &dyn File, offset: u64, end: u64) -> io::Result<Option<Bytes>> {
+    let mut prefix = [0; PREFIX as usize];
+    if offset + PREFIX > end || file.read_at(&mut prefix, offset)? < prefix.len() {
+        return Ok(None);
+    }
+    let mut reader = Reader(&prefix);
+    let (Some(length), Some(crc)) = (reader.u32(), reader.u32()) else { return Ok(None) };
+    if offset + PREFIX + u64::from(length) > end {
+        return Ok(None);
+    }
+    let mut content = vec![0; length as usize];
+    let read = file.read_at(&mut content, offset + PREFIX)?;
+    Ok((read == content.len() && crc32c::crc32c(&content) == crc).then(|| Bytes::from(content)))
+}
+
+fn encode_letter(sink: &str, stored: &Stored, cause: &Cause, now: jiff::Timestamp) -> Vec<u8> {
+    let mut content = vec![LETTER];
+    put_text(&mut content, sink);
+    content.extend_from_slice(&stored.sequence.to_le_bytes());
+    content.extend_from_slice(&now.as_microsecond().to_le_bytes());
+    put_text(&mut content, &cause.reason);
+    put_text(&mut content, &cause.message);
+    put_text(&mut content, &stored.event.id);
+    frame::put_event(&mut content, &EventFrame { stored: stored.clone(), hash: 0 });
+    content
+}
+
+struct Entry<'a> {
+    sink: &'a str,
+    sequence: u64,
+    /// `None`: the letter no longer waits.
+    letter: Option<(String, Cause, jiff::Timestamp)>,
+    event: &'a [u8],
+}
+
+fn decode(content: &[u8]) -> Option<Entry<'_>> {
+    let mut reader = Reader(content);
+    let kind = reader.u8()?;
+    let (sink, sequence) = (reader.text()?, reader.u64()?);
+    let letter = match kind {
+        LETTER => {
+            let at = jiff::Timestamp::from_microsecond(reader.i64()?).ok()?;
+            let cause = Cause { reason: reader.text()?.to_owned(), message: reader.text()?.to_owned() };
+            Some((reader.text()?.to_owned(), cause, at))
+        }
+        RETRIED | DROPPED => None,
+        _ => return None,
+    };
+    Some(Entry { sink, sequence, letter, event: reader.0 })
+}

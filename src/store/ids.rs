@@ -1,0 +1,119 @@
+//! The ids of a sealed segment: day, hash and sequence of each of its events.
+//!
+//! Written once a segment is sealed, so that an index can be rebuilt without reading bodies, and kept after the
+//! segment itself has gone for as long as its ids must be remembered.
+//!
+//! ```text
+//! magic 8 │ number 8 │ first sequence 8 │ count 8 │ lowest day 4 │ highest day 4 │ entries' CRC-32C 4 │ CRC-32C 4
+//! then per event: sequence minus first 4 │ day 4 │ hash 16
+//! ```
+
+use super::bytes::Reader;
+use super::disk::{Disk, Open};
+use super::frame::{Day, DedupeHash};
+use std::io;
+use std::path::{Path, PathBuf};
+
+const MAGIC: [u8; 8] = *b"E2BRIDS1";
+const HEADER: usize = 48;
+const ENTRY: usize = 24;
+
+/// What is remembered of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Id {
+    pub(super) sequence: u64,
+    pub(super) day: Day,
+    pub(super) hash: DedupeHash,
+}
+
+/// What stands at the front of a file of ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub(super) number: u64,
+    pub(super) first_sequence: u64,
+    pub(super) count: u64,
+    /// Lowest and highest day; `None` when it is empty.
+    pub(super) days: Option<(Day, Day)>,
+    entries_crc: u32,
+}
+
+pub(super) fn file_name(number: u64) -> String {
+    format!("{number:012}.ids")
+}
+
+/// Writes the file of segment `number`, durably, and returns its length. A file that was there is replaced.
+pub(super) fn write(disk: &dyn Disk, dir: &Path, number: u64, first_sequence: u64, ids: &[Id]) -> io::Result<u64> {
+    let mut entries = Vec::with_capacity(HEADER + ids.len() * ENTRY);
+    for id in ids {
+        entries.extend_from_slice(&(id.sequence.saturating_sub(first_sequence) as u32).to_le_bytes());
+        entries.extend_from_slice(&id.day.to_le_bytes());
+        entries.extend_from_slice(&id.hash.to_le_bytes());
+    }
+    let mut bytes = Vec::with_capacity(HEADER + entries.len());
+    bytes.extend_from_slice(&MAGIC);
+    for field in [number, first_sequence, ids.len() as u64] {
+        bytes.extend_from_slice(&field.to_le_bytes());
+    }
+    // Empty: the lowest above the highest.
+    for day in [ids.iter().map(|id| id.day).min().unwrap_or(1), ids.iter().map(|id| id.day).max().unwrap_or(0)] {
+        bytes.extend_from_slice(&day.to_le_bytes());
+    }
+    bytes.extend_from_slice(&crc32c::crc32c(&entries).to_le_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    bytes.extend_from_slice(&entries);
+
+    let path = dir.join(file_name(number));
+    let temporary = path.with_extension("ids-new");
+    let file = disk.open(&temporary, Open::Either)?;
+    file.set_len(0)?;
+    file.write_all_at(&bytes, 0)?;
+    file.sync_data()?;
+    disk.rename(&temporary, &path)?;
+    disk.sync_dir(dir)?;
+    Ok(bytes.len() as u64)
+}
+
+/// Reads the front of a file; `None` when it is torn.
+pub(super) fn summary(disk: &dyn Disk, path: &Path) -> io::Result<Option<Summary>> {
+    let mut bytes = [0; HEADER];
+    let file = disk.open(path, Open::Existing)?;
+    if file.read_at(&mut bytes, 0)? < HEADER {
+        return Ok(None);
+    }
+    Ok(decode_summary(&bytes)
+        .filter(|summary| file.len().is_ok_and(|length| length == HEADER as u64 + summary.count * ENTRY as u64)))
+}
+
+fn decode_summary(bytes: &[u8; HEADER]) -> Option<Summary> {
+    let mut reader = Reader(bytes);
+    let magic: [u8; 8] = reader.array()?;
+    let (number, first_sequence, count) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let (lowest, highest) = (reader.i32()?, reader.i32()?);
+    let entries_crc = reader.u32()?;
+    let crc = crc32c::crc32c(bytes.get(..HEADER - 4)?);
+    (magic == MAGIC && reader.u32()? == crc).then_some(Summary {
+        number,
+        first_sequence,
+        count,
+        days: (lowest <= highest).then_some((lowest, highest)),
+        entries_crc,
+    })
+}
+
+/// Reads the ids of a file; `None` when it is damaged.
+pub(super) fn read(disk: &dyn Disk, path: &PathBuf) -> io::Result<Option<Vec<Id>>> {
+    let Some(summary) = summary(disk, path)? else { return Ok(None) };
+    let file = disk.open(path, Open::Existing)?;
+    let mut bytes = vec![0; summary.count as usize * ENTRY];
+    let read = file.read_at(&mut bytes, HEADER as u64)?;
+    if read < bytes.len() || crc32c::crc32c(&bytes) != summary.entries_crc {
+        return Ok(None);
+    }
+    Ok(bytes.chunks_exact(ENTRY).map(|entry| decode_entry(entry, summary.first_sequence)).collect())
+}
+
+fn decode_entry(entry: &[u8], first_sequence: u64) -> Option<Id> {
+    let mut reader = Reader(entry);
+    let sequence = first_sequence + u64::from(reader.u32()?);
+    Some(Id { sequence, day: reader.i32()?, hash: reader.u128()? })
+}

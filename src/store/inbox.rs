@@ -1,0 +1,140 @@
+//! What waits for the committer: webhooks before everything else, each lane bounded.
+
+use super::day_index::DayIndex;
+use super::frame::{Control, DedupeHash};
+use super::shared::Refused;
+use crate::event::{Arrival, Event, Origin};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Most events in one group.
+pub(super) const MAX_GROUP: usize = 1024;
+/// About how many bytes of bodies one group holds.
+const MAX_GROUP_BYTES: usize = 4 * 1024 * 1024;
+/// Most events of backfill, scrape and the relay's own that wait.
+const MAX_BACKGROUND: usize = 4096;
+
+/// What became of an event that was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// On disk, for the first time.
+    New {
+        /// Its place in the log.
+        sequence: u64,
+    },
+    /// Its id is known, and on disk.
+    Duplicate,
+}
+
+pub(super) type Reply = oneshot::Sender<Result<Accepted, Refused>>;
+
+pub(super) struct Entry {
+    pub(super) event: Event,
+    pub(super) arrival: Arrival,
+    pub(super) hash: DedupeHash,
+    pub(super) reply: Reply,
+}
+
+pub(super) enum Command {
+    /// Makes a note durable.
+    Note(Control, oneshot::Sender<Result<(), Refused>>),
+    /// An index is ready, or could not be made so.
+    DayOpened(DayIndex),
+}
+
+#[derive(Default)]
+struct State {
+    commands: Vec<Command>,
+    webhooks: VecDeque<Entry>,
+    background: VecDeque<Entry>,
+    closed: bool,
+}
+
+/// What the committer takes at once.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) commands: Vec<Command>,
+    pub(super) entries: Vec<Entry>,
+    /// Nothing more will come.
+    pub(super) closed: bool,
+}
+
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    arrived: Condvar,
+    max_webhooks: usize,
+}
+
+impl Inbox {
+    pub(super) fn new(max_webhooks: usize) -> Self {
+        Self { state: Mutex::default(), arrived: Condvar::new(), max_webhooks }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Offers an event; its answer goes to `entry.reply`, or comes back at once where it cannot wait.
+    pub(super) fn offer(&self, entry: Entry) -> Result<(), Refused> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(Refused::Draining);
+        }
+        let (lane, limit) = if entry.arrival.origin == Origin::Webhook {
+            (&mut state.webhooks, self.max_webhooks)
+        } else {
+            (&mut state.background, MAX_BACKGROUND)
+        };
+        if lane.len() >= limit {
+            return Err(Refused::Overloaded);
+        }
+        lane.push_back(entry);
+        drop(state);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn command(&self, command: Command) {
+        self.state().commands.push(command);
+        self.arrived.notify_one();
+    }
+
+    /// Refuses whatever comes from now on; what waits is still worked off.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// Waits for work, at most for `tick`; takes what is there and fits into one group.
+    pub(super) fn take(&self, tick: Duration) -> Work {
+        let mut state = self.state();
+        if state.is_empty() && !state.closed {
+            (state, _) = self.arrived.wait_timeout(state, tick).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut work = Work { commands: std::mem::take(&mut state.commands), ..Work::default() };
+        let mut bytes = 0;
+        take_lane(&mut state.webhooks, &mut work.entries, &mut bytes, MAX_GROUP, MAX_GROUP_BYTES);
+        let room = (MAX_GROUP / 2).min(MAX_GROUP - work.entries.len());
+        let most = work.entries.len() + room;
+        let limit = (bytes + MAX_GROUP_BYTES / 2).min(MAX_GROUP_BYTES);
+        take_lane(&mut state.background, &mut work.entries, &mut bytes, most, limit);
+        work.closed = state.closed && state.is_empty();
+        work
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.webhooks.is_empty() && self.background.is_empty()
+    }
+}
+
+fn take_lane(lane: &mut VecDeque<Entry>, out: &mut Vec<Entry>, bytes: &mut usize, most: usize, most_bytes: usize) {
+    while out.len() < most && *bytes < most_bytes {
+        let Some(entry) = lane.pop_front() else { return };
+        *bytes += entry.event.body.len();
+        out.push(entry);
+    }
+}

@@ -1,0 +1,188 @@
+//! The thread that keeps the store in order: ids of sealed segments, spares, what may go, what is full.
+
+use super::disk::Open;
+use super::ids;
+use super::log::{Sealed, ids_path, number_of};
+use super::shared::{LogShare, Shared};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+pub(super) enum Job {
+    /// A segment is full.
+    Sealed { events: bool, sealed: Sealed },
+    /// Room is wanted.
+    Sweep,
+    /// The store is being closed.
+    Finish,
+}
+
+const TICK: Duration = Duration::from_secs(1);
+/// What a spare is zeroed with at once.
+const BLOCK: usize = 1024 * 1024;
+
+pub(super) struct Janitor {
+    shared: Arc<Shared>,
+    /// Sealed segments whose ids could not be written yet.
+    unwritten: Vec<(bool, Sealed)>,
+}
+
+impl Janitor {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, unwritten: Vec::new() }
+    }
+
+    /// Works until told to finish.
+    pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        loop {
+            match jobs.recv_timeout(TICK) {
+                Ok(Job::Sealed { events, sealed }) => self.unwritten.push((events, sealed)),
+                Ok(Job::Sweep) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Ok(Job::Finish) | Err(mpsc::RecvTimeoutError::Disconnected) => return self.write_ids(),
+            }
+            self.tidy();
+        }
+    }
+
+    fn tidy(&mut self) {
+        self.write_ids();
+        let shared = Arc::clone(&self.shared);
+        let tasks: [(&str, &dyn Fn() -> io::Result<()>); 4] = [
+            ("what is settled cannot be removed", &|| self.sweep(&shared.events, true)),
+            ("samples that are settled cannot be removed", &|| self.sweep(&shared.samples, false)),
+            ("ids that need not be remembered cannot be removed", &|| self.forget_ids()),
+            ("the space that is set aside cannot be held", &|| self.hold_space()),
+        ];
+        for (trouble, task) in tasks {
+            if let Err(error) = task() {
+                tracing::error!(error = %error, "{trouble}");
+            }
+        }
+        let first = shared.events.oldest().map_or(0, |segment| segment.header.first_sequence.saturating_sub(1));
+        let kept = shared.durable.borrow().saturating_sub(first);
+        shared.metrics.store_size(shared.used(), shared.settings.max_size.as_u64(), kept);
+    }
+
+    fn write_ids(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        self.unwritten.retain(|(events, sealed)| {
+            let share = if *events { &shared.events } else { &shared.samples };
+            let written = shared.reserve.write(|| write_ids(share, sealed));
+            if let Err(error) = &written {
+                tracing::error!(error = %error, "the ids of a segment cannot be written: the segment stays");
+            }
+            written.is_err()
+        });
+    }
+
+    /// Removes the oldest segments that nobody needs, and makes a spare where there is room.
+    fn sweep(&self, share: &LogShare, events: bool) -> io::Result<()> {
+        let shared = &self.shared;
+        let used = || if events { shared.used() } else { share.bytes() };
+        // Room for a spare and for the ids that sealing a segment leaves.
+        let wanted = if share.spare().is_some() { 0 } else { share.place.segment_size + share.place.segment_size / 16 };
+        let retained_since =
+            shared.now() - jiff::SignedDuration::try_from(shared.retention()).unwrap_or(jiff::SignedDuration::MAX);
+        for segment in share.segments.snapshot() {
+            let old = segment.last_received() < retained_since.as_microsecond();
+            let crowded = used() + wanted > share.max_size;
+            if !segment.sealed.load(Ordering::Acquire)
+                || !segment.ids_written.load(Ordering::Acquire)
+                || !(old || crowded)
+            {
+                break;
+            }
+            let last = segment.last_sequence();
+            if shared.settled_by_all() < last {
+                if shared.settled_by_all_in_memory() < last {
+                    break;
+                }
+                shared.reserve.write(|| shared.meta.sync())?;
+                if shared.settled_by_all() < last {
+                    break;
+                }
+            }
+            share.segments.remove(segment.header.number);
+            share.place.disk.remove(&segment.path)?;
+            if !events {
+                // Samples are deduped by the last one per sandbox, not by their ids.
+                self.remove_ids(share, segment.header.number)?;
+            }
+        }
+        if wanted > 0 && used() + wanted <= share.max_size {
+            self.make_spare(share)?;
+        }
+        Ok(())
+    }
+
+    /// A zeroed and synced file: appending to it later changes no metadata, so that each `fdatasync` is one write.
+    fn make_spare(&self, share: &LogShare) -> io::Result<()> {
+        let place = &share.place;
+        let space = place.disk.space(&place.dir)?;
+        if space.free < self.shared.min_free + 2 * place.segment_size {
+            return Ok(());
+        }
+        let unfinished = place.dir.join("spare-unfinished");
+        let file = place.disk.open(&unfinished, Open::Either)?;
+        let zeros = vec![0; BLOCK];
+        let mut length = 0;
+        while length < place.segment_size {
+            let block = zeros.get(..zeros.len().min((place.segment_size - length) as usize)).unwrap_or(&zeros);
+            file.write_all_at(block, length)?;
+            length += block.len() as u64;
+        }
+        file.sync_data()?;
+        let path = place.dir.join("spare-ready");
+        place.disk.rename(&unfinished, &path)?;
+        place.disk.sync_dir(&place.dir)?;
+        *share.spare() = Some(path);
+        Ok(())
+    }
+
+    /// Removes files of ids whose segment is gone and whose days are all over.
+    fn forget_ids(&self) -> io::Result<()> {
+        if !self.shared.clock_is_sane() {
+            return Ok(());
+        }
+        let share = &self.shared.events;
+        let kept: Vec<u64> = share.segments.snapshot().iter().map(|segment| segment.header.number).collect();
+        for (name, _) in share.place.disk.list(&share.place.dir)? {
+            let Some(number) = number_of(&name, "ids").filter(|number| !kept.contains(number)) else { continue };
+            let summary = ids::summary(&*share.place.disk, &ids_path(&share.place, number))?;
+            let over = summary
+                .is_some_and(|summary| summary.days.is_none_or(|(_, highest)| self.shared.is_forgotten(highest)));
+            if over {
+                self.remove_ids(share, number)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_ids(&self, share: &LogShare, number: u64) -> io::Result<()> {
+        let path = ids_path(&share.place, number);
+        let length = share.place.disk.open(&path, Open::Existing)?.len()?;
+        share.place.disk.remove(&path)?;
+        share.ids_bytes.fetch_sub(length, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes the reserve back once there is room again.
+    fn hold_space(&self) -> io::Result<()> {
+        let space = self.shared.disk.space(&self.shared.settings.path)?;
+        if space.free > self.shared.min_free + 2 * super::reserve::SIZE {
+            self.shared.reserve.hold()?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the ids of a sealed segment.
+pub(super) fn write_ids(share: &LogShare, sealed: &Sealed) -> io::Result<()> {
+    let Sealed { segment, ids } = sealed;
+    let header = &segment.header;
+    let bytes = ids::write(&*share.place.disk, &share.place.dir, header.number, header.first_sequence, ids)?;
+    share.ids_bytes.fetch_add(bytes, Ordering::Relaxed);
+    segment.ids_written.store(true, Ordering::Release);
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! The thread that opens, checks, rebuilds, closes and forgets the indexes of days, so that the committer never waits
+//! for any of it.
+//!
+//! An index is relied on as it is only if its files are, byte for byte, what was put on disk when it was closed: their
+//! checksum is noted then, and the note is taken back, durably, before the index is opened. Any other is checked
+//! against the ids in the journal.
+
+use super::day_index::{self, DayIndex};
+use super::frame::Day;
+use super::ids::Id;
+use super::inbox::{Command, Inbox};
+use super::shared::Shared;
+use super::sled_guard::{self, Bad};
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+pub(super) enum Job {
+    /// The committer wants this day.
+    Open(Day),
+    /// A call into this day's index went wrong; the committer let go of it.
+    Bad(Day),
+    /// The committer does not need it any more.
+    Close(DayIndex),
+    /// The store is being closed, and the committer has ended.
+    Finish,
+}
+
+/// How often days that are over are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How soon an index that could not be opened is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Ids that are put into an index at once while it is rebuilt.
+const CHUNK: usize = 999;
+
+pub(super) struct Librarian {
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+    seen: PathBuf,
+    open: BTreeMap<Day, DayIndex>,
+    /// Checksums of the indexes that are closed and complete.
+    closed: BTreeMap<Day, u32>,
+    retry: HashSet<Day>,
+}
+
+impl Librarian {
+    pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, seen: PathBuf) -> io::Result<Self> {
+        std::fs::create_dir_all(&seen)?;
+        let closed = read_closed(&seen);
+        Ok(Self { shared, inbox, seen, open: BTreeMap::new(), closed, retry: HashSet::new() })
+    }
+
+    /// Works until told to finish.
+    pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        let mut next_forget = Instant::now();
+        loop {
+            match jobs.recv_timeout(RETRY_AFTER) {
+                Ok(Job::Open(day)) => self.hand_over(day),
+                Ok(Job::Bad(day)) => drop(self.open.remove(&day)),
+                Ok(Job::Close(index)) => self.close(vec![index]),
+                Ok(Job::Finish) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    for day in std::mem::take(&mut self.retry) {
+                        self.hand_over(day);
+                    }
+                }
+            }
+            if Instant::now() >= next_forget {
+                self.forget_days();
+                next_forget = Instant::now() + FORGET_EVERY;
+            }
+        }
+        let open = std::mem::take(&mut self.open).into_values().collect();
+        self.close(open);
+    }
+
+    fn hand_over(&mut self, day: Day) {
+        match self.open(day) {
+            Ok(index) => self.inbox.command(Command::DayOpened(index)),
+            Err(error) => {
+                tracing::error!(day, error = %error, "the index of a day cannot be opened: its events wait");
+                self.retry.insert(day);
+            }
+        }
+    }
+
+    /// Opens a day, checked against the journal if there is doubt.
+    pub(super) fn open(&mut self, day: Day) -> io::Result<DayIndex> {
+        if let Some(index) = self.open.get(&day) {
+            return Ok(index.clone());
+        }
+        let folder = day_index::folder(&self.seen, day);
+        let as_closed = match self.closed.remove(&day) {
+            Some(noted) => {
+                write_closed(&self.seen, &self.closed)?;
+                sled_guard::checksum(&folder).is_ok_and(|found| found == noted)
+            }
+            None => false,
+        };
+        let index = match DayIndex::open(&self.seen, day) {
+            Ok(index) if as_closed => index,
+            Ok(index) => match self.check(&index) {
+                Ok(()) => index,
+                Err(error) => {
+                    drop(index);
+                    self.rebuild(day, &error)?
+                }
+            },
+            Err(bad) => self.rebuild(day, &io::Error::other(bad))?,
+        };
+        self.open.insert(day, index.clone());
+        Ok(index)
+    }
+
+    fn rebuild(&self, day: Day, why: &io::Error) -> io::Result<DayIndex> {
+        tracing::warn!(day, error = %why, "the index of a day is rebuilt from the journal");
+        sled_guard::set_aside(&day_index::folder(&self.seen, day))?;
+        let index = DayIndex::open(&self.seen, day).map_err(io::Error::other)?;
+        self.check(&index)?;
+        Ok(index)
+    }
+
+    /// Adds what the journal has above the index's own mark. An id that is missing below the mark means that the index
+    /// lost what it had: then nothing in it can be relied on.
+    fn check(&self, index: &DayIndex) -> io::Result<()> {
+        let applied = index.applied().map_err(io::Error::other)?;
+        let mut missing = Vec::with_capacity(CHUNK);
+        let mut result: Result<(), Bad> = Ok(());
+        let mut lost = 0u64;
+        self.shared.events.for_each_id(
+            |lowest, highest| (lowest..=highest).contains(&index.day),
+            |id: Id| {
+                if id.day != index.day || result.is_err() {
+                    return;
+                }
+                match index.contains(id.hash) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        lost += u64::from(id.sequence <= applied);
+                        missing.push(id);
+                    }
+                    Err(bad) => result = Err(bad),
+                }
+                if missing.len() == CHUNK && result.is_ok() {
+                    result = index.insert(&missing);
+                    missing.clear();
+                }
+            },
+        )?;
+        result.and_then(|()| index.insert(&missing)).map_err(io::Error::other)?;
+        if lost > 0 {
+            return Err(io::Error::other(format!("{lost} ids are missing that it had")));
+        }
+        Ok(())
+    }
+
+    /// Puts indexes on disk and notes what their files are. One for which that fails is checked when it is next opened.
+    fn close(&mut self, indexes: Vec<DayIndex>) {
+        for index in indexes {
+            let day = index.day;
+            self.open.remove(&day);
+            let synced = index.sync().map_err(io::Error::other);
+            // The last handle: sled writes and lets go of the files.
+            drop(index);
+            let folder = day_index::folder(&self.seen, day);
+            match synced.and_then(|()| sled_guard::checksum(&folder)) {
+                Ok(checksum) => drop(self.closed.insert(day, checksum)),
+                Err(error) => tracing::error!(day, error = %error, "the index of a day cannot be put on disk"),
+            }
+        }
+        if let Err(error) = write_closed(&self.seen, &self.closed) {
+            tracing::error!(error = %error, "which indexes are complete cannot be noted: they are checked when next opened");
+        }
+    }
+
+    /// Removes the indexes of days that need not be remembered any more.
+    fn forget_days(&mut self) {
+        if !self.shared.clock_is_sane() {
+            tracing::warn!("the wall clock and the monotonic clock disagree: nothing is forgotten");
+            return;
+        }
+        let days = match day_index::days(&self.seen) {
+            Ok(days) => days,
+            Err(error) => return tracing::error!(error = %error, "the indexes cannot be listed"),
+        };
+        for day in days.into_iter().filter(|day| self.shared.is_forgotten(*day) && !self.open.contains_key(day)) {
+            if let Err(error) = sled_guard::remove(&day_index::folder(&self.seen, day)) {
+                tracing::error!(day, error = %error, "the index of a day that is over cannot be removed");
+            }
+        }
+    }
+}
+
+fn closed_path(seen: &Path) -> PathBuf {
+    seen.join("closed.json")
+}
+
+/// Nothing where it cannot be read: then every index is checked.
+fn read_closed(seen: &Path) -> BTreeMap<Day, u32> {
+    std::fs::read(closed_path(seen)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+fn write_closed(seen: &Path, closed: &BTreeMap<Day, u32>) -> io::Result<()> {
+    let temporary = seen.join("closed.new");
+    std::fs::write(&temporary, serde_json::to_vec(closed)?)?;
+    std::fs::File::open(&temporary)?.sync_all()?;
+    std::fs::rename(&temporary, closed_path(seen))?;
+    std::fs::File::open(seen)?.sync_all()
+}

@@ -1,0 +1,488 @@
+//! An append-only log of segments: the journal, and likewise the samples.
+//!
+//! Written by the committer alone. Readers share [`Segments`], and see of a segment only what an `fdatasync` that
+//! returned has covered.
+
+use super::disk::{Disk, File, Open};
+use super::frame::{self, Control, Frame};
+use super::ids::{self, Id};
+use super::segment::{self, Cursor, ENVELOPE, HEADER, Header, Step};
+use bytes::Bytes;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A segment that is there.
+pub(super) struct Segment {
+    pub(super) header: Header,
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn File>,
+    /// Bytes that a reader may look at.
+    durable: AtomicU64,
+    /// Highest sequence in it; one below its first while it is empty.
+    last_sequence: AtomicU64,
+    /// When its last event was received, Unix microseconds.
+    last_received: AtomicI64,
+    /// Bytes it takes on disk.
+    pub(super) allocated: AtomicU64,
+    /// Nothing more is written to it.
+    pub(super) sealed: AtomicBool,
+    /// Its ids are durable in a file of their own.
+    pub(super) ids_written: AtomicBool,
+}
+
+impl Segment {
+    pub(super) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.last_sequence.load(Ordering::Acquire)
+    }
+
+    pub(super) fn last_received(&self) -> i64 {
+        self.last_received.load(Ordering::Acquire)
+    }
+
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor::new(Arc::clone(&self.file), self.header.generation)
+    }
+
+    /// Calls `visit` with every event's id, in order; what is damaged is passed over.
+    pub(super) fn for_each_id(&self, mut visit: impl FnMut(Id)) -> io::Result<()> {
+        let mut cursor = self.cursor();
+        let limit = self.durable();
+        loop {
+            match cursor.step(limit)? {
+                Step::Group(group) => for_each_frame(group.frames, |frame| visit_id(frame, &mut visit)),
+                Step::Bad if cursor.resync(limit)?.is_some() => {}
+                Step::Bad | Step::End => return Ok(()),
+            }
+        }
+    }
+}
+
+fn visit_id(frame: Frame, visit: &mut impl FnMut(Id)) {
+    if let Frame::Event(event) = frame {
+        let day = frame::day_of(event.stored.event.timestamp.instant());
+        visit(Id { sequence: event.stored.sequence, day, hash: event.hash });
+    }
+}
+
+/// Calls `visit` with every frame of a group. A group whose CRC is right holds only whole frames.
+pub(super) fn for_each_frame(mut frames: Bytes, mut visit: impl FnMut(Frame)) {
+    while let Some(frame) = frame::take(&mut frames) {
+        visit(frame);
+    }
+}
+
+/// The segments that are there, oldest first.
+#[derive(Default)]
+pub(super) struct Segments(RwLock<Vec<Arc<Segment>>>);
+
+impl Segments {
+    pub(super) fn snapshot(&self) -> Vec<Arc<Segment>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn push(&self, segment: Arc<Segment>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(segment);
+    }
+
+    /// Takes a segment out; readers that hold it may go on reading.
+    pub(super) fn remove(&self, number: u64) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|segment| segment.header.number != number);
+    }
+
+    /// Bytes on disk.
+    pub(super) fn allocated(&self) -> u64 {
+        let segments = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        segments.iter().map(|segment| segment.allocated.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// Which log; the number stands in each segment's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Events,
+    Samples,
+}
+
+impl Kind {
+    fn code(self) -> u32 {
+        match self {
+            Self::Events => 1,
+            Self::Samples => 2,
+        }
+    }
+}
+
+/// Where a log lies and how it grows.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) kind: Kind,
+    /// At which length a segment is full.
+    pub(super) segment_size: u64,
+}
+
+/// What is ready to be appended as one group.
+#[derive(Default)]
+pub(super) struct Draft {
+    /// Frames, behind room for the envelope.
+    pub(super) buffer: Vec<u8>,
+    pub(super) ids: Vec<Id>,
+    /// When the last of them was received, Unix microseconds.
+    pub(super) last_received: i64,
+}
+
+impl Draft {
+    pub(super) fn new() -> Self {
+        Self { buffer: vec![0; ENVELOPE], ids: Vec::new(), last_received: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.buffer.len() <= ENVELOPE
+    }
+}
+
+/// A segment that is full, and the ids that shall be kept of it.
+pub(super) struct Sealed {
+    pub(super) segment: Arc<Segment>,
+    pub(super) ids: Vec<Id>,
+}
+
+/// What [`Log::open`] found.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The newest note about the sinks.
+    pub(super) sinks: Option<Control>,
+    /// Groups that are damaged.
+    pub(super) damaged: u64,
+}
+
+pub(super) struct Log {
+    place: Place,
+    pub(super) segments: Arc<Segments>,
+    active: Option<Active>,
+    last_number: u64,
+    /// Events ever accepted into this log.
+    events: u64,
+    /// Of the newest segment.
+    active_ids: Vec<Id>,
+}
+
+struct Active {
+    segment: Arc<Segment>,
+    next_group: u64,
+}
+
+impl Log {
+    /// Recovers what is there; makes the first segment where there is none.
+    pub(super) fn open(place: Place, now: jiff::Timestamp) -> io::Result<(Self, Found)> {
+        place.disk.create_dir_all(&place.dir)?;
+        let mut found = Found::default();
+        let headers = read_headers(&place, &mut found)?;
+        let segments = Arc::new(Segments::default());
+        let mut log = Self { place, segments, active: None, last_number: 0, events: 0, active_ids: Vec::new() };
+        let mut headers = headers.into_iter().peekable();
+        while let Some((header, path, file)) = headers.next() {
+            log.last_number = header.number;
+            let next = headers.peek().map(|(next, ..)| next.clone());
+            log.adopt(header, path, file, next.as_ref(), &mut found)?;
+        }
+        if log.active.is_none() {
+            log.start_segment(1, &[], now, None)?;
+        }
+        if found.sinks.is_none() {
+            found.sinks = log.last_note()?;
+        }
+        Ok((log, found))
+    }
+
+    /// Takes a segment that was found into the list; the newest is read to its end.
+    fn adopt(
+        &mut self,
+        header: Header,
+        path: PathBuf,
+        file: Arc<dyn File>,
+        next: Option<&Header>,
+        found: &mut Found,
+    ) -> io::Result<()> {
+        let length = file.len()?;
+        let follows = next.filter(|next| next.previous_number == header.number);
+        let segment = Arc::new(Segment {
+            durable: AtomicU64::new(follows.map_or(length, |next| next.previous_length.min(length))),
+            last_sequence: AtomicU64::new(
+                next.map_or(header.first_sequence, |next| next.first_sequence).saturating_sub(1),
+            ),
+            last_received: AtomicI64::new(next.map_or(header.created_at, |next| next.created_at)),
+            allocated: AtomicU64::new(length),
+            sealed: AtomicBool::new(next.is_some()),
+            ids_written: AtomicBool::new(
+                ids::summary(&*self.place.disk, &ids_path(&self.place, header.number))
+                    .is_ok_and(|there| there.is_some()),
+            ),
+            header,
+            path,
+            file,
+        });
+        self.segments.push(Arc::clone(&segment));
+        if next.is_none() {
+            self.recover_newest(segment, length, found)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the end of the newest segment: behind its last sound group. An incomplete last group is dropped whole.
+    fn recover_newest(&mut self, segment: Arc<Segment>, length: u64, found: &mut Found) -> io::Result<()> {
+        self.events = segment.header.events_before;
+        let mut cursor = segment.cursor();
+        let mut next_group = 0;
+        loop {
+            match cursor.step(length)? {
+                Step::Group(group) => {
+                    next_group = group.number + 1;
+                    self.events += u64::from(group.count);
+                    for_each_frame(group.frames, |frame| {
+                        if let Frame::Event(event) = &frame {
+                            segment.last_sequence.store(event.stored.sequence, Ordering::Release);
+                            segment
+                                .last_received
+                                .store(event.stored.arrival.received_at.as_microsecond(), Ordering::Release);
+                        }
+                        if let Frame::Control(note) = frame {
+                            found.sinks = Some(note);
+                        } else {
+                            visit_id(frame, &mut |id| self.active_ids.push(id));
+                        }
+                    });
+                }
+                // Only a whole group behind it makes it damage: a group is written after the one before was synced.
+                Step::Bad => match cursor.resync(length)? {
+                    Some(_) => found.damaged += 1,
+                    None => break,
+                },
+                Step::End => break,
+            }
+        }
+        segment.durable.store(cursor.offset, Ordering::Release);
+        // A killed process leaves written pages behind that are not on disk yet; they must be before they are relied on.
+        segment.file.sync_data()?;
+        self.place.disk.sync_dir(&self.place.dir)?;
+        self.active = Some(Active { segment, next_group });
+        Ok(())
+    }
+
+    /// The newest note about the sinks in the segments before the newest, which begins with one unless it is damaged.
+    fn last_note(&self) -> io::Result<Option<Control>> {
+        for segment in self.segments.snapshot().iter().rev() {
+            let mut note = None;
+            let mut cursor = segment.cursor();
+            let limit = segment.durable();
+            loop {
+                match cursor.step(limit)? {
+                    Step::Group(group) => for_each_frame(group.frames, |frame| {
+                        if let Frame::Control(found) = frame {
+                            note = Some(found);
+                        }
+                    }),
+                    Step::Bad if cursor.resync(limit)?.is_some() => {}
+                    Step::Bad | Step::End => break,
+                }
+            }
+            if note.is_some() {
+                return Ok(note);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Events ever accepted into this log.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The highest sequence in it, 0 when it never had one.
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.segments.snapshot().iter().map(|segment| segment.last_sequence()).max().unwrap_or(0)
+    }
+
+    /// Whether a group of `length` bytes needs a segment that is not there yet.
+    pub(super) fn needs_segment(&self, length: usize) -> bool {
+        self.active.as_ref().is_none_or(|active| {
+            let used = active.segment.durable();
+            used > HEADER && used + length as u64 > self.place.segment_size
+        })
+    }
+
+    /// Ends the active segment and begins the next, from `spare` where there is one. Nothing may be answered from it
+    /// before this returns. `notes` are what the new segment shall begin with.
+    pub(super) fn start_segment(
+        &mut self,
+        next_sequence: u64,
+        notes: &[Control],
+        now: jiff::Timestamp,
+        spare: Option<PathBuf>,
+    ) -> io::Result<Option<Sealed>> {
+        let newest = self.segments.snapshot().into_iter().next_back();
+        let header = Header {
+            log: self.place.kind.code(),
+            number: self.last_number + 1,
+            generation: fastrand::u64(..),
+            first_sequence: next_sequence,
+            events_before: self.events,
+            previous_number: newest.as_ref().map_or(0, |segment| segment.header.number),
+            previous_length: newest.as_ref().map_or(0, |segment| segment.durable()),
+            created_at: now.as_microsecond(),
+        };
+        // Counted up even if what follows fails: a half-made file of this number may be there.
+        self.last_number = header.number;
+        let path = self.place.dir.join(file_name(header.number));
+        let file = match spare {
+            Some(spare) => {
+                self.place.disk.rename(&spare, &path)?;
+                self.place.disk.open(&path, Open::Existing)?
+            }
+            None => self.place.disk.open(&path, Open::New)?,
+        };
+        let mut front = header.encode();
+        if !notes.is_empty() {
+            let mut group = vec![0; ENVELOPE];
+            notes.iter().for_each(|note| frame::put_control(&mut group, note));
+            segment::seal_group(&mut group, header.generation, 0, next_sequence, 0);
+            front.extend_from_slice(&group);
+        }
+        file.write_all_at(&front, 0)?;
+        file.sync_data()?;
+        self.place.disk.sync_dir(&self.place.dir)?;
+        let segment = Arc::new(Segment {
+            durable: AtomicU64::new(front.len() as u64),
+            last_sequence: AtomicU64::new(next_sequence.saturating_sub(1)),
+            last_received: AtomicI64::new(header.created_at),
+            allocated: AtomicU64::new(file.len()?),
+            sealed: AtomicBool::new(false),
+            ids_written: AtomicBool::new(false),
+            header,
+            path,
+            file,
+        });
+        let sealed = newest.map(|segment| {
+            segment.sealed.store(true, Ordering::Release);
+            Sealed { segment, ids: std::mem::take(&mut self.active_ids) }
+        });
+        self.segments.push(Arc::clone(&segment));
+        self.active = Some(Active { segment, next_group: 1 });
+        Ok(sealed)
+    }
+
+    /// Appends one group and syncs it. On an error nothing of it counts, and a new segment must be started before
+    /// anything else is appended, since the page cache no longer tells what is on disk.
+    pub(super) fn append(&mut self, mut draft: Draft, first_sequence: u64) -> io::Result<()> {
+        let active = self.active.take().ok_or_else(|| io::Error::other("the log has no segment to append to"))?;
+        let Active { segment, next_group } = active;
+        let count = draft.ids.len() as u32;
+        segment::seal_group(&mut draft.buffer, segment.header.generation, next_group, first_sequence, count);
+        let offset = segment.durable();
+        segment.file.write_all_at(&draft.buffer, offset)?;
+        segment.file.sync_data()?;
+        let end = offset + draft.buffer.len() as u64;
+        if let Some(last) = draft.ids.last() {
+            segment.last_sequence.store(last.sequence, Ordering::Release);
+            segment.last_received.store(draft.last_received, Ordering::Release);
+        }
+        segment.allocated.fetch_max(end, Ordering::Relaxed);
+        segment.durable.store(end, Ordering::Release);
+        self.events += u64::from(count);
+        self.active_ids.append(&mut draft.ids);
+        self.active = Some(Active { segment, next_group: next_group + 1 });
+        Ok(())
+    }
+
+    /// Ids of what was appended to the newest segment, which has no file of ids yet.
+    pub(super) fn active_ids(&self) -> &[Id] {
+        &self.active_ids
+    }
+}
+
+pub(super) fn file_name(number: u64) -> String {
+    format!("{number:012}.seg")
+}
+
+pub(super) fn ids_path(place: &Place, number: u64) -> PathBuf {
+    place.dir.join(ids::file_name(number))
+}
+
+/// The number in a name such as `000000000007.seg`.
+pub(super) fn number_of(name: &str, extension: &str) -> Option<u64> {
+    name.strip_suffix(extension)?.strip_suffix('.')?.parse().ok()
+}
+
+type FoundSegment = (Header, PathBuf, Arc<dyn File>);
+
+/// Reads every segment's header, oldest first. A header is torn only where the process ended while it was written,
+/// before anything was answered from that segment: such a file goes. One whose header is broken although groups
+/// follow it is damage, and is set aside.
+fn read_headers(place: &Place, found: &mut Found) -> io::Result<Vec<FoundSegment>> {
+    let mut headers = Vec::new();
+    for (name, _) in place.disk.list(&place.dir)? {
+        let Some(number) = number_of(&name, "seg") else { continue };
+        let path = place.dir.join(&name);
+        let file = place.disk.open(&path, Open::Existing)?;
+        match Header::read(&*file)? {
+            Some(header) if header.number == number && header.log == place.kind.code() => {
+                headers.push((header, path, file))
+            }
+            _ if holds_events(&file)? => {
+                found.damaged += 1;
+                set_aside(&*place.disk, &path)?;
+            }
+            _ => place.disk.remove(&path)?,
+        }
+    }
+    headers.sort_by_key(|(header, ..)| header.number);
+    remove_abandoned(place, headers)
+}
+
+/// A segment that a later one does not name as its predecessor was begun and given up, since it could not be synced:
+/// nothing in it was ever answered.
+fn remove_abandoned(place: &Place, headers: Vec<FoundSegment>) -> io::Result<Vec<FoundSegment>> {
+    let mut kept: Vec<FoundSegment> = Vec::with_capacity(headers.len());
+    for (header, path, file) in headers.into_iter().rev() {
+        if kept.last().is_some_and(|(next, ..)| next.previous_number < header.number) {
+            place.disk.remove(&path)?;
+        } else {
+            kept.push((header, path, file));
+        }
+    }
+    kept.reverse();
+    Ok(kept)
+}
+
+fn holds_events(file: &Arc<dyn File>) -> io::Result<bool> {
+    let length = file.len()?;
+    for offset in (HEADER..length.min(HEADER + 64 * 1024)).step_by(8) {
+        let mut head = [0; ENVELOPE];
+        file.read_at(&mut head, offset)?;
+        let Some(generation) = head.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes) else {
+            continue;
+        };
+        let mut cursor = Cursor::new(Arc::clone(file), generation);
+        cursor.offset = offset;
+        if let Step::Group(group) = cursor.step(length)?
+            && group.count > 0
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Renames a damaged file so that it is kept for people and seen by nothing else.
+fn set_aside(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".damaged");
+    disk.rename(path, &path.with_file_name(name))
+}

@@ -1,0 +1,245 @@
+//! The durable, deduped log: a journal for the bodies, sled for the index of ids and the positions.
+//!
+//! ```text
+//! format        the store's format number, its UUID, the key of its dedupe hash
+//! lock          held by the daemon that has the store open
+//! reserve       given up when the disk is full, so that positions, ids and dead letters can still be written
+//! journal/      000000000001.seg …  000000000001.ids …  spare-ready
+//! samples/      likewise, for metrics samples
+//! seen/         one sled database per UTC day of the events' own timestamps: hash of source and id → sequence
+//! meta/         sled: position and counts per sink
+//! dead-letters/ letters.log
+//! quarantine/   well signed bodies that were no events
+//! ```
+//!
+//! The journal is the truth. Why not sled for all of it: its `flush()` is `sync_file_range`, not fsync, so that a 200
+//! after it would be a broken promise, and random keys beside bodies keep it from ever giving space back.
+//!
+//! Three threads: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
+//! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs.
+
+mod births;
+mod bytes;
+mod committer;
+mod day_index;
+mod dead_letters;
+mod disk;
+mod format;
+mod frame;
+mod ids;
+mod inbox;
+mod janitor;
+mod librarian;
+mod log;
+mod meta;
+mod open;
+mod quarantine;
+mod reader;
+mod reserve;
+mod segment;
+mod settings;
+mod shared;
+mod sled_guard;
+#[cfg(test)]
+mod tests;
+
+pub use births::{SinkStart, Start};
+pub use dead_letters::{Cause, DeadLetter, Resolution};
+pub use disk::{Disk, File, Open, RealDisk, Space};
+pub use inbox::Accepted;
+pub use meta::Progress;
+pub use open::{OpenError, Parts};
+pub use reader::Reader;
+pub use settings::Settings;
+pub use shared::{Clock, Refused};
+
+use crate::event::{Arrival, Event, Stored};
+use inbox::{Entry, Inbox};
+use shared::Shared;
+use siphasher::sip128::{Hasher128, SipHasher24};
+use std::hash::Hasher;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use tokio::sync::{oneshot, watch};
+
+/// The open store. Dropping it closes it like [`Store::close`].
+pub struct Store {
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+    format: format::Format,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// The threads, and how two of them are told to end; the committer ends with the inbox.
+struct Threads {
+    committer: JoinHandle<()>,
+    librarian: (mpsc::Sender<librarian::Job>, JoinHandle<()>),
+    janitor: (mpsc::Sender<janitor::Job>, JoinHandle<()>),
+}
+
+impl Store {
+    /// Opens or makes the store in `settings.path`, recovering what is there.
+    ///
+    /// Blocks on the disk.
+    pub fn open(settings: Settings, parts: Parts) -> Result<Self, OpenError> {
+        open::open(settings, parts)
+    }
+
+    /// The store's UUID.
+    pub fn instance(&self) -> &str {
+        &self.format.instance
+    }
+
+    /// Offers an event, and answers once it is on disk or known not to come there. An id is known per source.
+    pub async fn accept(&self, event: Event, arrival: Arrival) -> Result<Accepted, Refused> {
+        let (reply, answer) = oneshot::channel();
+        let hash = self.dedupe_hash(&arrival.source, &event.id);
+        self.inbox.offer(Entry { event, arrival, hash, reply })?;
+        // A committer that died dropped the reply.
+        answer.await.unwrap_or_else(|_| Err(Refused::Failed("its writer has ended".to_owned())))
+    }
+
+    fn dedupe_hash(&self, source: &str, id: &str) -> u128 {
+        let mut hasher = SipHasher24::new_with_key(&self.format.hash_key);
+        hasher.write_usize(source.len());
+        hasher.write(source.as_bytes());
+        hasher.write(id.as_bytes());
+        hasher.finish128().as_u128()
+    }
+
+    /// Tells which sinks there are. A new one begins where its `start` says, a known one goes on where it was, one that
+    /// is not listed any more keeps its position for `store.retention`.
+    pub async fn attach(&self, sinks: &[SinkStart]) -> Result<(), Refused> {
+        births::attach(&self.shared, &self.inbox, sinks).await
+    }
+
+    /// How far a sink is.
+    pub fn progress(&self, sink: &str) -> Progress {
+        self.shared.meta.progress(sink).unwrap_or_default()
+    }
+
+    /// Notes how far a sink is, on the peer's own confirmation only. Survives a kill of the process once this returns.
+    ///
+    /// Blocks on the disk.
+    pub fn advance(&self, sink: &str, progress: Progress) -> io::Result<()> {
+        self.shared.meta.set_progress(sink, progress);
+        self.shared.reserve.write(|| self.shared.meta.flush())
+    }
+
+    /// Reads the events after a sequence.
+    pub fn reader(&self, after: u64) -> Reader {
+        let logs = [Arc::clone(&self.shared.events.segments), Arc::clone(&self.shared.samples.segments)];
+        Reader::new(&logs, after, self.shared.durable.subscribe(), self.shared.metrics.clone())
+    }
+
+    /// The highest sequence that is on disk, and when it rises.
+    pub fn durable(&self) -> watch::Receiver<u64> {
+        self.shared.durable.subscribe()
+    }
+
+    /// `None` while events are accepted, else why not.
+    pub fn refusing(&self) -> watch::Receiver<Option<Refused>> {
+        self.shared.refusing.subscribe()
+    }
+
+    /// Becomes true if the store's writer ends without being told to: then the process has to end too.
+    pub fn died(&self) -> watch::Receiver<bool> {
+        self.shared.dead.subscribe()
+    }
+
+    /// Puts records among a sink's dead letters, on disk, before its position may move past them. Returns how many are
+    /// new there.
+    ///
+    /// Blocks on the disk.
+    pub fn park(&self, sink: &str, letters: &[(Arc<Stored>, Cause)]) -> io::Result<usize> {
+        let now = self.shared.now();
+        self.shared.reserve.write(|| self.shared.letters().park(sink, letters, now))
+    }
+
+    /// How many dead letters of a sink wait.
+    pub fn dead_letters_waiting(&self, sink: &str) -> u64 {
+        self.shared.letters().waiting(sink)
+    }
+
+    /// The dead letters of a sink, by sequence.
+    pub fn dead_letters(&self, sink: &str) -> Vec<(u64, DeadLetter)> {
+        self.shared.letters().of(sink).map(|(sequence, letter)| (sequence, letter.clone())).collect()
+    }
+
+    /// The event of a dead letter; `None` when none waits there.
+    ///
+    /// Blocks on the disk.
+    pub fn dead_letter_event(&self, sink: &str, sequence: u64) -> io::Result<Option<Stored>> {
+        self.shared.letters().event(sink, sequence)
+    }
+
+    /// Notes, durably, what became of a dead letter; `false` when none waits there.
+    ///
+    /// Blocks on the disk.
+    pub fn resolve(&self, sink: &str, sequence: u64, how: Resolution) -> io::Result<bool> {
+        self.shared.reserve.write(|| self.shared.letters().resolve(sink, sequence, how))
+    }
+
+    /// Keeps a copy of a body that was well signed and yet no event.
+    ///
+    /// Blocks on the disk.
+    pub fn quarantine(&self, source: &str, body: &[u8]) -> io::Result<()> {
+        self.shared.quarantine().keep(source, body, self.shared.now())?;
+        self.shared.metrics.quarantined(source);
+        Ok(())
+    }
+
+    /// Bytes that count towards `store.max_size`.
+    pub fn used_bytes(&self) -> u64 {
+        self.shared.used()
+    }
+
+    /// Has the janitor look now rather than at its next tick.
+    #[cfg(test)]
+    fn janitor_now(&self) {
+        if let Some(threads) = &*self.threads.lock().unwrap() {
+            threads.janitor.0.send(janitor::Job::Sweep).unwrap();
+        }
+    }
+
+    /// Refuses what comes from now on; what waits is still answered.
+    pub fn stop_accepting(&self) {
+        self.inbox.close();
+        self.shared.refusing.send_replace(Some(Refused::Draining));
+    }
+
+    /// Works off what waits, puts everything on disk, and ends the threads.
+    ///
+    /// Blocks on the disk.
+    pub fn close(&self) {
+        self.stop_accepting();
+        let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Threads { committer, librarian, janitor } = threads;
+        if committer.join().is_err() {
+            self.shared.dead.send_replace(true);
+        }
+        let _ = librarian.0.send(librarian::Job::Finish);
+        let _ = janitor.0.send(janitor::Job::Finish);
+        for thread in [librarian.1, janitor.1] {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+        if let Err(error) = self.shared.meta.sync() {
+            tracing::error!(error = %error, "the positions cannot be put on disk: sinks may repeat what they sent last");
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("instance", &self.format.instance).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,51 @@
+//! A file of nothing, given up when the disk is full, so that positions, ids and dead letters can still be written.
+
+use super::disk::{Disk, Open};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What is set aside.
+pub(super) const SIZE: u64 = 4 * 1024 * 1024;
+
+pub(super) struct Reserve {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+impl Reserve {
+    pub(super) fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self { disk, path }
+    }
+
+    /// Sets the bytes aside, if they are not; they are really written, since a sparse file reserves nothing.
+    pub(super) fn hold(&self) -> io::Result<()> {
+        let file = self.disk.open(&self.path, Open::Either)?;
+        let mut length = file.len()?;
+        let block = vec![0; 256 * 1024];
+        while length < SIZE {
+            file.write_all_at(&block, length)?;
+            length += block.len() as u64;
+        }
+        file.sync_data()
+    }
+
+    /// Gives them up. That they are gone already is no error.
+    pub(super) fn release(&self) -> io::Result<()> {
+        match self.disk.remove(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs `write`; where it meets a full disk, once more after giving up the reserve.
+    pub(super) fn write<T>(&self, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.release()?;
+                write()
+            }
+            result => result,
+        }
+    }
+}

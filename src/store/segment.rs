@@ -1,0 +1,254 @@
+//! One file of a log: a header, then group envelopes, each written and synced as one.
+//!
+//! ```text
+//! header    magic 8 │ format 4 │ log 4 │ number 8 │ generation 8 │ first sequence 8 │ events before 8 │
+//!           number and length of the previous segment 8 + 8 │ created at 8 │ CRC-32C 4 │ zero 4
+//! envelope  magic 4 │ count 4 │ generation 8 │ group number 8 │ first sequence 8 │ length 4 │ CRC-32C 4
+//!           then `length` bytes of frames, then zeros up to a multiple of 8
+//! ```
+//! Little-endian. `generation` is drawn at random when the file gets its header: what another life of the same blocks
+//! left behind, or what a stranger put into a body, never looks like an envelope of this file.
+
+use super::bytes::Reader;
+use super::disk::File;
+use bytes::Bytes;
+use std::io;
+use std::sync::Arc;
+
+/// Where the first envelope lies.
+pub(super) const HEADER: u64 = 80;
+/// Bytes of an envelope before its frames.
+pub(super) const ENVELOPE: usize = 40;
+/// Of the store; see `format` in its folder.
+pub(super) const FORMAT: u32 = 1;
+
+const HEADER_MAGIC: [u8; 8] = *b"E2BRELAY";
+const ENVELOPE_MAGIC: [u8; 4] = *b"GRP1";
+/// What is read from a file at once.
+const READ_AHEAD: u64 = 256 * 1024;
+
+/// The header of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Which log: 1 events, 2 samples.
+    pub(super) log: u32,
+    /// Rises by one from segment to segment.
+    pub(super) number: u64,
+    pub(super) generation: u64,
+    /// The lowest sequence that an event in it can have.
+    pub(super) first_sequence: u64,
+    /// Events in this log before this segment, since the store was made.
+    pub(super) events_before: u64,
+    /// The segment before this one; 0 for the first. Numbers between the two were begun and given up.
+    pub(super) previous_number: u64,
+    /// What of the previous segment counts; anything behind it there was never acknowledged.
+    pub(super) previous_length: u64,
+    /// Unix time, microseconds.
+    pub(super) created_at: i64,
+}
+
+impl Header {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER as usize);
+        out.extend_from_slice(&HEADER_MAGIC);
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.log.to_le_bytes());
+        for number in [
+            self.number,
+            self.generation,
+            self.first_sequence,
+            self.events_before,
+            self.previous_number,
+            self.previous_length,
+        ] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&self.created_at.to_le_bytes());
+        out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out
+    }
+
+    /// `None` when it is torn or of another format.
+    pub(super) fn read(file: &dyn File) -> io::Result<Option<Self>> {
+        let mut bytes = [0; HEADER as usize];
+        if file.read_at(&mut bytes, 0)? < bytes.len() {
+            return Ok(None);
+        }
+        Ok(Self::decode(&bytes))
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let sound = reader.array()? == HEADER_MAGIC && reader.u32()? == FORMAT;
+        let header = Self {
+            log: reader.u32()?,
+            number: reader.u64()?,
+            generation: reader.u64()?,
+            first_sequence: reader.u64()?,
+            events_before: reader.u64()?,
+            previous_number: reader.u64()?,
+            previous_length: reader.u64()?,
+            created_at: reader.i64()?,
+        };
+        let crc = crc32c::crc32c(bytes.get(..bytes.len() - reader.0.len())?);
+        (sound && reader.u32()? == crc).then_some(header)
+    }
+}
+
+/// One envelope with its frames.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    /// Rises by one from group to group of a segment.
+    pub(super) number: u64,
+    pub(super) first_sequence: u64,
+    /// Events in it; control notes do not count.
+    pub(super) count: u32,
+    pub(super) frames: Bytes,
+    /// Where the next envelope lies.
+    pub(super) end: u64,
+}
+
+/// Puts an envelope around `frames`, which begin at [`ENVELOPE`] in `buffer`.
+pub(super) fn seal_group(buffer: &mut Vec<u8>, generation: u64, number: u64, first_sequence: u64, count: u32) {
+    let length = buffer.len().saturating_sub(ENVELOPE) as u32;
+    let mut head = Vec::with_capacity(ENVELOPE);
+    head.extend_from_slice(&ENVELOPE_MAGIC);
+    head.extend_from_slice(&count.to_le_bytes());
+    for field in [generation, number, first_sequence] {
+        head.extend_from_slice(&field.to_le_bytes());
+    }
+    head.extend_from_slice(&length.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&head), buffer.get(ENVELOPE..).unwrap_or_default());
+    head.extend_from_slice(&crc.to_le_bytes());
+    if let Some(place) = buffer.get_mut(..ENVELOPE) {
+        place.copy_from_slice(&head);
+    }
+    buffer.resize(buffer.len().next_multiple_of(8), 0);
+}
+
+/// What lies at a place of a segment.
+pub(super) enum Step {
+    Group(Group),
+    /// No whole and sound envelope of this segment lies here.
+    Bad,
+    /// The limit is reached.
+    End,
+}
+
+/// Reads the groups of one segment in order, up to a limit that may rise.
+pub(super) struct Cursor {
+    file: Arc<dyn File>,
+    generation: u64,
+    /// Where the next envelope lies.
+    pub(super) offset: u64,
+    /// The number that the next group must have at least.
+    next_number: u64,
+    window: Bytes,
+    window_start: u64,
+}
+
+impl Cursor {
+    pub(super) fn new(file: Arc<dyn File>, generation: u64) -> Self {
+        Self { file, generation, offset: HEADER, next_number: 0, window: Bytes::new(), window_start: 0 }
+    }
+
+    /// Reads the group at the cursor and moves past it. Nothing at or behind `limit` is looked at.
+    pub(super) fn step(&mut self, limit: u64) -> io::Result<Step> {
+        if self.offset >= limit {
+            return Ok(Step::End);
+        }
+        let Some(group) = self.group_at(self.offset, limit)? else { return Ok(Step::Bad) };
+        self.offset = group.end;
+        self.next_number = group.number + 1;
+        Ok(Step::Group(group))
+    }
+
+    /// After [`Step::Bad`]: moves to the next sound group with a higher number, and returns how many bytes were
+    /// passed over; `None` when there is no such group before `limit`.
+    pub(super) fn resync(&mut self, limit: u64) -> io::Result<Option<u64>> {
+        let start = self.offset;
+        let mut offset = start + 8;
+        while offset + (ENVELOPE as u64) <= limit {
+            let Some(found) = self.find_magic(offset, limit)? else { break };
+            if self.group_at(found, limit)?.is_some() {
+                self.offset = found;
+                return Ok(Some(found - start));
+            }
+            offset = found + 8;
+        }
+        Ok(None)
+    }
+
+    /// The next multiple of 8 from `offset` on at which the envelope's magic stands.
+    fn find_magic(&mut self, mut offset: u64, limit: u64) -> io::Result<Option<u64>> {
+        while offset + 8 <= limit {
+            let Some(chunk) = self.bytes_at(offset, 8, limit)? else { return Ok(None) };
+            let available = self.window.len() - (offset - self.window_start) as usize;
+            let chunk = if available > chunk.len() {
+                self.window.slice((offset - self.window_start) as usize..)
+            } else {
+                chunk
+            };
+            for (index, word) in chunk.chunks_exact(8).enumerate() {
+                if word.starts_with(&ENVELOPE_MAGIC) {
+                    return Ok(Some(offset + index as u64 * 8));
+                }
+            }
+            offset += (chunk.len() / 8 * 8) as u64;
+        }
+        Ok(None)
+    }
+
+    fn group_at(&mut self, offset: u64, limit: u64) -> io::Result<Option<Group>> {
+        let Some(head) = self.bytes_at(offset, ENVELOPE, limit)? else { return Ok(None) };
+        let Some((number, first_sequence, count, length, crc)) = self.envelope(&head) else { return Ok(None) };
+        let Some(whole) = self.bytes_at(offset, ENVELOPE + length, limit)? else { return Ok(None) };
+        let frames = whole.slice(ENVELOPE..);
+        let computed = crc32c::crc32c_append(crc32c::crc32c(head.get(..ENVELOPE - 4).unwrap_or_default()), &frames);
+        if computed != crc {
+            return Ok(None);
+        }
+        let end = offset + ((ENVELOPE + length).next_multiple_of(8)) as u64;
+        Ok(Some(Group { number, first_sequence, count, frames, end }))
+    }
+
+    fn envelope(&self, head: &[u8]) -> Option<(u64, u64, u32, usize, u32)> {
+        let mut reader = Reader(head);
+        let magic: [u8; 4] = reader.array()?;
+        let count = reader.u32()?;
+        let generation = reader.u64()?;
+        let number = reader.u64()?;
+        let first_sequence = reader.u64()?;
+        let length = reader.u32()? as usize;
+        let crc = reader.u32()?;
+        (magic == ENVELOPE_MAGIC && generation == self.generation && number >= self.next_number).then_some((
+            number,
+            first_sequence,
+            count,
+            length,
+            crc,
+        ))
+    }
+
+    /// `length` bytes at `offset`; `None` when they are not all before `limit` and the end of the file.
+    fn bytes_at(&mut self, offset: u64, length: usize, limit: u64) -> io::Result<Option<Bytes>> {
+        let end = offset + length as u64;
+        if end > limit {
+            return Ok(None);
+        }
+        if offset < self.window_start || end > self.window_start + self.window.len() as u64 {
+            let wanted = (end - offset).max(READ_AHEAD.min(limit - offset));
+            let mut buffer = vec![0; wanted as usize];
+            let read = self.file.read_at(&mut buffer, offset)?;
+            buffer.truncate(read);
+            self.window = Bytes::from(buffer);
+            self.window_start = offset;
+            if read < length {
+                return Ok(None);
+            }
+        }
+        let start = (offset - self.window_start) as usize;
+        Ok(Some(self.window.slice(start..start + length)))
+    }
+}

@@ -1,0 +1,193 @@
+//! What the store's threads and handles have in common.
+
+use super::dead_letters::DeadLetters;
+use super::disk::Disk;
+use super::frame::{Control, Day, SinkBirth};
+use super::ids::{self, Id};
+use super::log::{Place, Segment, Segments, ids_path, number_of};
+use super::meta::Meta;
+use super::quarantine::Quarantine;
+use super::settings::Settings;
+use crate::metrics::Metrics;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// The host's clock, as a parameter.
+pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
+
+/// Why nothing is accepted for now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No room; the text says which limit.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// Too many wait for the disk.
+    #[error("too many events wait for the disk")]
+    Overloaded,
+    /// The store is being closed.
+    #[error("the store is being closed")]
+    Draining,
+    /// The disk does not take what is written; the text is the system's.
+    #[error("the store cannot write: {0}")]
+    Failed(String),
+}
+
+/// One log of the two, as the threads beside the committer see it.
+pub(super) struct LogShare {
+    pub(super) place: Place,
+    pub(super) segments: Arc<Segments>,
+    /// A zeroed, synced file that waits to become a segment.
+    pub(super) spare: Mutex<Option<PathBuf>>,
+    /// Bytes of the files of ids.
+    pub(super) ids_bytes: AtomicU64,
+    /// Most bytes the log may take.
+    pub(super) max_size: u64,
+}
+
+impl LogShare {
+    pub(super) fn spare(&self) -> MutexGuard<'_, Option<PathBuf>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Segments, ids and the spare.
+    pub(super) fn bytes(&self) -> u64 {
+        let spare = if self.spare().is_some() { self.place.segment_size } else { 0 };
+        self.segments.allocated() + self.ids_bytes.load(Ordering::Relaxed) + spare
+    }
+
+    /// Calls `visit` with every id of the days that `wanted` says yes to (lowest and highest day of a file), by rising
+    /// sequence, from the files of ids where they are there, else from the segments.
+    pub(super) fn for_each_id(&self, wanted: impl Fn(Day, Day) -> bool, mut visit: impl FnMut(Id)) -> io::Result<()> {
+        let segments = self.segments.snapshot();
+        let mut numbers: BTreeSet<u64> = segments.iter().map(|segment| segment.header.number).collect();
+        let disk = &*self.place.disk;
+        numbers.extend(disk.list(&self.place.dir)?.iter().filter_map(|(name, _)| number_of(name, "ids")));
+        for number in numbers {
+            let path = ids_path(&self.place, number);
+            let segment = segments.iter().find(|segment| segment.header.number == number);
+            let summary = if segment.is_none_or(|segment| segment.ids_written.load(Ordering::Acquire)) {
+                ids::summary(disk, &path)?
+            } else {
+                None
+            };
+            if let Some(summary) = summary {
+                if summary.days.is_none_or(|(lowest, highest)| !wanted(lowest, highest)) {
+                    continue;
+                }
+                if let Some(ids) = ids::read(disk, &path)? {
+                    ids.into_iter().for_each(&mut visit);
+                    continue;
+                }
+            }
+            match segment {
+                Some(segment) => segment.for_each_id(&mut visit)?,
+                None => {
+                    tracing::error!(path = %path.display(), "a file of ids is damaged: events of its time may be accepted twice")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The oldest segment that is there.
+    pub(super) fn oldest(&self) -> Option<Arc<Segment>> {
+        self.segments.snapshot().into_iter().next()
+    }
+}
+
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) metrics: Metrics,
+    pub(super) clock: Clock,
+    /// Wall and monotonic clock at the start; see [`Shared::clock_is_sane`].
+    pub(super) started: (jiff::Timestamp, Instant),
+    pub(super) events: LogShare,
+    pub(super) samples: LogShare,
+    /// Highest sequence that is on disk.
+    pub(super) durable: watch::Sender<u64>,
+    pub(super) meta: Meta,
+    pub(super) letters: Mutex<DeadLetters>,
+    pub(super) quarantine: Mutex<Quarantine>,
+    /// Every sink that is known, those taken out of the settings included.
+    pub(super) sinks: Mutex<Vec<SinkBirth>>,
+    /// `None` while events are accepted.
+    pub(super) refusing: watch::Sender<Option<Refused>>,
+    /// The committer's thread has ended, and not because it was told to.
+    pub(super) dead: watch::Sender<bool>,
+    pub(super) min_free: u64,
+    pub(super) reserve: super::reserve::Reserve,
+}
+
+impl Shared {
+    pub(super) fn now(&self) -> jiff::Timestamp {
+        (self.clock)()
+    }
+
+    pub(super) fn letters(&self) -> MutexGuard<'_, DeadLetters> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn quarantine(&self) -> MutexGuard<'_, Quarantine> {
+        self.quarantine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sinks(&self) -> MutexGuard<'_, Vec<SinkBirth>> {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a new segment of the journal begins with.
+    pub(super) fn notes(&self) -> Vec<Control> {
+        vec![Control::Sinks(self.sinks().clone())]
+    }
+
+    pub(super) fn logs(&self) -> [&LogShare; 2] {
+        [&self.events, &self.samples]
+    }
+
+    /// Bytes that count towards `store.max_size`.
+    pub(super) fn used(&self) -> u64 {
+        self.events.bytes() + self.letters().size() + self.quarantine().bytes()
+    }
+
+    /// Whether wall and monotonic clock have moved alike since the start, within a tenth of the dedupe window. While
+    /// they have not, nothing is forgotten: somebody is setting the clock.
+    pub(super) fn clock_is_sane(&self) -> bool {
+        let (wall, monotonic) = self.started;
+        let wall = self.now().duration_since(wall);
+        let drift = wall.as_secs_f64() - monotonic.elapsed().as_secs_f64();
+        drift.abs() <= self.settings.dedupe_window.as_secs_f64() / 10.0
+    }
+
+    /// Whether the ids of a day need not be remembered any more.
+    pub(super) fn is_forgotten(&self, day: Day) -> bool {
+        let end = (i64::from(day) + 1) * 86_400;
+        end.saturating_add_unsigned(self.settings.dedupe_window.as_secs()) < self.now().as_second()
+    }
+
+    /// The sequence up to which every sink that is in the settings has settled everything, by what is on disk.
+    pub(super) fn settled_by_all(&self) -> u64 {
+        let sinks = self.sinks();
+        let attached = sinks.iter().filter(|sink| sink.removed_at.is_none());
+        attached.map(|sink| self.meta.durable_position(&sink.name)).min().unwrap_or(u64::MAX)
+    }
+
+    /// The same by what memory says.
+    pub(super) fn settled_by_all_in_memory(&self) -> u64 {
+        let sinks = self.sinks();
+        let attached = sinks.iter().filter(|sink| sink.removed_at.is_none());
+        attached
+            .map(|sink| self.meta.progress(&sink.name).map_or(0, |progress| progress.position))
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn retention(&self) -> Duration {
+        self.settings.retention
+    }
+}
