@@ -10,6 +10,7 @@
 //! A broker refuses whole batches, so one record that is too large takes its neighbours with it. They are then sent
 //! again one by one, and only what is refused alone is rejected.
 
+mod client;
 mod failure;
 mod producer;
 mod properties;
@@ -21,12 +22,13 @@ pub use settings::{Compression, Mechanism, Sasl, Settings, Tls};
 use super::gate::{Entry, Gate};
 use super::{InvalidSetting, Order, Reason, Scope, SendError, Sink};
 use crate::route::Outgoing;
+use client::Batching;
 use failure::{Circumstances, judge};
 use futures_util::future::BoxFuture;
 use producer::{Producer, Trouble};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
-use settings::{Batching, MAX_TOPIC};
+use settings::MAX_TOPIC;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
