@@ -15,7 +15,7 @@ pub(super) enum Batching {
 }
 
 /// Set unless the user sets them.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 10] = [
     ("client.id", "e2b-relay"),
     // Five milliseconds buy most of the batching.
     ("linger.ms", "5"),
@@ -24,6 +24,8 @@ const DEFAULTS: [(&str, &str); 9] = [
     ("batch.size", "131072"),
     // The broker knows its own limit, which counts packed bytes; below this one it is the one to refuse.
     ("message.max.bytes", "8388608"),
+    // Above what `deliver` hands over unconfirmed: a full queue is a failed send.
+    ("queue.buffering.max.messages", "200000"),
     ("queue.buffering.max.kbytes", "262144"),
     // librdkafka waits so long for a topic to appear before it says that it does not exist. Its own 30 s would hide a
     // misspelt one for as long; 5 s are enough for brokers that make topics by themselves.
