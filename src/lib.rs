@@ -34,6 +34,7 @@
 //! ```
 
 pub mod admin;
+pub mod app;
 pub mod backoff;
 pub mod cli;
 pub mod client;
