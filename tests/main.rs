@@ -3,4 +3,5 @@
 mod settings;
 mod sink_file;
 mod sink_kafka;
+mod store;
 mod support;
