@@ -34,10 +34,12 @@
 //! ```
 
 pub mod admin;
+pub mod app;
 pub mod backoff;
 pub mod cli;
 pub mod client;
 pub mod decode;
+pub mod deliver;
 pub mod event;
 pub mod http;
 pub mod intake;

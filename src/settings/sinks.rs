@@ -2,8 +2,8 @@
 //!
 //! By hand, since serde's `flatten` and `deny_unknown_fields` exclude each other.
 
-use super::standin::{amqp, deliver, nats};
-use crate::sink::{file, kafka, stdout};
+use crate::deliver;
+use crate::sink::{amqp, file, kafka, nats, stdout};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
