@@ -3,6 +3,7 @@
 // So that clippy takes its helpers, too, for tests: they may unwrap and panic.
 #![cfg(test)]
 
+mod relay;
 mod settings;
 mod sink_file;
 mod sink_kafka;

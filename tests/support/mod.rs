@@ -1,3 +1,7 @@
 //! What several tests share.
 
 pub(crate) mod brokers;
+pub(crate) mod consume;
+pub(crate) mod daemon;
+pub(crate) mod load;
+pub(crate) mod sign;
