@@ -1,7 +1,7 @@
 //! Templates, filters and names, over all sinks.
 
 use super::Findings;
-use crate::route::{Escape, Filter, Router, RouterError, Template, TemplateError};
+use crate::route::{self, Addressing, Escape, Filter, Router, RouterError, Template, TemplateError};
 use crate::settings::problem::KeyPath;
 use crate::settings::provenance::Provenance;
 use crate::settings::walk::nearest;
@@ -46,12 +46,14 @@ impl One<'_> {
             self.findings.error(&key, format!("there is no source `{}`", source.escape_debug()), remedy);
         }
         if let Some(Err(error)) = route.filter.as_deref().map(Filter::parse) {
-            self.unusable("filter", &error.to_string(), "see https://cel.dev for the language");
+            self.unusable(&self.key.key("filter"), &error.to_string(), "see https://cel.dev for the language");
         }
-        // The filter apart, which has been looked at.
-        let rest = crate::route::Settings { filter: None, ..route.clone() };
-        if let Err(RouterError::Types(error)) = Router::new(&rest, crate::route::Addressing::lines()) {
-            self.unusable("types", &error, "write globs such as `sandbox.lifecycle.*`");
+        for (place, glob) in route.types.iter().enumerate() {
+            let alone = route::Settings { types: vec![glob.clone()], ..route::Settings::default() };
+            if let Err(RouterError::Types(error)) = Router::new(&alone, Addressing::lines()) {
+                let key = self.key.key("types").index(place);
+                self.unusable(&key, &error, "write globs such as `sandbox.lifecycle.*`");
+            }
         }
     }
 
@@ -96,7 +98,7 @@ impl One<'_> {
     }
 
     fn bad_template(&mut self, key: &str, error: &TemplateError) {
-        self.unusable(key, &error.to_string(), "write it like `prefix.{{ sandbox_id }}`");
+        self.unusable(&self.key.key(key), &error.to_string(), "write it like `prefix.{{ sandbox_id }}`");
     }
 
     /// A consumer sees a sandbox's order within one partition, topic or queue only.
@@ -126,10 +128,9 @@ impl One<'_> {
     }
 
     /// A compiler's words quote the text, and a variable in it may hold a secret that was put into the wrong key.
-    fn unusable(&mut self, key: &str, error: &str, remedy: &str) {
-        let key = self.key.key(key);
-        let quoted = if self.provenance.is_from_variable(&key) { "cannot be compiled" } else { error };
-        self.findings.error(&key, quoted, remedy);
+    fn unusable(&mut self, key: &KeyPath, error: &str, remedy: &str) {
+        let quoted = if self.provenance.is_from_variable(key) { "cannot be compiled" } else { error };
+        self.findings.error(key, quoted, remedy);
     }
 }
 
