@@ -108,12 +108,10 @@ pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Prob
 fn redact(mut problem: Problem, secrets: &[String]) -> Problem {
     /// A shorter text is no secret, and would be found in the middle of words.
     const SHORTEST: usize = 6;
-    let mask = |text: String| {
-        let secrets = secrets.iter().filter(|secret| secret.len() >= SHORTEST);
-        secrets.fold(text, |text, secret| text.replace(secret.as_str(), crate::secret::MASK))
-    };
-    problem.message = mask(problem.message);
-    problem.remedy = problem.remedy.map(mask);
+    for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
+        problem.message = problem.message.replace(secret.as_str(), crate::secret::MASK);
+        problem.remedy = problem.remedy.map(|remedy| remedy.replace(secret.as_str(), crate::secret::MASK));
+    }
     problem
 }
 

@@ -50,7 +50,11 @@ sinks:
   bare: {type: nats, servers: ["nats://{}@127.0.0.1:1"]}
   token: {type: nats, servers: ["nats://127.0.0.1:1"], token: "{}"}
   nkey: {type: nats, servers: ["nats://127.0.0.1:1"], nkey: "{}"}
-  credentials: {type: nats, servers: ["nats://127.0.0.1:1"], credentials: "{}"}
+  credentials:
+    type: nats
+    servers: ["nats://127.0.0.1:1"]
+    credentials: "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n\
+      SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n------END USER NKEY SEED------\n"
   queue: {type: amqp, url: "amqp://relay:{}@127.0.0.1:1/%2f"}
   from_file: {type: amqp, url_file: url.txt}
 "#;

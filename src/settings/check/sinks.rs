@@ -6,7 +6,7 @@ use crate::settings::problem::KeyPath;
 use crate::settings::provenance::Provenance;
 use crate::settings::walk::nearest;
 use crate::settings::{Settings, SinkKind, SinkSettings};
-use crate::sink::InvalidSetting;
+use crate::sink::{InvalidSetting, amqp};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -74,12 +74,15 @@ impl One<'_> {
                 self.template("subject", &nats.subject, Escape::NatsSubject);
                 self.accept(nats.validate());
             }
-            SinkKind::Amqp(amqp) => {
-                let routing_key = self.template("routing_key", &amqp.routing_key, Escape::AmqpRoutingKey);
-                if let (Some(routing_key), None) = (&routing_key, &amqp.declare) {
+            SinkKind::Amqp(settings) => {
+                let routing_key = self.template("routing_key", &settings.routing_key, Escape::AmqpRoutingKey);
+                // The default suits consumers that bind by type, and a declared queue gets all of them.
+                let is_chosen =
+                    settings.declare.is_none() && settings.routing_key != amqp::Settings::default().routing_key;
+                if let (Some(routing_key), true) = (&routing_key, is_chosen) {
                     self.warn_if_spread("routing_key", routing_key, "queues, if they are bound by it");
                 }
-                self.accept(amqp.validate());
+                self.accept(settings.validate());
             }
             SinkKind::File(file) => self.accept(file.check()),
             SinkKind::Stdout(_) => {}
