@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod relay;
+mod receiver;
 mod settings;
 mod sink_file;
 mod sink_kafka;
