@@ -43,6 +43,11 @@ impl Worker {
             Ok(link) => link,
             Err(error) => return job.finish(Err(error)),
         };
+        if let Err(error) = link.declare().await {
+            self.gate.failed(Instant::now(), error.clone());
+            self.link = None;
+            return job.finish(Err(error));
+        }
         // Waits while as many records are unconfirmed as may be; each of them ends by its time-out at the latest.
         let Ok(slot) = link.slots.clone().acquire_owned().await else { return };
         tokio::spawn(async move {
@@ -52,6 +57,7 @@ impl Worker {
         });
     }
 
+    /// Declares nothing: asking is not to change what is there.
     async fn on_probe(&mut self, answer: oneshot::Sender<Result<String, SendError>>) {
         self.gate.allow();
         let link = self.link().await;

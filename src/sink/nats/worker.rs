@@ -95,39 +95,47 @@ impl Worker {
 
     /// Connects if that was not done yet, and creates the stream on wish.
     async fn ready(&mut self) -> Result<(), SendError> {
-        self.gate.check(Instant::now())?;
-        let readied = self.connect().await;
-        match &readied {
-            Ok(()) => self.gate.opened(),
-            // The client connects anew by itself and at its own pace; there is no attempt of ours to space.
-            Err(_) if self.link.as_ref().is_some_and(|link| !link.is_up()) => {}
-            Err(error) => self.gate.failed(Instant::now(), error.clone()),
+        self.connect().await?;
+        let (settings, peer) = (&self.connector.settings, &self.connector.peer);
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let ensured = link.ensure_stream(settings.stream.as_ref(), peer).await;
+        if let Err(error) = &ensured {
+            self.gate.failed(Instant::now(), error.clone());
         }
-        readied
+        ensured
     }
 
     async fn connect(&mut self) -> Result<(), SendError> {
+        self.gate.check(Instant::now())?;
         let peer = &self.connector.peer;
-        let link = match &mut self.link {
-            Some(link) => link,
-            link @ None => link.insert(self.connector.connect().await?),
+        let Some(link) = &self.link else {
+            return match self.connector.connect().await {
+                Ok(link) => {
+                    self.gate.opened();
+                    self.link = Some(link);
+                    Ok(())
+                }
+                Err(error) => {
+                    self.gate.failed(Instant::now(), error.clone());
+                    Err(error)
+                }
+            };
         };
+        // The client connects anew by itself and at its own pace; there is no attempt of ours to space.
         if !link.is_up() {
             let lost = || sink_wide(Reason::Connect, format!("the connection to {peer} is lost"));
             return Err(self.trouble.clone().unwrap_or_else(lost));
         }
-        if self.connector.settings.jetstream {
-            link.ensure_stream(self.connector.settings.stream.as_ref(), peer).await?;
-        }
         Ok(())
     }
 
+    /// Creates nothing: asking is not to change what is there.
     async fn on_probe(&mut self, answer: oneshot::Sender<Result<String, SendError>>) {
         self.gate.allow();
-        let ready = self.ready().await;
-        let (Ok(()), Some(link)) = (&ready, &self.link) else {
+        let connected = self.connect().await;
+        let (Ok(()), Some(link)) = (&connected, &self.link) else {
             // Whoever asked may have gone.
-            let _ = answer.send(ready.map(|()| String::new()));
+            let _ = answer.send(connected.map(|()| String::new()));
             return;
         };
         let (inspector, settings) = (link.inspector(), self.connector.settings.clone());

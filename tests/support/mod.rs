@@ -1,0 +1,5 @@
+//! What several areas of the tests share.
+
+pub(crate) mod brokers;
+pub(crate) mod proxy;
+pub(crate) mod sending;
