@@ -66,7 +66,7 @@ async fn stored(url: &str, name: &str) -> Vec<StreamMessage> {
     let jetstream = jetstream::new(client(url).await);
     let mut stream = jetstream.get_stream(name).await.expect("the stream is there");
     let state = stream.info().await.expect("its state").state.clone();
-    join_all((state.first_sequence..=state.last_sequence).map(|sequence| {
+    join_all((state.first_sequence.max(1)..=state.last_sequence).map(|sequence| {
         let stream = stream.clone();
         async move { stream.get_raw_message(sequence).await.expect("a message") }
     }))

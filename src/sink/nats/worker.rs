@@ -180,12 +180,7 @@ impl Worker {
     fn on_event(&mut self, event: Event) {
         let peer = &self.connector.peer;
         match event {
-            Event::Connected => {
-                self.trouble = None;
-                if let Some(link) = &mut self.link {
-                    link.forget_stream();
-                }
-            }
+            Event::Connected => self.trouble = None,
             Event::Disconnected | Event::Closed => self.lose_pending(),
             Event::ServerError(ServerError::AuthorizationViolation) => {
                 self.trouble = Some(sink_wide(Reason::Auth, format!("{peer}: authorization violation")));
