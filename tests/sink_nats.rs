@@ -3,6 +3,7 @@
 use crate::support::brokers::{Broker, Kind, nats, unique};
 use crate::support::proxy::{Holds, Proxy};
 use crate::support::sending::{PATIENCE, assert_each_once_in_order, deliver_all, outcome, record, records};
+use crate::support::tls::Certificates;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{self, stream};
 use e2b_relay::route::Outgoing;
@@ -346,14 +347,32 @@ async fn a_killed_server_costs_nothing() {
     let server = Broker::start(Kind::Nats).await;
     let url = server.address();
     let (settings, name) = with_stream(&url);
-    let sink = sink(Settings { ack_timeout: Duration::from_secs(2), ..settings });
+    let sink = sink(Settings { ack_timeout: NEVER, ..settings });
     let records = records(|sandbox| format!("{name}.{sandbox}"), 40, 25);
-    let killing = async {
-        server.kill().await;
-        server.restart().await;
-    };
-    // The first half is sent while the server dies and comes back.
-    let (attempts, ()) = tokio::join!(deliver_all(&sink, &records), killing);
-    assert!(attempts > records.len(), "the server died after all was delivered");
+    let (early, late) = records.split_at(400);
+    deliver_all(&sink, early).await;
+    server.pause().await;
+    let unconfirmed: Vec<_> = late[..40].iter().map(|record| sink.send(record.clone())).collect();
+    server.kill().await;
+    for sent in join_all(unconfirmed.into_iter().map(outcome)).await {
+        assert_retry(&sent, Scope::Sink, Reason::Connect);
+    }
+    tokio::join!(deliver_all(&sink, late), server.restart());
     assert_each_once_in_order(&stored_ids(&url, &name).await, &records);
+}
+
+#[tokio::test]
+async fn certificates_are_verified_unless_that_is_switched_off() {
+    let url = nats();
+    let certificates = Certificates::new();
+    let address = certificates.before(host(&url), true).await;
+    let tls = by_way_of(&url, address).replace("nats://", "tls://");
+    let (settings, name) = with_stream(&tls);
+    let unknown = sink(settings.clone());
+    assert_retry(&outcome(unknown.send(record(&format!("{name}.x"), "sbx", 0))).await, Scope::Sink, Reason::Connect);
+    let trusted = sink(Settings { ca_file: Some(certificates.ca_file()), ..settings.clone() });
+    outcome(trusted.send(record(&format!("{name}.x"), "sbx", 1))).await.expect("the authority is trusted");
+    let unverified = sink(Settings { insecure_skip_verify: true, ..settings });
+    outcome(unverified.send(record(&format!("{name}.x"), "sbx", 2))).await.expect("nothing is verified");
+    assert_eq!(stored_ids(&url, &name).await, ["sbx-1", "sbx-2"]);
 }

@@ -3,3 +3,4 @@
 pub(crate) mod brokers;
 pub(crate) mod proxy;
 pub(crate) mod sending;
+pub(crate) mod tls;

@@ -43,6 +43,9 @@ struct Sighting {
     needle: Vec<u8>,
     wanted: usize,
     seen: usize,
+    /// Sightings that no confirmation has gone back for, and how many those were at most.
+    open: usize,
+    most_open: usize,
 }
 
 impl Proxy {
@@ -75,7 +78,7 @@ impl Proxy {
     /// Keeps the broker's answers back until the clients have sent `needle` `times` times, counted from now.
     pub(crate) fn hold_answers_until(&self, needle: &[u8], times: usize) {
         *self.shared.sighting.lock().expect("not poisoned") =
-            Sighting { needle: needle.to_vec(), wanted: times, seen: 0 };
+            Sighting { needle: needle.to_vec(), wanted: times, ..Sighting::default() };
         self.shared.held.send_replace(true);
     }
 
@@ -87,6 +90,11 @@ impl Proxy {
     /// How often the clients have sent what [`Self::hold_answers_until`] named.
     pub(crate) fn seen(&self) -> usize {
         self.shared.sighting.lock().expect("not poisoned").seen
+    }
+
+    /// How many publishes were unconfirmed at most since then, each confirmation being that of one.
+    pub(crate) fn most_unconfirmed(&self) -> usize {
+        self.shared.sighting.lock().expect("not poisoned").most_open
     }
 
     /// Returns once the clients have sent it `times` times.
@@ -156,6 +164,8 @@ fn look(tail: &mut Vec<u8>, shared: &Shared) {
     let before = sighting.seen;
     while let Some(at) = tail.windows(needle.len()).position(|window| window == needle) {
         sighting.seen += 1;
+        sighting.open += 1;
+        sighting.most_open = sighting.most_open.max(sighting.open);
         tail.drain(..at + needle.len());
     }
     tail.drain(..tail.len().saturating_sub(needle.len() - 1));
@@ -171,6 +181,10 @@ async fn downstream(mut broker: OwnedReadHalf, answers: mpsc::UnboundedSender<(I
     let (mut kept, mut input, mut buffer) = (Vec::new(), Vec::new(), vec![0; 64 * 1024]);
     let schedule = |bytes: Vec<u8>| {
         let delay = *shared.delay.lock().expect("not poisoned");
+        if shared.holds == Holds::AmqpConfirmations && is_confirmation(&bytes) {
+            let mut sighting = shared.sighting.lock().expect("not poisoned");
+            sighting.open = sighting.open.saturating_sub(1);
+        }
         let _ = answers.send((Instant::now() + delay, bytes));
     };
     loop {
