@@ -150,9 +150,9 @@ async fn among_many_side_by_side_exactly_the_unroutable_ones_are_unroutable() {
     let url = amqp();
     let (mut settings, name) = declaring(&url);
     let declare = settings.declare.as_mut().expect("declaring");
-    (declare.binding_key, declare.queue_type) = ("key.#".to_owned(), Some(QueueType::Quorum));
+    (declare.binding_key, declare.queue_type) = ("key.#".to_owned(), Some(QueueType::Classic));
     let sink = sink(settings);
-    let records: Vec<_> = (0..1000)
+    let records: Vec<_> = (0..6000)
         .map(|number| record(if number % 3 == 0 { "elsewhere" } else { "key.x" }, &format!("sbx{number}"), 0))
         .collect();
     let outcomes = join_all(records.iter().map(|record| outcome(sink.send(record.clone())))).await;

