@@ -33,11 +33,24 @@
 //!   ← http admin simulator ← settings ← app ← cli main
 //! ```
 
+pub mod admin;
+pub mod app;
 pub mod backoff;
+pub mod cli;
+pub mod client;
+pub mod decode;
+pub mod deliver;
 pub mod event;
+pub mod http;
+pub mod intake;
+pub mod logging;
 pub mod metrics;
 pub mod route;
 pub mod secret;
+pub mod settings;
 pub mod shutdown;
+pub mod simulator;
 pub mod sink;
+pub mod source;
 pub mod store;
+pub mod verify;

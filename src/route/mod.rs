@@ -1,4 +1,23 @@
 //! What a sink takes, where it goes, and as which bytes. Pure: no clock, no I/O, no tokio.
+//!
+//! [`Router`] asks in this order: types, sources, the [`Filter`]; then renders the [`Template`]s and encodes the
+//! record in its [`Format`]. Metadata is chosen by strangers: what fails on one record is that record's dead letter.
+
+mod filter;
+#[cfg(test)]
+mod fixture;
+mod format;
+mod router;
+mod settings;
+mod template;
+mod view;
+
+pub use filter::{Filter, FilterError, FilterFault, Verdict};
+pub use format::{Format, Framing};
+pub use router::{Addressing, Decision, Fault, Router, RouterError, Skip};
+pub use settings::Settings;
+pub use template::{Escape, Template, TemplateError};
+pub use view::View;
 
 use bytes::Bytes;
 

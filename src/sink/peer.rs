@@ -1,5 +1,6 @@
 //! What the brokers' sinks share about their peers: names without credentials, TLS, and what is wrong with a setting.
 
+use super::InvalidSetting;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -7,22 +8,6 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::path::Path;
 use std::sync::Arc;
-
-/// A setting that no sink can be made from.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {problem}")]
-pub struct InvalidSetting {
-    /// Below the sink's own, `stream.name` and the like.
-    pub key: &'static str,
-    /// Never holds a credential.
-    pub problem: String,
-}
-
-impl InvalidSetting {
-    pub(super) fn new(key: &'static str, problem: impl Into<String>) -> Self {
-        Self { key, problem: problem.into() }
-    }
-}
 
 /// The URL for people to read: user-info and query, both of which may bear a password, are left out.
 ///

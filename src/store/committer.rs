@@ -2,12 +2,13 @@
 
 use super::day_index::DayIndex;
 use super::frame::{self, Day, DedupeHash, EventFrame};
-use super::ids::Id;
+use super::ids::{self, Id};
 use super::inbox::{Accepted, Command, Entry, Inbox, Reply};
 use super::janitor;
 use super::librarian;
 use super::log::{Draft, Log};
-use super::shared::{LogShare, Refused, Shared};
+use super::shared::{Refused, Shared};
+use super::sweep;
 use crate::event::{Origin, Stored};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -21,6 +22,8 @@ const TICK: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_secs(10);
 /// An event this close to midnight is looked up in the neighbouring day too.
 const MIDNIGHT_MARGIN: i64 = 60;
+/// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
+const USEFUL_ROOM: usize = 64 * 1024;
 /// How long events that wait for an index are waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -122,9 +125,8 @@ impl Committer {
     }
 
     fn repair(&mut self, day: Day) {
-        self.shared.index_in_repair.store(true, Ordering::Release);
         self.days.remove(&day);
-        self.send_librarian(librarian::Job::Suspect(day));
+        self.send_librarian(librarian::Job::Bad(day));
     }
 
     fn send_librarian(&self, job: librarian::Job) {
@@ -187,10 +189,6 @@ impl Committer {
 
     fn answer_all(&self, frames: Vec<(Box<EventFrame>, Reply)>, outcome: &Result<(), Refused>) {
         for (frame, reply) in frames {
-            if outcome.is_ok() {
-                let Stored { arrival, event, .. } = &frame.stored;
-                self.shared.metrics.event(&arrival.source, arrival.origin.as_str(), &event.kind);
-            }
             answer(reply, outcome.clone().map(|()| Accepted::New { sequence: frame.stored.sequence }));
         }
     }
@@ -209,23 +207,14 @@ impl Committer {
                 let spare = share.spare().take();
                 let sealed = log.start_segment(first, &notes, shared.now(), spare).map_err(|error| failed(&error))?;
                 if let Some(sealed) = sealed {
+                    share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
                     let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
                 }
             }
             log.append(draft, first).map_err(|error| failed(&error))
         });
         if events {
-            self.shared.refusing.send_if_modified(|now| {
-                let next = result.clone().err();
-                let changed = *now != next;
-                if let Some(refused) = next.as_ref().filter(|_| changed) {
-                    tracing::error!(reason = %refused, "deliveries are refused");
-                } else if changed {
-                    tracing::info!("deliveries are accepted again");
-                }
-                *now = next;
-                changed
-            });
+            self.note(result.clone().err());
         }
         result
     }
@@ -241,17 +230,16 @@ impl Committer {
         }
         let (log, share) =
             if events { (&self.events, &self.shared.events) } else { (&self.samples, &self.shared.samples) };
-        if log.needs_segment(length) && share.spare().is_none() && !self.fits(share, events) {
-            let _ = self.janitor.send(janitor::Job::Sweep);
-            let setting = if events { "store.max_size" } else { "store.max_samples_size" };
-            return Err(Refused::Full(format!("{setting} is reached, and what is left is still unsent")));
+        let segment = share.place.segment_size;
+        if !log.needs_segment(length) || share.spare().is_some() || self.shared.has_room(events, segment) {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn fits(&self, share: &LogShare, events: bool) -> bool {
-        let used = if events { self.shared.used() } else { share.bytes() };
-        used + share.place.segment_size <= share.max_size
+        sweep::make_room(&self.shared, events, segment).map_err(|error| failed(&error))?;
+        if self.shared.has_room(events, segment) {
+            return Ok(());
+        }
+        let setting = if events { "store.max_size" } else { "store.max_samples_size" };
+        Err(Refused::Full(format!("{setting} is reached, and what is left is still unsent")))
     }
 
     /// Puts the ids of a durable group into their days' indexes.
@@ -267,9 +255,6 @@ impl Committer {
                 self.repair(day);
             }
         }
-        if let Some(last) = ids.last() {
-            self.shared.indexed.store(last.sequence, Ordering::Release);
-        }
     }
 
     /// Today's and yesterday's indexes stay open; another is given back after a while.
@@ -283,10 +268,24 @@ impl Committer {
 
     /// While nothing comes, a refusal is lifted once its cause is gone, so that readiness returns by itself.
     fn look_at_the_disk(&self) {
-        if self.shared.refusing.borrow().is_some() && self.check_room(true, 1).is_ok() && !self.events.needs_segment(1)
-        {
-            self.shared.refusing.send_replace(None);
+        let refusing = self.shared.refusing.borrow().is_some();
+        if refusing && self.check_room(true, USEFUL_ROOM).is_ok() {
+            self.note(None);
         }
+    }
+
+    /// Tells whoever watches whether events are accepted. That the store is being closed stays said.
+    fn note(&self, refused: Option<Refused>) {
+        self.shared.refusing.send_if_modified(|now| {
+            let changed = *now != refused && *now != Some(Refused::Draining);
+            match &refused {
+                Some(refused) if changed => tracing::error!(reason = %refused, "deliveries are refused"),
+                None if changed => tracing::info!("deliveries are accepted again"),
+                _ => return false,
+            }
+            *now = refused;
+            changed
+        });
     }
 }
 

@@ -40,6 +40,7 @@ mod segment;
 mod settings;
 mod shared;
 mod sled_guard;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -185,9 +186,7 @@ impl Store {
     ///
     /// Blocks on the disk.
     pub fn quarantine(&self, source: &str, body: &[u8]) -> io::Result<()> {
-        self.shared.quarantine().keep(source, body, self.shared.now())?;
-        self.shared.metrics.quarantined(source);
-        Ok(())
+        self.shared.quarantine().keep(source, body, self.shared.now())
     }
 
     /// Bytes that count towards `store.max_size`.

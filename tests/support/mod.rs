@@ -1,4 +1,4 @@
-//! What several areas of the tests share.
+//! What several tests share.
 
 pub(crate) mod brokers;
 pub(crate) mod proxy;

@@ -1,6 +1,5 @@
 //! A TCP proxy before a broker: it delays, holds back and cuts.
 
-#![cfg(test)]
 #![allow(dead_code)]
 
 use std::net::SocketAddr;

@@ -1,6 +1,5 @@
 //! Records for a sink, and sending them as `deliver` would.
 
-#![cfg(test)]
 #![allow(dead_code)]
 
 use bytes::Bytes;

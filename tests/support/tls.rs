@@ -1,6 +1,5 @@
 //! TLS before a broker that has none: certificates by the openssl command, and a proxy that ends TLS.
 
-#![cfg(test)]
 #![allow(dead_code)]
 
 use rustls::ServerConfig;

@@ -11,7 +11,7 @@ mod worker;
 pub use settings::{Declare, ExchangeType, QueueType, Settings, Unroutable};
 
 use super::handover::{self, Handover};
-use super::peer::{self, InvalidSetting};
+use super::{InvalidSetting, peer};
 use super::{Order, SendError, Sink};
 use crate::route::Outgoing;
 use futures_util::FutureExt;

@@ -1,7 +1,7 @@
 //! What an AMQP sink is told.
 
 use crate::secret::Secret;
-use crate::sink::peer::{self, InvalidSetting};
+use crate::sink::{InvalidSetting, peer};
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
 use schemars::JsonSchema;
@@ -28,6 +28,7 @@ pub struct Settings {
     /// What to do with a record that no queue is bound for.
     pub unroutable: Unroutable,
     /// PEM file with the authorities to trust instead of the system's.
+    #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
     /// Takes any certificate. The status page shows it.
     pub insecure_skip_verify: bool,
@@ -142,6 +143,12 @@ impl Settings {
         Ok(uri)
     }
 
+    /// Refuses what cannot work, as far as it shows without the network.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        self.uri()?;
+        self.check()
+    }
+
     pub(super) fn check(&self) -> Result<(), InvalidSetting> {
         let short = |key, text: &str| match ShortString::try_new(text) {
             Ok(_) => Ok(()),
@@ -179,7 +186,7 @@ mod tests {
         {
             let error = settings(url).uri().expect_err(url);
             assert_eq!(error.key, "url");
-            assert!(!error.problem.contains("canary") && !error.problem.contains("can/ary"), "{error}");
+            assert!(!error.message.contains("canary") && !error.message.contains("can/ary"), "{error}");
         }
     }
 

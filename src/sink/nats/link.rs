@@ -3,8 +3,8 @@
 use super::classify;
 use super::settings::{Servers, Settings, Stream};
 use crate::backoff::Backoff;
+use crate::sink::InvalidSetting;
 use crate::sink::handover::sink_wide;
-use crate::sink::peer::InvalidSetting;
 use crate::sink::{Reason, SendError};
 use async_nats::connection::State;
 use async_nats::jetstream::{self, stream};

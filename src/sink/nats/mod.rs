@@ -22,7 +22,7 @@ mod worker;
 pub use settings::{Settings, Stream};
 
 use super::handover::{self, Handover};
-use super::peer::{self, InvalidSetting};
+use super::{InvalidSetting, peer};
 use super::{Order, SendError, Sink};
 use crate::route::Outgoing;
 use futures_util::FutureExt;

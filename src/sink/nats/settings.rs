@@ -1,7 +1,7 @@
 //! What a NATS sink is told.
 
 use crate::secret::Secret;
-use crate::sink::peer::{self, InvalidSetting};
+use crate::sink::{InvalidSetting, peer};
 use async_nats::ServerAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ pub struct Settings {
     /// A credentials file's text (JWT and seed, as `nsc` writes it), in place of user and password.
     pub credentials: Option<Secret>,
     /// PEM file with the authorities to trust instead of the system's.
+    #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
     /// Takes any certificate. The status page shows it.
     pub insecure_skip_verify: bool,
@@ -126,6 +127,11 @@ impl Settings {
         Ok(Servers { addresses, user, peer })
     }
 
+    /// Refuses what cannot work, as far as it shows without the network.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        self.check(&self.servers()?)
+    }
+
     pub(super) fn check(&self, servers: &Servers) -> Result<(), InvalidSetting> {
         let logins = [servers.user.is_some(), self.token.is_some(), self.nkey.is_some(), self.credentials.is_some()];
         if logins.into_iter().filter(|given| *given).count() > 1 {
@@ -215,7 +221,7 @@ mod tests {
         ] {
             let error = settings(servers).servers().expect_err("invalid");
             assert_eq!(error.key, key);
-            assert!(!error.problem.contains("canary") && !error.problem.contains("can/ary"), "{error}");
+            assert!(!error.message.contains("canary") && !error.message.contains("can/ary"), "{error}");
         }
     }
 

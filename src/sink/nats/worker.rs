@@ -3,7 +3,7 @@
 use super::link::{Connector, Incoming, Link};
 use super::pending::Pending;
 use super::{classify, message};
-use crate::sink::handover::{Command, Gate, Job, record_only, sink_wide};
+use crate::sink::handover::{Attempts, Command, Job, record_only, sink_wide};
 use crate::sink::{Reason, SendError};
 use async_nats::{ConnectErrorKind, Event, Message, ServerError};
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +14,7 @@ pub(super) struct Worker {
     dedupe_prefix: Option<String>,
     commands: mpsc::Receiver<Command>,
     link: Option<Link>,
-    gate: Gate,
+    attempts: Attempts,
     /// Why the connection is down, as far as the client has told.
     trouble: Option<SendError>,
     pending: Pending,
@@ -31,7 +31,7 @@ impl Worker {
             dedupe_prefix,
             commands,
             link: None,
-            gate: Gate::new(fastrand::Rng::new()),
+            attempts: Attempts::new(fastrand::Rng::new()),
             trouble: None,
             pending: Pending::default(),
             marker: None,
@@ -100,23 +100,23 @@ impl Worker {
         let Some(link) = &mut self.link else { return Ok(()) };
         let ensured = link.ensure_stream(settings.stream.as_ref(), peer).await;
         if let Err(error) = &ensured {
-            self.gate.failed(Instant::now(), error.clone());
+            self.attempts.failed(Instant::now(), error.clone());
         }
         ensured
     }
 
     async fn connect(&mut self) -> Result<(), SendError> {
-        self.gate.check(Instant::now())?;
+        self.attempts.check(Instant::now())?;
         let peer = &self.connector.peer;
         let Some(link) = &self.link else {
             return match self.connector.connect().await {
                 Ok(link) => {
-                    self.gate.opened();
+                    self.attempts.succeeded();
                     self.link = Some(link);
                     Ok(())
                 }
                 Err(error) => {
-                    self.gate.failed(Instant::now(), error.clone());
+                    self.attempts.failed(Instant::now(), error.clone());
                     Err(error)
                 }
             };
@@ -131,7 +131,7 @@ impl Worker {
 
     /// Creates nothing: asking is not to change what is there.
     async fn on_probe(&mut self, answer: oneshot::Sender<Result<String, SendError>>) {
-        self.gate.allow();
+        self.attempts.allow();
         let connected = self.connect().await;
         let (Ok(()), Some(link)) = (&connected, &self.link) else {
             // Whoever asked may have gone.

@@ -1,0 +1,242 @@
+//! Outgoing HTTP with its rules: one origin, no redirects, no proxy from the environment, a time limit on everything,
+//! replies of a bounded size.
+//!
+//! A redirect would carry a signature or an API key to an address that nobody wrote into the settings.
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{Method, Url, redirect};
+use std::time::Duration;
+
+/// Bounds of one client.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For the whole request, the reply's last byte included.
+    pub timeout: Duration,
+    /// For the connection alone.
+    pub connect_timeout: Duration,
+    /// Largest reply body, in bytes.
+    pub max_reply: usize,
+    /// Idle connections kept.
+    pub max_idle: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            max_reply: 1 << 20,
+            max_idle: 64,
+        }
+    }
+}
+
+/// Speaks to one origin. Cloning is cheap and shares the connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    max_reply: usize,
+}
+
+/// What a peer answered, whatever the status.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// 100 to 599; a redirect is an answer like any other.
+    pub status: u16,
+    /// At most [`Limits::max_reply`] bytes.
+    pub body: Bytes,
+    headers: reqwest::header::HeaderMap,
+}
+
+impl Reply {
+    /// A header's first value, if it is visible ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// No answer. The messages name the peer, and never a header or a body.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The URL cannot be used.
+    #[error("not a usable URL: {0}")]
+    Url(String),
+    /// The TLS set-up failed, such as for want of any root certificate.
+    #[error("cannot set up HTTP: {0}")]
+    Setup(String),
+    /// No connection.
+    #[error("cannot connect to {peer}: {problem}")]
+    Connect {
+        /// Host and port.
+        peer: String,
+        /// The innermost cause.
+        problem: String,
+    },
+    /// [`Limits::timeout`] is over.
+    #[error("{peer} did not answer in time")]
+    Timeout {
+        /// Host and port.
+        peer: String,
+    },
+    /// The reply is larger than [`Limits::max_reply`].
+    #[error("{peer} answered with more than {limit} bytes")]
+    TooLarge {
+        /// Host and port.
+        peer: String,
+        /// In bytes.
+        limit: usize,
+    },
+    /// The connection broke, or what came was no HTTP.
+    #[error("the exchange with {peer} broke off: {problem}")]
+    Broken {
+        /// Host and port.
+        peer: String,
+        /// The innermost cause.
+        problem: String,
+    },
+}
+
+impl Client {
+    /// `base` is an `http` or `https` URL; its origin is the only one that is ever asked.
+    pub fn new(base: &str, limits: Limits) -> Result<Self, ClientError> {
+        let base = Url::parse(base).map_err(|error| ClientError::Url(error.to_string()))?;
+        let plain = match base.scheme() {
+            "http" => true,
+            "https" => false,
+            _ => return Err(ClientError::Url("the scheme must be http or https".to_owned())),
+        };
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(ClientError::Url("a URL must not hold credentials".to_owned()));
+        }
+        // reqwest takes the process's provider and panics without one. An error means that it is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .timeout(limits.timeout)
+            .connect_timeout(limits.connect_timeout)
+            .pool_max_idle_per_host(limits.max_idle)
+            .user_agent(concat!("e2b-relay/", env!("CARGO_PKG_VERSION")));
+        if plain {
+            // Loading the system's roots fails on a machine without any, and plain HTTP needs none.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder.build().map_err(|error| ClientError::Setup(innermost(&error)))?;
+        Ok(Self { http, base, max_reply: limits.max_reply })
+    }
+
+    /// The path and query of the URL that the client was made with.
+    pub fn base_path(&self) -> String {
+        match self.base.query() {
+            Some(query) => format!("{}?{query}", self.base.path()),
+            None => self.base.path().to_owned(),
+        }
+    }
+
+    /// Host and port, as messages name it.
+    pub fn peer(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        match self.base.port_or_known_default() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+
+    /// `path` begins with `/` and may have a query.
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Reply, ClientError> {
+        self.exchange(Method::GET, path, headers, Bytes::new()).await
+    }
+
+    /// `path` begins with `/` and may have a query.
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Reply, ClientError> {
+        self.exchange(Method::POST, path, headers, body).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Reply, ClientError> {
+        let url = self.url(path)?;
+        let mut request = self.http.request(method, url).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = request.send().await.map_err(|error| self.error(&error))?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.error(&error))? {
+            if body.len() + chunk.len() > self.max_reply {
+                return Err(ClientError::TooLarge { peer: self.peer(), limit: self.max_reply });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Reply { status: response.status().as_u16(), body: body.freeze(), headers })
+    }
+
+    /// `//host/…` and `http://host/…` are URLs of another origin as far as joining is concerned.
+    fn url(&self, path: &str) -> Result<Url, ClientError> {
+        let url = self.base.join(path).map_err(|error| ClientError::Url(error.to_string()))?;
+        if !path.starts_with('/') || url.origin() != self.base.origin() {
+            return Err(ClientError::Url("a path must begin with one `/` and stay with its host".to_owned()));
+        }
+        Ok(url)
+    }
+
+    fn error(&self, error: &reqwest::Error) -> ClientError {
+        let (peer, problem) = (self.peer(), innermost(error));
+        if error.is_timeout() {
+            ClientError::Timeout { peer }
+        } else if error.is_connect() {
+            ClientError::Connect { peer, problem }
+        } else {
+            ClientError::Broken { peer, problem }
+        }
+    }
+}
+
+/// The outer layers only repeat the URL.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(base: &str) -> Client {
+        Client::new(base, Limits::default()).expect(base)
+    }
+
+    #[test]
+    fn the_base_is_plain_or_tls_http_without_credentials() {
+        for base in ["ftp://a/", "a", "http://", "http://user@a/", "http://:secret@a/", "file:///etc/passwd"] {
+            let error = Client::new(base, Limits::default()).expect_err(base);
+            assert!(matches!(error, ClientError::Url(_)), "{base} gave {error}");
+            assert!(!error.to_string().contains("secret"));
+        }
+        let client = client("http://127.0.0.1:8080/webhooks/e2b?a=1");
+        assert_eq!(client.base_path(), "/webhooks/e2b?a=1");
+        assert_eq!(client.peer(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn a_path_never_leaves_the_origin() {
+        let client = client("http://127.0.0.1:8080/a");
+        assert_eq!(client.url("/b?c").map(String::from), Ok("http://127.0.0.1:8080/b?c".to_owned()));
+        for path in ["b", "//evil.example/x", "http://evil.example/", "/\\evil.example/", "\\\\evil.example/", ""] {
+            match client.url(path) {
+                Err(ClientError::Url(_)) => {}
+                other => panic!("{path} gave {other:?}"),
+            }
+        }
+    }
+}
