@@ -6,7 +6,9 @@
 mod relay;
 mod receiver;
 mod settings;
+mod sink_amqp;
 mod sink_file;
 mod sink_kafka;
+mod sink_nats;
 mod store;
 mod support;

@@ -5,3 +5,6 @@ pub(crate) mod consume;
 pub(crate) mod daemon;
 pub(crate) mod load;
 pub(crate) mod sign;
+pub(crate) mod proxy;
+pub(crate) mod sending;
+pub(crate) mod tls;
