@@ -34,12 +34,19 @@
 //! ```
 
 pub mod backoff;
+pub mod cli;
 pub mod client;
+pub mod decode;
 pub mod event;
+pub mod intake;
+pub mod logging;
 pub mod metrics;
 pub mod route;
 pub mod secret;
+pub mod settings;
 pub mod shutdown;
 pub mod simulator;
 pub mod sink;
+pub mod source;
 pub mod store;
+pub mod verify;

@@ -1,3 +1,6 @@
 //! The one integration-test binary.
 
+mod sink_file;
+mod sink_kafka;
+mod support;
 mod tidy;

@@ -1,5 +1,15 @@
 //! One file per kind of peer. A sink sends and classifies what went wrong; `deliver` decides what follows from it.
 
+pub mod amqp;
+pub mod file;
+mod gate;
+mod handover;
+pub mod kafka;
+mod lines;
+pub mod nats;
+mod peer;
+pub mod stdout;
+
 use crate::route::Outgoing;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -93,6 +103,22 @@ pub enum SendError {
     },
 }
 
+/// A setting of a sink that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct InvalidSetting {
+    /// The key's path below the sink's own, `librdkafka.acks` for one.
+    pub key: String,
+    /// What is wrong, and what to write instead; never a credential.
+    pub message: String,
+}
+
+impl InvalidSetting {
+    fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into() }
+    }
+}
+
 /// A peer that records are sent to. Made without a connection; it connects when first asked to, and again by itself.
 pub trait Sink: Send + Sync {
     /// How many records of one sandbox `deliver` may hand over before the first is confirmed.
@@ -104,6 +130,12 @@ pub trait Sink: Send + Sync {
     /// Hands one record over *before it returns* (so that the calls' order is the records'), and gives a future that
     /// ends when the peer has confirmed it or it failed. Dropping the future does not take the record back.
     fn send(&self, outgoing: Arc<Outgoing>) -> BoxFuture<'static, Result<(), SendError>>;
+
+    /// What the client last complained of, if nothing was confirmed since: the reason why something may be waiting in a
+    /// client that repeats for ever and so reports no failed send. Means nothing while nothing waits.
+    fn trouble(&self) -> Option<(Reason, String)> {
+        None
+    }
 
     /// Reopens what an operator may have moved away (SIGHUP).
     fn reopen(&self) {}

@@ -10,7 +10,6 @@ use super::log::{Draft, Log};
 use super::shared::{LogShare, Refused, Shared};
 use crate::event::{Origin, Stored};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -21,6 +20,8 @@ const TICK: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_secs(10);
 /// An event this close to midnight is looked up in the neighbouring day too.
 const MIDNIGHT_MARGIN: i64 = 60;
+/// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
+const USEFUL_ROOM: usize = 64 * 1024;
 /// How long events that wait for an index are waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -122,9 +123,8 @@ impl Committer {
     }
 
     fn repair(&mut self, day: Day) {
-        self.shared.index_in_repair.store(true, Ordering::Release);
         self.days.remove(&day);
-        self.send_librarian(librarian::Job::Suspect(day));
+        self.send_librarian(librarian::Job::Bad(day));
     }
 
     fn send_librarian(&self, job: librarian::Job) {
@@ -215,17 +215,7 @@ impl Committer {
             log.append(draft, first).map_err(|error| failed(&error))
         });
         if events {
-            self.shared.refusing.send_if_modified(|now| {
-                let next = result.clone().err();
-                let changed = *now != next;
-                if let Some(refused) = next.as_ref().filter(|_| changed) {
-                    tracing::error!(reason = %refused, "deliveries are refused");
-                } else if changed {
-                    tracing::info!("deliveries are accepted again");
-                }
-                *now = next;
-                changed
-            });
+            self.note(result.clone().err());
         }
         result
     }
@@ -267,9 +257,6 @@ impl Committer {
                 self.repair(day);
             }
         }
-        if let Some(last) = ids.last() {
-            self.shared.indexed.store(last.sequence, Ordering::Release);
-        }
     }
 
     /// Today's and yesterday's indexes stay open; another is given back after a while.
@@ -283,10 +270,24 @@ impl Committer {
 
     /// While nothing comes, a refusal is lifted once its cause is gone, so that readiness returns by itself.
     fn look_at_the_disk(&self) {
-        if self.shared.refusing.borrow().is_some() && self.check_room(true, 1).is_ok() && !self.events.needs_segment(1)
-        {
-            self.shared.refusing.send_replace(None);
+        let refusing = self.shared.refusing.borrow().is_some();
+        if refusing && self.check_room(true, USEFUL_ROOM).is_ok() {
+            self.note(None);
         }
+    }
+
+    /// Tells whoever watches whether events are accepted. That the store is being closed stays said.
+    fn note(&self, refused: Option<Refused>) {
+        self.shared.refusing.send_if_modified(|now| {
+            let changed = *now != refused && *now != Some(Refused::Draining);
+            match &refused {
+                Some(refused) if changed => tracing::error!(reason = %refused, "deliveries are refused"),
+                None if changed => tracing::info!("deliveries are accepted again"),
+                _ => return false,
+            }
+            *now = refused;
+            changed
+        });
     }
 }
 

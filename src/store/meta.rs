@@ -201,7 +201,8 @@ mod tests {
             meta.set_progress("lake", Progress::default());
             meta.sync().unwrap();
         }
-        std::fs::write(path.join("conf"), b"nonsense").unwrap();
+        std::fs::remove_file(path.join("db")).unwrap();
+        std::fs::create_dir(path.join("db")).unwrap();
         let meta = Meta::open(path).unwrap();
         assert_eq!(meta.progress("lake"), None);
         assert!(folder.path().join("meta.bad").is_dir());

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -115,8 +115,6 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
         started: (now, Instant::now()),
         clock: parts.clock,
         durable: watch::Sender::new(last),
-        indexed: AtomicU64::new(last),
-        index_in_repair: AtomicBool::new(false),
         meta,
         letters: Mutex::new(letters),
         quarantine: Mutex::new(quarantine),

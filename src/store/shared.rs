@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -111,10 +111,6 @@ pub(super) struct Shared {
     pub(super) samples: LogShare,
     /// Highest sequence that is on disk.
     pub(super) durable: watch::Sender<u64>,
-    /// Up to here every id is in its day's index.
-    pub(super) indexed: AtomicU64,
-    /// An index is being rebuilt: [`Shared::indexed`] is not to be relied on.
-    pub(super) index_in_repair: AtomicBool,
     pub(super) meta: Meta,
     pub(super) letters: Mutex<DeadLetters>,
     pub(super) quarantine: Mutex<Quarantine>,

@@ -3,6 +3,7 @@
 //! sled 0.34.7 panics on some damage, inside `open` or later; a panic and an error mean the same here: the database is
 //! no good any more, and is rebuilt from the journal.
 
+use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -46,6 +47,33 @@ pub(super) fn sync(db: &sled::Db, folder: &Path) -> Result<(), Bad> {
         std::fs::File::open(folder)?.sync_all()?;
         Ok(())
     })
+}
+
+/// CRC-32C over the files of a closed database, their names and lengths included.
+pub(super) fn checksum(folder: &Path) -> std::io::Result<u32> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut crc = 0;
+    let mut buffer = vec![0; 256 * 1024];
+    for path in files {
+        crc = crc32c::crc32c_append(crc, path.file_name().unwrap_or_default().as_encoded_bytes());
+        let mut file = std::fs::File::open(&path)?;
+        crc = crc32c::crc32c_append(crc, &file.metadata()?.len().to_le_bytes());
+        loop {
+            let read = file.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            crc = crc32c::crc32c_append(crc, buffer.get(..read).unwrap_or_default());
+        }
+    }
+    Ok(crc)
 }
 
 /// Moves a database that is no good out of the way, so that people can look at it; an older one there goes.

@@ -149,6 +149,31 @@ async fn without_indexes_and_positions_all_is_known_again_from_journal_and_ids()
 }
 
 #[tokio::test]
+async fn an_index_that_changed_while_nobody_had_it_open_is_not_relied_on() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let db = folder.path().join("seen/2026-03-10/db");
+    type Harm = fn(&Path);
+    let harms: [Harm; 3] = [
+        |db| std::fs::remove_dir_all(db.parent().unwrap()).unwrap(),
+        |db| std::fs::write(db, vec![0x5a; std::fs::metadata(db).unwrap().len() as usize]).unwrap(),
+        |db| {
+            let mut bytes = std::fs::read(db).unwrap();
+            let middle = bytes.iter().rposition(|byte| *byte != 0).unwrap() / 2;
+            bytes[middle] ^= 0x10;
+            std::fs::write(db, bytes).unwrap();
+        },
+    ];
+    for (round, harm) in harms.into_iter().enumerate() {
+        let ids = || (0..2_000).map(|n| format!("event-{round}-{n}"));
+        accept_many(&open(folder.path()), ids(), NOON).await;
+        harm(&db);
+        let again = accept_many(&open(folder.path()), ids(), NOON).await;
+        assert!(again.iter().all(|answer| *answer == Accepted::Duplicate), "round {round}");
+    }
+}
+
+#[tokio::test]
 async fn segments_go_only_when_every_sink_is_past_them_and_their_ids_stay() {
     let folder = tempfile::tempdir().unwrap();
     let small = Settings { max_size: ByteSize::mib(8), ..settings(folder.path()) };
@@ -355,6 +380,8 @@ async fn closing_answers_what_waits_and_refuses_the_rest() {
     assert_eq!(answers.len(), 500);
     let late = store.accept(event("late", NOON), arrival(Origin::Webhook)).await;
     assert_eq!(late, Err(Refused::Draining));
+    let refusing = store.refusing();
     let unreachable = Duration::from_secs(5);
     tokio::time::timeout(unreachable, tokio::task::spawn_blocking(move || store.close())).await.unwrap().unwrap();
+    assert_eq!(*refusing.borrow(), Some(Refused::Draining));
 }

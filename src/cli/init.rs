@@ -1,0 +1,125 @@
+//! `init`: a working configuration with a fresh secret, and what to do next.
+
+use super::Format;
+use super::outcome::{Exit, Failure, print, print_json};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Where records shall go.
+    #[arg(long, value_name = "KIND")]
+    sink: Kind,
+    /// The file to write.
+    #[arg(long, default_value = "e2b-relay.yaml", value_name = "FILE")]
+    output: PathBuf,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    force: bool,
+    /// How the result is written.
+    #[arg(long, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    Kafka,
+    Nats,
+    Amqp,
+    File,
+}
+
+impl Kind {
+    /// The sink's section, and what its peer needs before the first record.
+    fn section(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Kafka => (
+                "  lake:\n    type: kafka\n    brokers: [\"127.0.0.1:9092\"]\n    topic: e2b.events\n",
+                "Make the topic, with as many partitions as you will have consumers:\n     kafka-topics.sh --bootstrap-server 127.0.0.1:9092 --create --topic e2b.events --partitions 6",
+            ),
+            Self::Nats => (
+                "  bus:\n    type: nats\n    servers: [\"nats://127.0.0.1:4222\"]\n    subject: \"e2b.{{ type }}.{{ sandbox_id }}\"\n    jetstream: true\n    stream: {name: E2B, subjects: [\"e2b.>\"], create: true}\n",
+                "Start NATS with JetStream; the stream E2B is made on connecting:\n     nats-server --jetstream",
+            ),
+            Self::Amqp => (
+                "  queue:\n    type: amqp\n    url: \"amqp://guest:guest@127.0.0.1:5672/%2f\"\n    exchange: e2b\n    routing_key: \"{{ type }}\"\n    declare: {exchange_type: topic, queue: e2b-events}\n",
+                "Put your RabbitMQ into `url`; exchange and queue are declared on connecting.",
+            ),
+            Self::File => (
+                "  audit:\n    type: file\n    path: ./events.ndjson\n",
+                "Records are appended to events.ndjson beside the configuration, one to a line.",
+            ),
+        }
+    }
+}
+
+pub(super) fn execute(options: &Options) -> Result<(), Failure> {
+    let secret = fresh_secret()?;
+    let (section, peer) = options.sink.section();
+    write(&options.output, &configuration(&secret, section), options.force)?;
+    match options.format {
+        Format::Text => print(next_steps(&options.output, peer)),
+        Format::Json => print_json(&json!({"config": options.output.display().to_string()})),
+    }
+}
+
+fn configuration(secret: &str, sink: &str) -> String {
+    format!(
+        "# The configuration of e2b-relay. It holds a secret: keep it to yourself.\n\
+         # Every key: config/e2b-relay.yaml in the source; check it with: e2b-relay check\n\
+         server:\n  listen: 0.0.0.0:8080\nstore:\n  path: ./data\nsources:\n  e2b:\n    webhook:\n      \
+         # The same text is the webhook's signatureSecret at E2B.\n      secrets: [\"{secret}\"]\nsinks:\n{sink}"
+    )
+}
+
+/// 256 bits from the kernel, in hex: longer than the 32 characters that E2B's dashboard asks for.
+fn fresh_secret() -> Result<String, Failure> {
+    let mut bytes = [0u8; 32];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(|error| Failure::new(Exit::Io, format_args!("/dev/urandom: {error}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes a file that only its owner can read; a new one beside it takes the place of an old one in one step, so that
+/// neither its mode nor a half-written text is ever seen.
+fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(Exit::Io, format_args!("{}: {error}", path.display()));
+    let target = if force { path.with_extension(format!("{}.new", std::process::id())) } else { path.to_owned() };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target).map_err(|error| {
+        if error.kind() == ErrorKind::AlreadyExists {
+            Failure::new(Exit::Io, format_args!("{} is there already; replace it with --force", path.display()))
+        } else {
+            failed(error)
+        }
+    })?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    if force { std::fs::rename(&target, path).map_err(failed) } else { Ok(()) }
+}
+
+fn next_steps(path: &Path, peer: &str) -> String {
+    let file = path.display();
+    format!(
+        r#"Wrote {file} with a fresh secret.
+
+Next:
+  1. {peer}
+  2. Check it:
+     e2b-relay check --connect --config {file}
+  3. Start the relay:
+     e2b-relay run --config {file}
+  4. Make it reachable for E2B. On a laptop a tunnel does, for example:
+     cloudflared tunnel --url http://127.0.0.1:8080
+  5. Register the webhook at E2B with your API key and the address that the tunnel printed:
+     secret=$(sed -n 's/^ *secrets: \["\(.*\)"\]$/\1/p' {file})
+     curl https://api.e2b.app/events/webhooks -H "X-API-Key: $E2B_API_KEY" -H 'Content-Type: application/json' \
+       -d '{{"name": "e2b-relay", "url": "https://YOUR-ADDRESS/webhooks/e2b", "enabled": true, "signatureSecret": "'"$secret"'",
+            "events": ["sandbox.lifecycle.created", "sandbox.lifecycle.updated", "sandbox.lifecycle.paused",
+                       "sandbox.lifecycle.resumed", "sandbox.lifecycle.checkpointed", "sandbox.lifecycle.killed"]}}'
+"#
+    )
+}

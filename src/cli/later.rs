@@ -1,0 +1,58 @@
+//! Commands that the public contract names and this version does not have yet: they say so, instead of being unknown.
+
+use super::outcome::{Exit, Failure};
+use clap::Subcommand;
+use std::ffi::OsString;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    #[command(hide = true)]
+    Webhooks(Rest),
+    #[command(hide = true)]
+    Backfill(Rest),
+    #[command(hide = true)]
+    Replay(Rest),
+    #[command(hide = true)]
+    DeadLetters(Rest),
+    #[command(hide = true)]
+    Quarantine(Rest),
+    #[command(hide = true)]
+    Sinks(Rest),
+    #[command(hide = true)]
+    Sandboxes(Rest),
+    #[command(hide = true)]
+    Events(Rest),
+    #[command(hide = true)]
+    Tap(Rest),
+    #[command(hide = true)]
+    Simulate(Rest),
+    #[command(hide = true)]
+    Trigger(Rest),
+    #[command(hide = true)]
+    Store(Rest),
+}
+
+/// Whatever is written behind the command.
+#[derive(Debug, clap::Args)]
+pub(super) struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _arguments: Vec<OsString>,
+}
+
+pub(super) fn execute(command: &Command) -> Result<(), Failure> {
+    let name = match command {
+        Command::Webhooks(_) => "webhooks",
+        Command::Backfill(_) => "backfill",
+        Command::Replay(_) => "replay",
+        Command::DeadLetters(_) => "dead-letters",
+        Command::Quarantine(_) => "quarantine",
+        Command::Sinks(_) => "sinks",
+        Command::Sandboxes(_) => "sandboxes",
+        Command::Events(_) => "events",
+        Command::Tap(_) => "tap",
+        Command::Simulate(_) => "simulate",
+        Command::Trigger(_) => "trigger",
+        Command::Store(_) => "store",
+    };
+    Err(Failure::new(Exit::Usage, format_args!("`{name}` is not yet in this version")))
+}

@@ -1,0 +1,129 @@
+//! The command line: what can be asked, one file per subcommand, and what the exit code says.
+
+mod check;
+mod config;
+mod dev;
+mod init;
+mod later;
+mod outcome;
+mod run;
+mod sources;
+mod test;
+
+pub use outcome::{Exit, Failure};
+
+use crate::logging::{self, Style};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use tracing::level_filters::LevelFilter;
+
+/// Takes E2B's signed webhook deliveries, keeps them in a durable deduped log, and relays them to Kafka, NATS, AMQP and
+/// files.
+#[derive(Debug, Parser)]
+#[command(name = "e2b-relay", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    diagnostics: Diagnostics,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Diagnostics {
+    /// How much is said on standard error: off, error, warn, info, debug or trace.
+    #[arg(long, global = true, env = "E2B_RELAY_LOG", default_value = "info", value_name = "LEVEL")]
+    log_level: LevelFilter,
+    /// How it is said.
+    #[arg(long, global = true, env = "E2B_RELAY_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    log_format: Format,
+}
+
+/// How a result, or diagnostics, are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive and relay until told to stop.
+    Run(run::Options),
+    /// Everything in one process: a simulated E2B, the relay, and records on standard output.
+    Dev(dev::Options),
+    /// Write a working configuration with a fresh secret.
+    Init(init::Options),
+    /// Check the configuration, and with --connect the way to every sink.
+    Check(check::Options),
+    /// Show what the configuration can say, or what it says.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Show for one event which sinks take it, where it goes, and as which bytes.
+    Test(test::Options),
+    /// Commands of later versions.
+    #[command(flatten)]
+    Later(later::Command),
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// With the exit code to end with; help, the version or the fault have then been printed.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    Cli::try_parse_from(arguments).map_err(|error| {
+        let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        match error.print() {
+            Ok(()) => exit.into(),
+            Err(_) => Exit::Io.into(),
+        }
+    })
+}
+
+impl Cli {
+    /// Sends diagnostics where the command line says.
+    ///
+    /// # Errors
+    /// If that was done before.
+    pub fn announce(&self) -> Result<(), Failure> {
+        let style = match self.diagnostics.log_format {
+            Format::Text => Style::Text,
+            Format::Json => Style::Json,
+        };
+        logging::init(self.diagnostics.log_level, style).map_err(Failure::internal)
+    }
+
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// With what went wrong and the exit code for it.
+    pub fn execute(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Run(options) => run::execute(&options),
+            Command::Dev(options) => dev::execute(&options),
+            Command::Init(options) => init::execute(&options),
+            Command::Check(options) => check::execute(&options),
+            Command::Config(command) => config::execute(&command),
+            Command::Test(options) => test::execute(&options),
+            Command::Later(command) => later::execute(&command),
+        }
+    }
+}
+
+/// The runtime for commands that speak to peers.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,140 @@
+//! The fields of an event, whatever they were called on the wire.
+
+use super::members::Member;
+use super::{MAX_TEXT, Malformed, v1, v2};
+use crate::event::{Record, Timestamp};
+use serde_json::value::{RawValue, to_raw_value};
+
+/// A field that the contract names, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Id,
+    Type,
+    Version,
+    Timestamp,
+    EventCategory,
+    EventLabel,
+    EventData,
+    SandboxId,
+    SandboxExecutionId,
+    SandboxTemplateId,
+    SandboxBuildId,
+    SandboxTeamId,
+}
+
+impl Field {
+    pub(super) const ALL: [Self; 12] = [
+        Self::Id,
+        Self::Type,
+        Self::Version,
+        Self::Timestamp,
+        Self::EventCategory,
+        Self::EventLabel,
+        Self::EventData,
+        Self::SandboxId,
+        Self::SandboxExecutionId,
+        Self::SandboxTemplateId,
+        Self::SandboxBuildId,
+        Self::SandboxTeamId,
+    ];
+
+    /// As the record spells it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Type => "type",
+            Self::Version => "version",
+            Self::Timestamp => "timestamp",
+            Self::EventCategory => "event_category",
+            Self::EventLabel => "event_label",
+            Self::EventData => "event_data",
+            Self::SandboxId => "sandbox_id",
+            Self::SandboxExecutionId => "sandbox_execution_id",
+            Self::SandboxTemplateId => "sandbox_template_id",
+            Self::SandboxBuildId => "sandbox_build_id",
+            Self::SandboxTeamId => "sandbox_team_id",
+        }
+    }
+}
+
+/// The version of a delivery that names none: only the first shape had none.
+const FIRST_VERSION: &str = "v1";
+
+/// Values are compact JSON.
+pub(super) struct Fields {
+    known: [Option<Box<RawValue>>; Field::ALL.len()],
+    unknown: Vec<Member>,
+}
+
+impl Fields {
+    /// Sorts members by what they are. The two spellings may stand side by side, but not of one field.
+    pub(super) fn collect(members: Vec<Member>) -> Result<Self, Malformed> {
+        let mut fields = Self { known: Default::default(), unknown: Vec::new() };
+        for (name, value) in members {
+            let Some(field) = v2::field(&name).or_else(|| v1::field(&name)) else {
+                fields.unknown.push((name, value));
+                continue;
+            };
+            if fields.slot(field).is_some_and(|slot| slot.replace(value).is_some()) {
+                return Err(Malformed::TwoSpellings(field.name()));
+            }
+        }
+        Ok(fields)
+    }
+
+    fn slot(&mut self, field: Field) -> Option<&mut Option<Box<RawValue>>> {
+        self.known.get_mut(field as usize)
+    }
+
+    /// The JSON text of a field that is there and not null.
+    pub(super) fn get(&self, field: Field) -> Option<&str> {
+        self.known.get(field as usize)?.as_deref().map(RawValue::get).filter(|json| *json != "null")
+    }
+
+    /// A string of 1 to [`MAX_TEXT`] characters without control characters, `None` if it is absent or null.
+    pub(super) fn text(&self, field: Field) -> Result<Option<String>, Malformed> {
+        let Some(json) = self.get(field) else { return Ok(None) };
+        let name = field.name();
+        let text = unquote(json).ok_or(Malformed::NotText(name))?;
+        if text.is_empty() {
+            return Err(Malformed::Empty(name));
+        }
+        if text.chars().nth(MAX_TEXT).is_some() {
+            return Err(Malformed::TooLong(name));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(Malformed::ControlCharacter(name));
+        }
+        Ok(Some(text))
+    }
+
+    pub(super) fn required_text(&self, field: Field) -> Result<String, Malformed> {
+        self.text(field)?.ok_or(Malformed::Missing(field.name()))
+    }
+
+    /// The fields in the contract's order, then the unknown ones as they came.
+    pub(super) fn into_record(mut self, id: &str, kind: &str, timestamp: &Timestamp) -> Record {
+        let version = self.get(Field::Version).is_none().then_some(FIRST_VERSION);
+        for (field, text) in [
+            (Field::Id, Some(id)),
+            (Field::Type, Some(kind)),
+            (Field::Timestamp, Some(timestamp.as_str())),
+            (Field::Version, version),
+        ] {
+            // A string always becomes JSON, so nothing is lost where this does not match.
+            if let (Some(text), Some(slot)) = (text, self.slot(field))
+                && let Ok(json) = to_raw_value(text)
+            {
+                *slot = Some(json);
+            }
+        }
+        let known = Field::ALL.into_iter().zip(self.known);
+        let known = known.filter_map(|(field, value)| Some((field.name().to_owned(), value?)));
+        Record::new(known.chain(self.unknown).collect())
+    }
+}
+
+/// The text of a JSON string, `None` for any other value.
+pub(super) fn unquote(json: &str) -> Option<String> {
+    serde_json::from_str(json).ok()
+}

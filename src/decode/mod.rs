@@ -1,0 +1,124 @@
+//! The provider's wire shapes → [`Event`] and [`Record`]. Pure: no clock, no I/O, no tokio.
+//!
+//! ```text
+//! Verified ─► strict (is it one object, and only one reading of it?) ─► members ─► fields ─► Event + Record
+//! journal  ────────────────────────────────────────────────────────────► members ─► fields ─► Record
+//! ```
+//!
+//! [`strict`] is what defeats the length extension of SHA-256(secret ‖ body): whoever has seen one signed body can sign
+//! body ‖ glue ‖ anything, but the glue begins with the byte 0x80, which no UTF-8 text has there.
+
+mod fields;
+mod members;
+mod self_hosted;
+mod strict;
+mod v1;
+mod v2;
+
+pub use strict::{MAX_DEPTH, Violation};
+
+use crate::event::{self, Event, Record, Timestamp};
+use crate::verify::{Dialect, Verified};
+use bytes::Bytes;
+use fields::{Field, Fields};
+
+/// Longest id, type, label, time or sandbox id, in characters.
+pub const MAX_TEXT: usize = 255;
+
+/// A delivery, understood.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// For the log.
+    pub event: Event,
+    /// For consumers.
+    pub record: Record,
+    /// `sandbox_team_id`: absent or null is `None`; what is no string stands here as its JSON text, so that it is
+    /// equal to no team.
+    pub team_id: Option<String>,
+}
+
+/// Why a body is no event. The messages name places and known fields, and never repeat the body.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A byte sequence that is no character.
+    #[error("not UTF-8 from byte {offset} on")]
+    NotUtf8 {
+        /// Counted from 0.
+        offset: usize,
+    },
+    /// Not one JSON object that every parser reads alike.
+    #[error("{violation} at byte {offset}")]
+    NotStrictJson {
+        /// What is wrong.
+        violation: Violation,
+        /// Counted from 0.
+        offset: usize,
+    },
+    /// Both spellings of a field.
+    #[error("`{0}` is there in two spellings")]
+    TwoSpellings(&'static str),
+    /// Absent or null.
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    /// Neither `type` nor a label.
+    #[error("neither `type` nor `event_label` is there")]
+    NoType,
+    /// Not a string.
+    #[error("`{0}` is not a string")]
+    NotText(&'static str),
+    /// The string without characters.
+    #[error("`{0}` is empty")]
+    Empty(&'static str),
+    /// Over [`MAX_TEXT`].
+    #[error("`{0}` has more than {max} characters", max = MAX_TEXT)]
+    TooLong(&'static str),
+    /// U+0000 to U+001F, U+007F to U+009F.
+    #[error("`{0}` has a control character")]
+    ControlCharacter(&'static str),
+    /// Not RFC 3339.
+    #[error("`timestamp` is {0}")]
+    Timestamp(event::ParseTimestampError),
+}
+
+/// Reads a signed delivery of any shape.
+pub fn delivery(verified: &Verified) -> Result<Decoded, Malformed> {
+    let text =
+        std::str::from_utf8(verified.body()).map_err(|error| Malformed::NotUtf8 { offset: error.valid_up_to() })?;
+    strict::check(text)?;
+    let fields = Fields::collect(members::read(text)?)?;
+    let given_type = fields.text(Field::Type)?;
+    let derivable = given_type.is_none() || verified.dialect() == Dialect::Hmac;
+    let kind = match given_type {
+        Some(kind) => kind,
+        None => self_hosted::kind(&fields.text(Field::EventLabel)?.ok_or(Malformed::NoType)?),
+    };
+    let id = match fields.text(Field::Id)? {
+        Some(id) => id,
+        None if derivable => event::body_id(&verified.sha256_hex()),
+        None => return Err(Malformed::Missing(Field::Id.name())),
+    };
+    let timestamp = fields.required_text(Field::Timestamp)?;
+    let timestamp = Timestamp::parse(&timestamp).map_err(Malformed::Timestamp)?;
+    let sandbox_id = fields.required_text(Field::SandboxId)?;
+    let team_id = fields.get(Field::SandboxTeamId).map(|json| fields::unquote(json).unwrap_or_else(|| json.to_owned()));
+    let record = fields.into_record(&id, &kind, &timestamp);
+    let event = Event { id, kind, timestamp, sandbox_id, body: Bytes::clone(verified.body()) };
+    Ok(Decoded { event, record, team_id })
+}
+
+/// Reads a body back that was found sound when it was accepted; `id` is the event's. What was proven then is not
+/// proven again.
+pub fn stored(body: &[u8], id: &str) -> Result<Record, Malformed> {
+    let text = std::str::from_utf8(body).map_err(|error| Malformed::NotUtf8 { offset: error.valid_up_to() })?;
+    let fields = Fields::collect(members::read(text)?)?;
+    let kind = match fields.text(Field::Type)? {
+        Some(kind) => kind,
+        None => self_hosted::kind(&fields.text(Field::EventLabel)?.ok_or(Malformed::NoType)?),
+    };
+    let timestamp = fields.required_text(Field::Timestamp)?;
+    let timestamp = Timestamp::parse(&timestamp).map_err(Malformed::Timestamp)?;
+    Ok(fields.into_record(id, &kind, &timestamp))
+}
+
+#[cfg(test)]
+mod tests;

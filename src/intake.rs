@@ -1,0 +1,194 @@
+//! The one door in: whatever a source has understood is offered here, and the answer says what became of it.
+
+use crate::event::{Arrival, Event};
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How far ahead of the host's clock an event may be: an hour wrong by a time zone is not a reason to lose it.
+pub const MAX_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where accepted events are kept.
+pub trait Log: Send + Sync {
+    /// Ends once the event is durable, known, or refused. Dropping the future does not take the event back.
+    fn accept(&self, event: Event, arrival: Arrival) -> BoxFuture<'static, Result<Accepted, Refused>>;
+
+    /// Keeps a copy of a well signed body that is no event. Blocks on the disk.
+    fn quarantine(&self, source: &str, body: &[u8]) -> std::io::Result<()>;
+
+    /// Whether [`Log::accept`] could take an event now; what is in the way otherwise, for people to read.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// The event is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// Since now.
+    New {
+        /// Its place in the log.
+        sequence: u64,
+    },
+    /// It was before.
+    Duplicate,
+}
+
+/// The log did not take the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// No room left.
+    Full {
+        /// When it is worth to ask again.
+        retry_after: Duration,
+    },
+    /// More waits for the disk than may.
+    Overloaded,
+    /// Shutting down.
+    Draining,
+    /// The disk did not do what it was told.
+    Failed,
+}
+
+/// What became of an offered event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Durable.
+    Accepted,
+    /// Durable since before.
+    Duplicate,
+    /// It could be a replay that nobody would notice.
+    TooOld {
+        /// Of the event.
+        timestamp: jiff::Timestamp,
+        /// The oldest that is accepted now.
+        floor: jiff::Timestamp,
+    },
+    /// Further ahead than a wrong clock explains.
+    TooNew {
+        /// Of the event.
+        timestamp: jiff::Timestamp,
+        /// The newest that is accepted now.
+        ceiling: jiff::Timestamp,
+    },
+    /// No room left.
+    StoreFull {
+        /// When it is worth to ask again.
+        retry_after: Duration,
+    },
+    /// More waits for the disk than may.
+    Overloaded,
+    /// Shutting down.
+    Draining,
+    /// Not durable in time. It may still become so; the same event is then a duplicate.
+    TimedOut,
+    /// The disk did not do what it was told.
+    Failed,
+}
+
+/// What the door rests on, from the settings of other rooms.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long an event id is remembered, and so how old an event may be.
+    pub dedupe_window: Duration,
+    /// How long an event may wait for the disk.
+    pub commit_timeout: Duration,
+    /// How many events may wait for the disk.
+    pub max_in_flight: usize,
+}
+
+/// The host's clock, a parameter so that tests have their own.
+pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
+
+/// The door.
+pub struct Intake {
+    log: Arc<dyn Log>,
+    limits: Limits,
+    in_flight: Arc<Semaphore>,
+    clock: Clock,
+    metrics: Metrics,
+    draining: Shutdown,
+}
+
+impl Intake {
+    /// Opens the door in front of `log`. Once `draining` is requested nothing new is let in.
+    pub fn new(log: Arc<dyn Log>, limits: Limits, clock: Clock, metrics: Metrics, draining: Shutdown) -> Self {
+        let in_flight = Arc::new(Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS)));
+        Self { log, limits, in_flight, clock, metrics, draining }
+    }
+
+    /// The host's time.
+    pub fn now(&self) -> jiff::Timestamp {
+        (self.clock)()
+    }
+
+    /// Whether the daemon is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_requested()
+    }
+
+    /// Whether an event could come in now; what is in the way otherwise, for people to read.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.is_draining() { Err("draining".to_owned()) } else { self.log.ready() }
+    }
+
+    /// Offers one event. On [`Answer::Accepted`] and [`Answer::Duplicate`] it is on disk.
+    pub async fn accept(&self, event: Event, arrival: Arrival) -> Answer {
+        if let Some(refusal) = self.outside_window(event.timestamp.instant()) {
+            return refusal;
+        }
+        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else { return Answer::Overloaded };
+        let (source, origin, kind) = (Arc::clone(&arrival.source), arrival.origin, event.kind.clone());
+        let metrics = self.metrics.clone();
+        let outcome = self.log.accept(event, arrival);
+        // A task of its own: when the time is up or the sender has gone away, the event still waits for the disk, still
+        // counts as in flight, and is still to be counted when it lands.
+        let landing = tokio::spawn(async move {
+            let outcome = outcome.await;
+            if let Ok(Accepted::New { .. }) = outcome {
+                metrics.event(&source, origin.as_str(), &kind);
+            }
+            drop(permit);
+            outcome
+        });
+        match tokio::time::timeout(self.limits.commit_timeout, landing).await {
+            Err(_) => Answer::TimedOut,
+            // The log's future panicked: whether the event is durable is not known.
+            Ok(Err(_)) => Answer::Failed,
+            Ok(Ok(Ok(Accepted::New { .. }))) => Answer::Accepted,
+            Ok(Ok(Ok(Accepted::Duplicate))) => Answer::Duplicate,
+            Ok(Ok(Err(Refused::Full { retry_after }))) => Answer::StoreFull { retry_after },
+            Ok(Ok(Err(Refused::Overloaded))) => Answer::Overloaded,
+            Ok(Ok(Err(Refused::Draining))) => Answer::Draining,
+            Ok(Ok(Err(Refused::Failed))) => Answer::Failed,
+        }
+    }
+
+    /// Keeps a copy of a well signed body that is no event.
+    pub async fn quarantine(&self, source: &Arc<str>, body: Bytes) -> std::io::Result<()> {
+        let (log, name) = (Arc::clone(&self.log), Arc::clone(source));
+        tokio::task::spawn_blocking(move || log.quarantine(&name, &body)).await??;
+        self.metrics.quarantined(source);
+        Ok(())
+    }
+
+    /// The answer to a time that is too far from the host's.
+    fn outside_window(&self, timestamp: jiff::Timestamp) -> Option<Answer> {
+        let now = self.now();
+        // Past the ends of jiff's range nothing is outside.
+        let floor = now.checked_sub(self.limits.dedupe_window).unwrap_or(jiff::Timestamp::MIN);
+        let ceiling = now.checked_add(MAX_AHEAD).unwrap_or(jiff::Timestamp::MAX);
+        if timestamp < floor {
+            Some(Answer::TooOld { timestamp, floor })
+        } else if timestamp > ceiling {
+            Some(Answer::TooNew { timestamp, ceiling })
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

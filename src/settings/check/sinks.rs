@@ -1,0 +1,157 @@
+//! Templates, filters and names, over all sinks.
+
+use super::Findings;
+use crate::route::{Escape, Filter, Router, RouterError, Template, TemplateError};
+use crate::settings::problem::KeyPath;
+use crate::settings::provenance::Provenance;
+use crate::settings::walk::nearest;
+use crate::settings::{Settings, SinkKind, SinkSettings};
+use crate::sink::InvalidSetting;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Top-level fields of the record that differ between the events of one sandbox.
+const VARYING: [&str; 8] =
+    ["id", "type", "version", "timestamp", "event_category", "event_label", "sandbox_execution_id", "sandbox_build_id"];
+
+pub(super) fn check(settings: &Settings, provenance: &Provenance, findings: &mut Findings) {
+    for (name, sink) in &settings.sinks {
+        let mut one = One { key: KeyPath::of(["sinks", name]), provenance, findings };
+        one.common(sink, settings);
+        one.kind(sink);
+    }
+    files(settings, findings);
+    renames(settings, findings);
+}
+
+/// The checks of one sink.
+struct One<'a> {
+    key: KeyPath,
+    provenance: &'a Provenance,
+    findings: &'a mut Findings,
+}
+
+impl One<'_> {
+    fn common(&mut self, sink: &SinkSettings, settings: &Settings) {
+        let route = &sink.common.route;
+        for (place, source) in
+            route.sources.iter().enumerate().filter(|(_, name)| !settings.sources.contains_key(*name))
+        {
+            let known: Vec<&str> = settings.sources.keys().map(String::as_str).collect();
+            let remedy = match nearest(source, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known are {}", known.join(", ")),
+            };
+            let key = self.key.key("sources").index(place);
+            self.findings.error(&key, format!("there is no source `{}`", source.escape_debug()), remedy);
+        }
+        if let Some(Err(error)) = route.filter.as_deref().map(Filter::parse) {
+            self.unusable("filter", &error.to_string(), "see https://cel.dev for the language");
+        }
+        // The filter apart, which has been looked at.
+        let rest = crate::route::Settings { filter: None, ..route.clone() };
+        if let Err(RouterError::Types(error)) = Router::new(&rest, crate::route::Addressing::lines()) {
+            self.unusable("types", &error, "write globs such as `sandbox.lifecycle.*`");
+        }
+    }
+
+    fn kind(&mut self, sink: &SinkSettings) {
+        match &sink.kind {
+            SinkKind::Kafka(kafka) => {
+                let topic = self.template("topic", &kafka.topic, Escape::KafkaTopic);
+                if let Some(topic) = &topic {
+                    self.warn_if_spread("topic", topic, "topics");
+                }
+                let key = self.template("key", &kafka.key, Escape::KafkaKey);
+                if let Some(key) = &key {
+                    self.warn_if_spread("key", key, "partitions");
+                }
+                self.accept(kafka.check());
+            }
+            SinkKind::Nats(nats) => {
+                self.template("subject", &nats.subject, Escape::NatsSubject);
+            }
+            SinkKind::Amqp(amqp) => {
+                let routing_key = self.template("routing_key", &amqp.routing_key, Escape::AmqpRoutingKey);
+                if let (Some(routing_key), None) = (&routing_key, &amqp.declare) {
+                    self.warn_if_spread("routing_key", routing_key, "queues, if they are bound by it");
+                }
+            }
+            SinkKind::File(file) => self.accept(file.check()),
+            SinkKind::Stdout(_) => {}
+        }
+    }
+
+    /// Compiles a template; a fault becomes a finding.
+    fn template(&mut self, key: &str, text: &str, escape: Escape) -> Option<Template> {
+        match Template::parse(text, escape) {
+            Ok(template) => Some(template),
+            Err(error) => {
+                self.bad_template(key, &error);
+                None
+            }
+        }
+    }
+
+    fn bad_template(&mut self, key: &str, error: &TemplateError) {
+        self.unusable(key, &error.to_string(), "write it like `prefix.{{ sandbox_id }}`");
+    }
+
+    /// A consumer sees a sandbox's order within one partition, topic or queue only.
+    fn warn_if_spread(&mut self, key: &str, template: &Template, over: &str) {
+        if let Some(field) = VARYING.iter().find(|field| template.reads(field)) {
+            let message =
+                format!("`{field}` differs between the events of one sandbox: they are spread over several {over}");
+            let remedy = "consumers see a sandbox's order only within one; use `{{ sandbox_id }}` if it matters";
+            self.findings.warn(&self.key.key(key), message, remedy);
+        }
+    }
+
+    /// What the sink's own check found. Its message holds the remedy.
+    fn accept(&mut self, result: Result<(), InvalidSetting>) {
+        if let Err(InvalidSetting { key, message }) = result {
+            // The rest of `librdkafka.linger.ms` is one key.
+            let key = match key.split_once('.') {
+                Some((first, rest)) => self.key.key(first).key(rest),
+                None => self.key.key(&key),
+            };
+            let already = self.findings.errors.iter().any(|error| error.key == key);
+            if !already {
+                self.findings.errors.push(crate::settings::Problem::new(&key, message));
+            }
+        }
+    }
+
+    /// A compiler's words quote the text, and a variable in it may hold a secret that was put into the wrong key.
+    fn unusable(&mut self, key: &str, error: &str, remedy: &str) {
+        let key = self.key.key(key);
+        let quoted = if self.provenance.is_from_variable(&key) { "cannot be compiled" } else { error };
+        self.findings.error(&key, quoted, remedy);
+    }
+}
+
+fn files(settings: &Settings, findings: &mut Findings) {
+    let mut known: BTreeMap<&Path, &str> = BTreeMap::new();
+    for (name, sink) in &settings.sinks {
+        let SinkKind::File(file) = &sink.kind else { continue };
+        if let Some(other) = known.insert(&file.path, name) {
+            let message = format!("{} is the file of sink `{other}` too", file.path.display());
+            findings.error(&KeyPath::of(["sinks", name, "path"]), message, "give each sink its own file");
+        }
+    }
+}
+
+fn renames(settings: &Settings, findings: &mut Findings) {
+    let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, sink) in &settings.sinks {
+        let Some(old) = sink.common.renamed_from.as_deref() else { continue };
+        let key = KeyPath::of(["sinks", name, "renamed_from"]);
+        if settings.sinks.contains_key(old) {
+            let message = format!("sink `{old}` is still there");
+            findings.error(&key, message, "take out the old one, or leave this out");
+        } else if let Some(other) = known.insert(old, name) {
+            let message = format!("sink `{other}` has taken over from `{old}` already");
+            findings.error(&key, message, "only one can go on where it stopped");
+        }
+    }
+}

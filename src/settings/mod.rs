@@ -1,0 +1,136 @@
+//! From files and the environment to checked settings.
+//!
+//! ```text
+//! files ─► layers ─┐            variables, provenance          schema walk         serde        checks across rooms
+//! environment ─────┴─► merge ───────────────────────► tree ───────────────► tree ───────► Settings ───────► Loaded
+//! ```
+//!
+//! Each room has its own settings struct, whose doc comments are the manual; this room composes them, and knows how
+//! they are written down. Every fault found at one stage is reported, not only the first.
+
+mod check;
+mod interpolate;
+mod later;
+mod layer;
+mod problem;
+mod provenance;
+mod schema;
+mod show;
+mod sinks;
+mod standin;
+mod walk;
+
+pub use layer::{Environment, PREFIX, read_bounded};
+pub use problem::{KeyPath, Place, Problem, Problems, Step};
+pub use show::to_yaml;
+pub use sinks::{SinkKind, SinkSettings};
+
+use crate::store;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use standin::{admin, http, source};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The whole configuration.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "e2b-relay", description = "The configuration of e2b-relay.")]
+pub struct Settings {
+    /// The public listener: deliveries, and `GET /readyz` for load balancers.
+    #[serde(default)]
+    pub server: http::Settings,
+    /// The operators' listener: metrics and health.
+    #[serde(default)]
+    pub admin: admin::Settings,
+    /// The durable log of what was accepted.
+    #[serde(default)]
+    pub store: store::Settings,
+    /// Where events come from, by name; one per E2B team or self-hosted installation.
+    #[serde(default)]
+    pub sources: BTreeMap<String, source::Settings>,
+    /// Where records go, by name.
+    #[serde(default)]
+    pub sinks: BTreeMap<String, SinkSettings>,
+}
+
+/// Settings that passed every check.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings, defaults filled in, secrets read, paths absolute.
+    pub settings: Settings,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<Problem>,
+    /// The settings for people to read, with every credential masked.
+    pub shown: Value,
+}
+
+/// Sections that are there even when they are left out.
+const ALWAYS: [&str; 3] = ["server", "admin", "store"];
+
+/// Reads, merges and checks.
+///
+/// # Errors
+/// Everything that is wrong, as far as it can be seen at once. No message holds a secret.
+pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Problems> {
+    let (mut tree, provenance) = provenance::merge(files, environment)?;
+    if let Value::Object(tree) = &mut tree {
+        for section in ALWAYS {
+            // So that their default paths too are placed beside the file.
+            tree.entry(section).or_insert_with(|| Value::Object(Map::new()));
+        }
+    }
+    let mut walk = walk::Walk::new(&provenance);
+    walk.visit(&schema::schema_of::<Settings>(), &mut tree, &KeyPath::root());
+    let walk::Walk { problems, secrets, .. } = walk;
+    if !problems.is_empty() {
+        return Err(Problems(problems.into_iter().map(|problem| provenance.locate(problem)).collect()));
+    }
+    let mut settings: Settings = serde_path_to_error::deserialize(&tree)
+        .map_err(|error| provenance.locate(typed_problem(&error, &secrets, &provenance)))?;
+    let findings = check::check(&settings, &provenance);
+    let locate = |problems: Vec<Problem>| problems.into_iter().map(|problem| provenance.locate(problem)).collect();
+    if !findings.errors.is_empty() {
+        return Err(Problems(locate(findings.errors)));
+    }
+    fill_in(&mut settings);
+    let shown = show::masked(&settings, &tree)
+        .map_err(|error| Problem::new(&KeyPath::root(), format!("cannot be shown: {error}")))?;
+    Ok(Loaded { settings, warnings: locate(findings.warnings), shown })
+}
+
+/// The default that depends on another key: the path of the only source.
+fn fill_in(settings: &mut Settings) {
+    for webhook in settings.sources.values_mut().filter_map(|source| source.webhook.as_mut()) {
+        webhook.path.get_or_insert_with(|| standin::webhook::DEFAULT_PATH.to_owned());
+    }
+}
+
+/// The JSON Schema of the configuration (2020-12).
+pub fn schema() -> Value {
+    schema::schema_of::<Settings>()
+}
+
+/// What serde minds although the walk did not: a host name, a number's range, a time.
+fn typed_problem(
+    error: &serde_path_to_error::Error<serde_json::Error>,
+    secrets: &[String],
+    provenance: &provenance::Provenance,
+) -> Problem {
+    let key = error.path().iter().fold(KeyPath::root(), |key, step| match step {
+        serde_path_to_error::Segment::Map { key: name } => key.key(name),
+        serde_path_to_error::Segment::Seq { index } => key.index(*index),
+        serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => key,
+    });
+    let message = error.inner().to_string();
+    if provenance.is_from_variable(&key) {
+        // Serde quotes the value, and a variable may hold a secret that was put into the wrong key.
+        return Problem::new(&key, "is not valid here").remedy("look at what the variable holds");
+    }
+    let message = secrets
+        .iter()
+        .filter(|secret| !secret.is_empty())
+        .fold(message, |message, secret| message.replace(secret.as_str(), crate::secret::MASK));
+    Problem::new(&key, message)
+}

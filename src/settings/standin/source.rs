@@ -1,0 +1,20 @@
+//! Every way something reaches the relay. One source is one E2B team or one self-hosted installation.
+
+use super::webhook;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `sources.<name>`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The team whose events are taken; an event of another `sandbox_team_id` is refused like one that is not signed.
+    /// Without it every team's events are taken that a secret has signed.
+    pub team_id: Option<String>,
+    /// Takes signed deliveries.
+    pub webhook: Option<webhook::Settings>,
+}
+
+/// Keys of the contract that a later version delivers; until then they are refused, not ignored.
+pub const NOT_YET: &[&str] =
+    &["api", "backfill", "metrics", "redact", "register", "reconcile", "usage", "verify_kills"];

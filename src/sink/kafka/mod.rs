@@ -1,0 +1,234 @@
+//! Apache Kafka, by librdkafka's idempotent producer.
+//!
+//! Records enter librdkafka's queue in the order of the calls, and idempotence keeps that order through every repeat of
+//! the client's own. They never expire there: with `message.timeout.ms=0` a cluster that is down shows in [`Sink::trouble`]
+//! and in the age of what is unsent, not in failed sends. A send that fails all the same (an unknown topic, missing
+//! rights, a fatal error) closes the gate: nothing more is taken until each earlier record has reported, so that
+//! `deliver` can send them again in their order. Records of other batches may have been confirmed by then; what is sent
+//! again lands behind those.
+//!
+//! A broker refuses whole batches, so one record that is too large takes its neighbours with it. They are then sent
+//! again one by one, and only what is refused alone is rejected.
+
+mod failure;
+mod producer;
+mod properties;
+mod settings;
+
+pub use properties::Properties;
+pub use settings::{Compression, Mechanism, Sasl, Settings, Tls};
+
+use super::gate::{Entry, Gate};
+use super::{InvalidSetting, Order, Reason, Scope, SendError, Sink};
+use crate::route::Outgoing;
+use failure::{Circumstances, judge};
+use futures_util::future::BoxFuture;
+use producer::{Producer, Trouble};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
+use settings::{Batching, MAX_TOPIC};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a probe waits for the brokers.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// So many records are sent one by one after a batch was refused, before batches are tried again.
+const SINGLY: u64 = 1_000;
+
+/// Sends records to one Kafka cluster.
+pub struct Kafka {
+    settings: Settings,
+    gate: Arc<Gate>,
+    trouble: Arc<Trouble>,
+    state: Mutex<State>,
+}
+
+enum State {
+    /// No producer yet, or the last one has died.
+    Idle,
+    Running(Arc<Producer>),
+    Closed,
+}
+
+impl Kafka {
+    /// Checks the settings; nothing is connected.
+    pub fn new(settings: &Settings) -> Result<Self, InvalidSetting> {
+        settings.check()?;
+        Ok(Self {
+            settings: settings.clone(),
+            gate: Arc::default(),
+            trouble: Arc::default(),
+            state: Mutex::new(State::Idle),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The producer, made if there is none.
+    fn producer(&self, state: &mut State, batching: Batching) -> Result<Arc<Producer>, SendError> {
+        match state {
+            State::Running(producer) => Ok(Arc::clone(producer)),
+            State::Closed => Err(retry(Reason::Other, "kafka: the sink is closed".to_owned())),
+            State::Idle => {
+                let (gate, trouble) = (Arc::clone(&self.gate), Arc::clone(&self.trouble));
+                let producer = Producer::start(&self.settings, batching, gate, trouble)
+                    .map(Arc::new)
+                    .map_err(|message| retry(Reason::Other, format!("kafka: {message}")))?;
+                *state = State::Running(Arc::clone(&producer));
+                Ok(producer)
+            }
+        }
+    }
+
+    /// With nothing on its way the producer can be replaced without harm to the order.
+    fn renew(&self, state: &mut State) -> Batching {
+        let State::Running(producer) = state else { return Batching::Full };
+        let better = producer.better_batching(SINGLY);
+        if better == Some(Batching::Single) {
+            tracing::warn!(
+                batch_size = self.settings.batch_size(),
+                "kafka: a batch was refused, records are sent one by one for a while; if a topic's max.message.bytes is \
+                 below librdkafka.batch.size, lower the latter"
+            );
+        }
+        if better.is_some() || producer.is_dead() {
+            retire(std::mem::replace(state, State::Idle));
+        }
+        better.unwrap_or(Batching::Full)
+    }
+
+    fn literal_topic(&self) -> Option<String> {
+        (!self.settings.is_topic_templated()).then(|| self.settings.topic.clone())
+    }
+
+    /// The client's own complaint says more than the error of a request that had no answer.
+    fn unavailable(&self, code: RDKafkaErrorCode) -> SendError {
+        let brokers = self.settings.brokers.join(", ");
+        match self.trouble.get() {
+            Some((reason, text)) => retry(reason, format!("kafka at {brokers}: {text}")),
+            None => {
+                judge(code, Circumstances { templated: false, alone: false }, format!("kafka at {brokers}: {code}"))
+            }
+        }
+    }
+}
+
+impl Sink for Kafka {
+    fn order(&self) -> Order {
+        Order::Pipelined
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<String, SendError>> {
+        Box::pin(async move {
+            let producer = {
+                let mut state = self.lock();
+                if matches!(&*state, State::Running(producer) if producer.is_dead()) {
+                    retire(std::mem::replace(&mut *state, State::Idle));
+                }
+                self.producer(&mut state, Batching::Full)?
+            };
+            let topic = self.literal_topic();
+            let asked = topic.clone();
+            let answer = tokio::task::spawn_blocking(move || producer.metadata(asked.as_deref(), PROBE_TIMEOUT)).await;
+            match answer {
+                Ok(Ok(metadata)) => describe(&metadata, topic.as_deref()),
+                Ok(Err(code)) => Err(self.unavailable(code)),
+                Err(error) => Err(retry(Reason::Other, format!("kafka: the probe ended early: {error}"))),
+            }
+        })
+    }
+
+    fn send(&self, outgoing: Arc<Outgoing>) -> BoxFuture<'static, Result<(), SendError>> {
+        // Held until the record is in the queue, so that the order of the calls is that of the records.
+        let mut state = self.lock();
+        let (ticket, batching) = match self.gate.enter() {
+            Entry::Closed(ticket, why) => return ticket.refuse(why),
+            Entry::Idle(ticket) => (ticket, self.renew(&mut state)),
+            Entry::Open(ticket) => (ticket, Batching::Full),
+        };
+        if let Err(rejected) = check(&outgoing) {
+            return ticket.refuse(rejected);
+        }
+        let (report, receiver) = oneshot::channel();
+        let handed = self.producer(&mut state, batching).and_then(|producer| producer.send(&outgoing, report));
+        match handed {
+            Ok(()) => ticket.wait(receiver, retry(Reason::Other, "kafka: the producer ended".to_owned())),
+            Err(error) => ticket.refuse(error),
+        }
+    }
+
+    fn trouble(&self) -> Option<(Reason, String)> {
+        self.trouble.get()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let state = std::mem::replace(&mut *self.lock(), State::Closed);
+            // It blocks; an error means that the runtime ends, and the process with it.
+            let _ = tokio::task::spawn_blocking(move || drop(state)).await;
+        })
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        let state = std::mem::replace(&mut *self.lock(), State::Closed);
+        retire(state);
+    }
+}
+
+/// Drops a producer on a thread of its own, since that blocks.
+fn retire(state: State) {
+    if let State::Running(producer) = state {
+        // Without a thread to be had it is dropped here, by the closure that was not run.
+        let _ = std::thread::Builder::new().name("kafka-end".to_owned()).spawn(move || drop(producer));
+    }
+}
+
+fn retry(reason: Reason, message: String) -> SendError {
+    SendError::Retry { scope: Scope::Sink, reason, message }
+}
+
+/// What librdkafka would answer less clearly, or take for something else.
+fn check(outgoing: &Outgoing) -> Result<(), SendError> {
+    let reject = |message: String| Err(SendError::Reject { reason: Reason::Template, message });
+    let topic = &outgoing.address;
+    if topic.is_empty() || topic == "." || topic == ".." || topic.len() > MAX_TOPIC {
+        return reject(format!("kafka: a topic of {} characters is no topic", topic.len()));
+    }
+    if !topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        return reject("kafka: the topic holds characters that no topic may".to_owned());
+    }
+    if outgoing.key.is_empty() {
+        return reject("kafka: the key is empty, and without one the order of the sandbox is lost".to_owned());
+    }
+    Ok(())
+}
+
+/// What the brokers answered, for people; an error if the topic cannot be written to.
+fn describe(metadata: &Metadata, topic: Option<&str>) -> Result<String, SendError> {
+    let brokers = match metadata.brokers().len() {
+        1 => "1 broker".to_owned(),
+        count => format!("{count} brokers"),
+    };
+    let Some(name) = topic else { return Ok(brokers) };
+    let found = metadata.topics().iter().find(|found| found.name() == name);
+    let error = match found {
+        None => Some(RDKafkaErrorCode::UnknownTopic),
+        Some(found) => found.error().map(RDKafkaErrorCode::from),
+    };
+    if let Some(code) = error {
+        let circumstances = Circumstances { templated: false, alone: false };
+        return Err(judge(code, circumstances, format!("kafka topic {name}: {code}")));
+    }
+    let partitions = found.map_or(&[][..], |found| found.partitions());
+    let leaderless = partitions.iter().filter(|partition| partition.leader() < 0).count();
+    let count = partitions.len();
+    match leaderless {
+        0 => Ok(format!("{brokers}, topic {name} with {count} partitions")),
+        without => Ok(format!("{brokers}, topic {name} with {count} partitions, {without} of them without a leader")),
+    }
+}

@@ -1,0 +1,259 @@
+//! One librdkafka producer with the thread that serves its reports.
+
+use super::failure::{Circumstances, is_about_a_batch, judge, reason};
+use super::settings::{Batching, Settings};
+use crate::route::Outgoing;
+use crate::sink::gate::{Gate, Report};
+use crate::sink::{Reason, SendError};
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::metadata::Metadata;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long the serving thread waits for a report before it looks whether to end.
+const POLL: Duration = Duration::from_millis(100);
+/// Of the client's own words; they go into logs and onto the status page.
+const MAX_COMPLAINT: usize = 500;
+/// What a record's frame adds to its key, value and headers in a batch, in bytes; the estimate errs towards less.
+const FRAME: usize = 32;
+
+/// The client's last complaint, shared by the producers that follow one another.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(Mutex<Option<(RDKafkaErrorCode, String)>>);
+
+impl Trouble {
+    pub(super) fn get(&self) -> Option<(Reason, String)> {
+        self.lock().as_ref().map(|(code, text)| (reason(*code), text.clone()))
+    }
+
+    pub(super) fn clear(&self) {
+        *self.lock() = None;
+    }
+
+    /// That all brokers are down follows from what was said of each, and says less.
+    fn set(&self, code: RDKafkaErrorCode, text: &str) {
+        let mut last = self.lock();
+        if code == RDKafkaErrorCode::AllBrokersDown && last.is_some() {
+            return;
+        }
+        *last = Some((code, text.chars().take(MAX_COMPLAINT).collect()));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(RDKafkaErrorCode, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A record that librdkafka has.
+#[derive(Debug)]
+pub(super) struct Handover {
+    report: Report,
+    circumstances: Circumstances,
+}
+
+/// What librdkafka calls back.
+#[derive(Debug)]
+struct Context {
+    gate: Arc<Gate>,
+    trouble: Arc<Trouble>,
+    fatal: AtomicBool,
+    batch_refused: AtomicBool,
+    confirmed: AtomicU64,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Debug => tracing::debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    /// Comes twice for each error, which does no harm.
+    fn error(&self, error: KafkaError, text: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        if code == RDKafkaErrorCode::Fatal {
+            self.fatal.store(true, Ordering::Release);
+        }
+        self.trouble.set(code, text);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Handover>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, handover: Box<Handover>) {
+        let Handover { report, circumstances } = *handover;
+        let outcome = match result {
+            Ok(_) => {
+                self.confirmed.fetch_add(1, Ordering::Relaxed);
+                self.trouble.clear();
+                Ok(())
+            }
+            Err((error, _)) => Err(self.judge(error, circumstances)),
+        };
+        // Nobody waits when `deliver` has ended; the record then counts as unconfirmed.
+        let _ = report.send(outcome);
+    }
+}
+
+impl Context {
+    /// Closes the gate before anyone is told, so that no record can overtake the one that failed.
+    fn judge(&self, error: &KafkaError, circumstances: Circumstances) -> SendError {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        let complaint = self.trouble.lock().clone();
+        let message = match &complaint {
+            Some((_, text)) => format!("kafka: {code}; last complaint of the client: {text}"),
+            None => format!("kafka: {code}"),
+        };
+        // What a purged record failed of is what ended the producer.
+        let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
+        let cause = match complaint {
+            Some((cause, _)) if purged && !is_about_a_batch(cause) => cause,
+            _ => code,
+        };
+        if is_about_a_batch(code) && !circumstances.alone {
+            self.batch_refused.store(true, Ordering::Release);
+        }
+        let failure = judge(cause, circumstances, message);
+        if matches!(failure, SendError::Retry { .. }) {
+            self.gate.close(&failure);
+        }
+        failure
+    }
+}
+
+/// A running producer. Dropping it blocks, by half a second and more, and fails what is still in it.
+pub(super) struct Producer {
+    base: Arc<BaseProducer<Context>>,
+    batching: Batching,
+    batch_size: usize,
+    templated: bool,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Producer {
+    pub(super) fn start(
+        settings: &Settings,
+        batching: Batching,
+        gate: Arc<Gate>,
+        trouble: Arc<Trouble>,
+    ) -> Result<Self, String> {
+        let context = Context {
+            gate,
+            trouble,
+            fatal: AtomicBool::new(false),
+            batch_refused: AtomicBool::new(false),
+            confirmed: AtomicU64::new(0),
+        };
+        let config = settings.client_config(batching);
+        let base = BaseProducer::from_config_and_context(&config, context).map_err(|error| match error {
+            // Its `Display` holds the value.
+            KafkaError::ClientConfig(_, verdict, name, _) => format!("librdkafka.{name}: {}", verdict.to_lowercase()),
+            other => other.to_string(),
+        })?;
+        let (base, stop) = (Arc::new(base), Arc::new(AtomicBool::new(false)));
+        let thread = {
+            let (base, stop) = (Arc::clone(&base), Arc::clone(&stop));
+            std::thread::Builder::new().name("kafka-reports".to_owned()).spawn(move || serve(&base, &stop))
+        };
+        let thread = thread.map_err(|error| format!("cannot start the thread for reports: {error}"))?;
+        Ok(Self {
+            base,
+            batching,
+            batch_size: settings.batch_size(),
+            templated: settings.is_topic_templated(),
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Puts a record into librdkafka's queue. An error is of that; everything later comes by `report`.
+    pub(super) fn send(&self, outgoing: &Outgoing, report: Report) -> Result<(), SendError> {
+        let mut headers = OwnedHeaders::new_with_capacity(3 + outgoing.headers.len());
+        let mut size = outgoing.payload.len() + outgoing.key.len() + FRAME;
+        let own = [
+            ("e2b-event-id", outgoing.id.as_str()),
+            ("e2b-event-type", outgoing.kind.as_str()),
+            ("content-type", outgoing.content_type),
+        ];
+        let further = outgoing.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (key, value) in own.into_iter().chain(further) {
+            headers = headers.insert(Header { key, value: Some(value) });
+            size += key.len() + value.len();
+        }
+        let alone = self.batching == Batching::Single || size > self.batch_size;
+        let circumstances = Circumstances { templated: self.templated, alone };
+        // The record's own time is left to librdkafka, which takes now: brokers refuse times far from theirs (as the
+        // provider's may be), and count their retention from it.
+        let record = BaseRecord::with_opaque_to(&outgoing.address, Box::new(Handover { report, circumstances }))
+            .key(&outgoing.key)
+            .payload(outgoing.payload.as_ref())
+            .headers(headers);
+        self.base.send(record).map_err(|(error, _)| {
+            // librdkafka judged this record, not a batch.
+            self.context().judge(&error, Circumstances { alone: true, ..circumstances })
+        })
+    }
+
+    /// The cluster's description, or that of one topic. Blocks.
+    pub(super) fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata, RDKafkaErrorCode> {
+        let metadata = self.base.client().fetch_metadata(topic, timeout);
+        metadata.map_err(|error| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
+    }
+
+    /// Whether nothing more can come of it.
+    pub(super) fn is_dead(&self) -> bool {
+        self.context().fatal.load(Ordering::Acquire) || self.base.client().fatal_error().is_some()
+    }
+
+    /// How records are to be batched from now on, if not as they are: one by one after a batch was refused in which any
+    /// record may have been at fault, and together again after so many were confirmed.
+    pub(super) fn better_batching(&self, enough: u64) -> Option<Batching> {
+        let context = self.context();
+        match self.batching {
+            Batching::Full if context.batch_refused.load(Ordering::Acquire) => Some(Batching::Single),
+            Batching::Single if context.confirmed.load(Ordering::Relaxed) >= enough => Some(Batching::Full),
+            Batching::Full | Batching::Single => None,
+        }
+    }
+
+    fn context(&self) -> &Context {
+        self.base.client().context()
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // It cannot fail unless it panicked, and then there is nothing left to end.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Serves reports until told to stop.
+fn serve(base: &BaseProducer<Context>, stop: &AtomicBool) {
+    let mut purged = false;
+    while !stop.load(Ordering::Acquire) {
+        base.poll(POLL);
+        // After a fatal error librdkafka keeps what waits without ever sending or failing it.
+        if !purged && base.client().context().fatal.load(Ordering::Acquire) {
+            base.purge(PurgeConfig::default().queue().inflight());
+            purged = true;
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! What can be set of a Kafka sink, and what librdkafka is told of it.
+
+use super::properties::Properties;
+use crate::secret::Secret;
+use crate::sink::InvalidSetting;
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Longest name of a topic that a broker takes.
+pub(super) const MAX_TOPIC: usize = 249;
+
+/// Records to Apache Kafka, by an idempotent producer with `acks=all`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `host:port` of one or more brokers to begin with; the client learns of the others from them. Required.
+    pub brokers: Vec<String>,
+    /// The topic, which must exist unless the brokers make topics by themselves. A template over the record is allowed
+    /// after a literal prefix; a record whose topic then does not exist is a dead letter.
+    pub topic: String,
+    /// Template of the record's key. Records of one key are in one partition, and in order there.
+    pub key: String,
+    /// How the client packs batches: `lz4` costs the least CPU and every consumer library of today reads it; `zstd`
+    /// packs closest and needs brokers from 2.1 on; `gzip`, `snappy`, or `none`.
+    pub compression: Compression,
+    /// TLS to the brokers. Default: off. `tls: {}` verifies them against the system's roots.
+    pub tls: Option<Tls>,
+    /// Accepts any certificate, under any name. For tests; the status page shows it.
+    pub insecure_skip_verify: bool,
+    /// How to authenticate. Default: not at all, or by the certificate in `tls`.
+    pub sasl: Option<Sasl>,
+    /// Passed through to librdkafka: its properties by its names (CONFIGURATION.md there). What the relay's promises
+    /// rest on cannot be set.
+    pub librdkafka: Properties,
+}
+
+/// TLS to the brokers.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file or folder of the roots to trust. Default: the system's.
+    #[schemars(extend("format" = "path"))]
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the certificate to show to the brokers.
+    #[schemars(extend("format" = "path"))]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with its private key.
+    #[schemars(extend("format" = "path"))]
+    pub key_file: Option<PathBuf>,
+    /// The private key's passphrase.
+    pub key_password: Option<Secret>,
+}
+
+/// Credentials for the brokers.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sasl {
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub mechanism: Mechanism,
+    /// The user's name.
+    pub username: String,
+    /// The user's password.
+    pub password: Secret,
+}
+
+/// SASL mechanisms with a name and a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mechanism {
+    /// RFC 4616; the password travels as it is, so use it with TLS.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// RFC 7677.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// RFC 7677's scheme with SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+/// How batches are packed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// DEFLATE.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    #[default]
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            brokers: Vec::new(),
+            topic: "e2b.events".to_owned(),
+            key: "{{ sandbox_id }}".to_owned(),
+            compression: Compression::default(),
+            tls: None,
+            insecure_skip_verify: false,
+            sasl: None,
+            librdkafka: Properties::default(),
+        }
+    }
+}
+
+/// How records are batched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Batching {
+    /// As many as fit.
+    Full,
+    /// One record per batch, so that a broker's refusal of a batch is about one record.
+    Single,
+}
+
+/// Set unless the user sets them.
+const DEFAULTS: [(&str, &str); 9] = [
+    ("client.id", "e2b-relay"),
+    // Five milliseconds buy most of the batching.
+    ("linger.ms", "5"),
+    // About a hundred records, 1/8 of the brokers' default max.message.bytes: a batch is then never refused as too
+    // large for the sum of its records, unless a topic's limit is below this.
+    ("batch.size", "131072"),
+    // The broker knows its own limit, which counts packed bytes; below this one it is the one to refuse.
+    ("message.max.bytes", "8388608"),
+    ("queue.buffering.max.kbytes", "262144"),
+    // librdkafka waits so long for a topic to appear before it says that it does not exist. Its own 30 s would hide a
+    // misspelt one for as long; 5 s are enough for brokers that make topics by themselves.
+    ("topic.metadata.propagation.max.ms", "5000"),
+    ("reconnect.backoff.max.ms", "5000"),
+    ("socket.keepalive.enable", "true"),
+    // Like the Java client's, so that the relay and other producers agree on a key's partition.
+    ("partitioner", "murmur2_random"),
+];
+
+impl Settings {
+    /// Refuses what cannot work, and what librdkafka does not know or would not take.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        if self.brokers.is_empty() {
+            return Err(InvalidSetting::new("brokers", "is required: one or more host:port"));
+        }
+        for broker in &self.brokers {
+            check_broker(broker)?;
+        }
+        check_topic(&self.topic)?;
+        if self.key.is_empty() {
+            let message = "is empty, which would spread each sandbox over all partitions; leave it out for \
+                           \"{{ sandbox_id }}\"";
+            return Err(InvalidSetting::new("key", message));
+        }
+        self.librdkafka.check()?;
+        self.check_security()?;
+        self.client_config(Batching::Full).create_native_config().map(drop).map_err(|error| self.explain(&error))
+    }
+
+    fn check_security(&self) -> Result<(), InvalidSetting> {
+        if let Some(tls) = &self.tls
+            && tls.cert_file.is_some() != tls.key_file.is_some()
+        {
+            return Err(InvalidSetting::new("tls", "has only one of cert_file and key_file; set both or neither"));
+        }
+        let protocol = self.librdkafka.get("security.protocol");
+        if protocol.is_some() && (self.tls.is_some() || self.sasl.is_some()) {
+            let message = "follows from `tls` and `sasl`; leave it out";
+            return Err(InvalidSetting::new("librdkafka.security.protocol", message));
+        }
+        let encrypted = self.protocol().ends_with("ssl");
+        if self.insecure_skip_verify && !encrypted {
+            let message = "has no effect without TLS; set `tls: {}` too, or leave it out";
+            return Err(InvalidSetting::new("insecure_skip_verify", message));
+        }
+        for (name, _) in self.librdkafka.iter() {
+            let typed = match name {
+                "ssl.ca.location" | "ssl.certificate.location" | "ssl.key.location" | "ssl.key.password"
+                    if self.tls.is_some() =>
+                {
+                    "tls"
+                }
+                "sasl.mechanism" | "sasl.username" | "sasl.password" if self.sasl.is_some() => "sasl",
+                _ => continue,
+            };
+            let message = format!("is said by `{typed}` already; leave one of them out");
+            return Err(InvalidSetting::new(format!("librdkafka.{name}"), message));
+        }
+        Ok(())
+    }
+
+    /// `security.protocol`, in lower case.
+    fn protocol(&self) -> String {
+        match (&self.tls, &self.sasl, self.librdkafka.get("security.protocol")) {
+            (Some(_), Some(_), _) => "sasl_ssl".to_owned(),
+            (Some(_), None, _) => "ssl".to_owned(),
+            (None, Some(_), _) => "sasl_plaintext".to_owned(),
+            (None, None, given) => given.unwrap_or("plaintext").to_ascii_lowercase(),
+        }
+    }
+
+    /// Whether the topic depends on the record, and so on what strangers write into metadata.
+    pub(super) fn is_topic_templated(&self) -> bool {
+        is_template(&self.topic)
+    }
+
+    /// How large a batch of several records may grow, in bytes. A record larger than this is alone in its batch.
+    pub(super) fn batch_size(&self) -> usize {
+        let default = || DEFAULTS.iter().find(|(name, _)| *name == "batch.size").map(|(_, value)| *value);
+        self.librdkafka.get("batch.size").or_else(default).and_then(|size| size.parse().ok()).unwrap_or(usize::MAX)
+    }
+
+    /// Everything that librdkafka is told.
+    pub(super) fn client_config(&self, batching: Batching) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (name, value) in DEFAULTS {
+            config.set(name, value);
+        }
+        let protocol = self.protocol();
+        if protocol.ends_with("ssl") {
+            // OpenSSL is linked in, so its own default is not where this system keeps its roots.
+            if !self.librdkafka.iter().any(|(name, _)| name.starts_with("ssl.ca.")) {
+                config.set("ssl.ca.location", "probe");
+            }
+            if self.insecure_skip_verify {
+                config.set("enable.ssl.certificate.verification", "false");
+            }
+        }
+        for (name, value) in self.librdkafka.iter() {
+            config.set(name, value);
+        }
+        config.set("security.protocol", protocol);
+        if let Some(tls) = &self.tls {
+            let mut location = |name: &str, path: &Option<PathBuf>| {
+                if let Some(path) = path {
+                    config.set(name, text(path));
+                }
+            };
+            location("ssl.ca.location", &tls.ca_file);
+            location("ssl.certificate.location", &tls.cert_file);
+            location("ssl.key.location", &tls.key_file);
+            if let Some(password) = &tls.key_password {
+                config.set("ssl.key.password", password.expose());
+            }
+        }
+        if let Some(sasl) = &self.sasl {
+            let mechanism = match sasl.mechanism {
+                Mechanism::Plain => "PLAIN",
+                Mechanism::ScramSha256 => "SCRAM-SHA-256",
+                Mechanism::ScramSha512 => "SCRAM-SHA-512",
+            };
+            config.set("sasl.mechanism", mechanism);
+            config.set("sasl.username", &sasl.username);
+            config.set("sasl.password", sasl.password.expose());
+        }
+        let compression = match self.compression {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        };
+        config.set("compression.codec", compression);
+        if batching == Batching::Single {
+            config.set("batch.num.messages", "1");
+        }
+        config
+            .set("bootstrap.servers", self.brokers.join(","))
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", "0")
+            // Notices and worse; with `debug` in the passthrough also what was asked for.
+            .set_log_level(match self.librdkafka.get("debug") {
+                Some(_) => RDKafkaLogLevel::Debug,
+                None => RDKafkaLogLevel::Info,
+            });
+        config
+    }
+
+    /// Says which key librdkafka does not like. Its own words may hold the value, so only its verdict is kept.
+    fn explain(&self, error: &KafkaError) -> InvalidSetting {
+        match error {
+            KafkaError::ClientConfig(_, verdict, name, _) => InvalidSetting::new(
+                format!("librdkafka.{name}"),
+                format!("librdkafka says: {}", verdict.to_lowercase()),
+            ),
+            other => InvalidSetting::new("librdkafka", other.to_string()),
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn is_template(topic: &str) -> bool {
+    topic.contains("{{") || topic.contains("{%")
+}
+
+fn check_broker(broker: &str) -> Result<(), InvalidSetting> {
+    let invalid = |message: String| Err(InvalidSetting::new("brokers", message));
+    let Some((host, port)) = broker.rsplit_once(':') else {
+        return invalid(format!("{broker:?} has no port; write {broker}:9092 if that is it"));
+    };
+    if broker.contains("://") || broker.contains(['/', '@', ',', ' ']) || host.is_empty() {
+        return invalid("is a list of host:port each, without a scheme, a user or a path".to_owned());
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(()),
+        Ok(0) | Err(_) => invalid(format!("{broker:?} has no usable port after its last colon")),
+    }
+}
+
+/// What stands before a template must be a topic's prefix, and a literal one a whole name.
+fn check_topic(topic: &str) -> Result<(), InvalidSetting> {
+    let invalid = |message: &str| Err(InvalidSetting::new("topic", message));
+    let literal = topic.split(['{']).next().unwrap_or_default();
+    let literal = if is_template(topic) { literal } else { topic };
+    match literal {
+        "" if topic.is_empty() => invalid("is empty; leave it out for e2b.events"),
+        "" => invalid("begins with a template, so that a record could choose any topic; begin with a literal prefix"),
+        "." | ".." if !is_template(topic) => invalid("is a name that brokers refuse"),
+        _ if literal.len() > MAX_TOPIC => invalid("is longer than 249 characters"),
+        _ if literal.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) => Ok(()),
+        _ => invalid("may hold only letters, digits, '.', '_' and '-' outside a template"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fine() -> Settings {
+        Settings { brokers: vec!["127.0.0.1:9092".to_owned()], ..Settings::default() }
+    }
+
+    fn sasl() -> Option<Sasl> {
+        let password = Secret::new("canary");
+        Some(Sasl { mechanism: Mechanism::ScramSha512, username: "relay".to_owned(), password })
+    }
+
+    fn passthrough(name: &str, value: &str) -> Properties {
+        Properties::from_iter([(name, value)])
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_named() {
+        assert_eq!(fine().check(), Ok(()));
+        let brokers = |broker: &str| vec![broker.to_owned()];
+        let cert_only = Tls { cert_file: Some("x.pem".into()), ..Tls::default() };
+        for (settings, key) in [
+            (Settings::default(), "brokers"),
+            (Settings { brokers: brokers("kafka"), ..fine() }, "brokers"),
+            (Settings { brokers: brokers("kafka://a:9092"), ..fine() }, "brokers"),
+            (Settings { brokers: brokers("a:0"), ..fine() }, "brokers"),
+            (Settings { topic: String::new(), ..fine() }, "topic"),
+            (Settings { topic: "a b".to_owned(), ..fine() }, "topic"),
+            (Settings { topic: "{{ type }}".to_owned(), ..fine() }, "topic"),
+            (Settings { topic: "..".to_owned(), ..fine() }, "topic"),
+            (Settings { topic: "x".repeat(250), ..fine() }, "topic"),
+            (Settings { key: String::new(), ..fine() }, "key"),
+            (Settings { tls: Some(cert_only), ..fine() }, "tls"),
+            (Settings { insecure_skip_verify: true, ..fine() }, "insecure_skip_verify"),
+            (Settings { librdkafka: passthrough("acks", "1"), ..fine() }, "librdkafka.acks"),
+            (Settings { librdkafka: passthrough("lingr.ms", "1"), ..fine() }, "librdkafka.lingr.ms"),
+            (Settings { librdkafka: passthrough("linger.ms", "soon"), ..fine() }, "librdkafka.linger.ms"),
+            (
+                Settings { librdkafka: passthrough("security.protocol", "ssl"), sasl: sasl(), ..fine() },
+                "librdkafka.security.protocol",
+            ),
+            (
+                Settings { librdkafka: passthrough("sasl.mechanisms", "PLAIN"), sasl: sasl(), ..fine() },
+                "librdkafka.sasl.mechanism",
+            ),
+        ] {
+            let invalid = settings.check().unwrap_err();
+            assert_eq!(invalid.key, key, "{invalid}");
+        }
+        assert_eq!(Settings { topic: "e2b.{{ type }}".to_owned(), ..fine() }.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_bad_value_is_not_repeated_in_the_message() {
+        let settings =
+            Settings { librdkafka: passthrough("sasl.kerberos.min.time.before.relogin", "canary"), ..fine() };
+        let invalid = settings.check().unwrap_err();
+        assert!(!invalid.to_string().contains("canary"), "{invalid}");
+    }
+
+    #[test]
+    fn librdkafka_is_told_what_promises_rest_on() {
+        let config = fine().client_config(Batching::Full);
+        for (name, value) in [("enable.idempotence", "true"), ("acks", "all"), ("message.timeout.ms", "0")] {
+            assert_eq!(config.get(name), Some(value));
+        }
+        let own = Settings { librdkafka: passthrough("queue.buffering.max.ms", "50"), ..fine() };
+        assert_eq!(own.client_config(Batching::Full).get("linger.ms"), Some("50"));
+        assert_eq!(own.client_config(Batching::Single).get("batch.num.messages"), Some("1"));
+        assert_eq!(Settings { librdkafka: passthrough("batch.size", "7000"), ..fine() }.batch_size(), 7000);
+        assert_eq!(fine().batch_size(), 131_072);
+    }
+
+    #[test]
+    fn the_protocol_follows_from_tls_and_sasl_and_roots_are_looked_for() {
+        for (tls, sasl, protocol) in [
+            (None, None, "plaintext"),
+            (Some(Tls::default()), None, "ssl"),
+            (None, sasl(), "sasl_plaintext"),
+            (Some(Tls::default()), sasl(), "sasl_ssl"),
+        ] {
+            let encrypted = tls.is_some();
+            let config = Settings { tls, sasl, ..fine() }.client_config(Batching::Full);
+            assert_eq!(config.get("security.protocol"), Some(protocol));
+            assert_eq!(config.get("ssl.ca.location"), encrypted.then_some("probe"));
+        }
+        let own = Settings { tls: Some(Tls { ca_file: Some("/x/ca.pem".into()), ..Tls::default() }), ..fine() };
+        assert_eq!(own.client_config(Batching::Full).get("ssl.ca.location"), Some("/x/ca.pem"));
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let settings = Settings { sasl: sasl(), librdkafka: passthrough("ssl.key.pem", "canary"), ..fine() };
+        let shown = format!("{settings:?} {}", serde_json::to_string(&settings).unwrap());
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}

@@ -1,0 +1,244 @@
+//! What a NATS sink is told.
+
+use crate::secret::Secret;
+use crate::sink::{InvalidSetting, peer};
+use async_nats::ServerAddr;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of a sink of type `nats`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The servers of one cluster, `nats://host:4222`, or `tls://host:4222` where TLS is a must. User and password may
+    /// stand before the host; all servers get the same. Required.
+    pub servers: Vec<Secret>,
+    /// Where a record goes; templates over the record are allowed. Each thing put in is one token.
+    pub subject: String,
+    /// Whether a stream's acknowledgement is waited for. Without JetStream the server only passes on to who listens at
+    /// that moment: records that nobody listens to are gone.
+    pub jetstream: bool,
+    /// The stream that the subject belongs to. A record that lands in another one is refused by the server.
+    pub stream: Option<Stream>,
+    /// An authentication token, in place of user and password.
+    pub token: Option<Secret>,
+    /// The seed of an nkey, `SU…`, in place of user and password.
+    pub nkey: Option<Secret>,
+    /// A credentials file's text (JWT and seed, as `nsc` writes it), in place of user and password.
+    pub credentials: Option<Secret>,
+    /// PEM file with the authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Takes any certificate. The status page shows it.
+    pub insecure_skip_verify: bool,
+    /// For one attempt to connect to one server.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub connect_timeout: Duration,
+    /// How long an acknowledgement may take; then the record is sent again.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub ack_timeout: Duration,
+    /// How many records may wait for their acknowledgement at once.
+    pub max_unconfirmed: usize,
+}
+
+/// A JetStream stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stream {
+    /// The stream's name. Required.
+    pub name: String,
+    /// What it takes; used when it is created, and required for that.
+    pub subjects: Vec<String>,
+    /// Whether to create it, on file, when it is missing. One that exists is never changed.
+    pub create: bool,
+    /// On how many servers a created stream is kept: 1, 3 or 5.
+    pub replicas: usize,
+    /// For how long a created stream knows an id again. What is sent twice within it is stored once.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub duplicate_window: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            subject: "e2b.{{ type }}.{{ sandbox_id }}".to_owned(),
+            jetstream: true,
+            stream: None,
+            token: None,
+            nkey: None,
+            credentials: None,
+            ca_file: None,
+            insecure_skip_verify: false,
+            connect_timeout: Duration::from_secs(5),
+            ack_timeout: Duration::from_secs(5),
+            max_unconfirmed: 1024,
+        }
+    }
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            subjects: Vec::new(),
+            create: false,
+            replicas: 1,
+            duplicate_window: Duration::from_secs(120),
+        }
+    }
+}
+
+/// The servers, and what they shall be told of who we are.
+#[derive(Debug, Clone)]
+pub(super) struct Servers {
+    /// Without user-info: async-nats writes addresses into its log.
+    pub(super) addresses: Vec<ServerAddr>,
+    pub(super) user: Option<(String, Secret)>,
+    /// For messages.
+    pub(super) peer: String,
+}
+
+impl Settings {
+    /// Parses and checks what does not need the network.
+    pub(super) fn servers(&self) -> Result<Servers, InvalidSetting> {
+        let mut addresses = Vec::new();
+        let mut user: Option<(String, Secret)> = None;
+        for server in &self.servers {
+            let (address, login) = parse(server)?;
+            if let Some(login) = login {
+                if user.as_ref().is_some_and(|other| (&other.0, other.1.expose()) != (&login.0, login.1.expose())) {
+                    return Err(InvalidSetting::new("servers", "name different users; one cluster has one user"));
+                }
+                user = Some(login);
+            }
+            addresses.push(address);
+        }
+        if addresses.is_empty() {
+            return Err(InvalidSetting::new("servers", "at least one is required, such as nats://127.0.0.1:4222"));
+        }
+        let peer = addresses.iter().map(|address| peer::without_credentials(address.as_url_str()));
+        let peer = peer.collect::<Vec<_>>().join(", ");
+        Ok(Servers { addresses, user, peer })
+    }
+
+    pub(super) fn check(&self, servers: &Servers) -> Result<(), InvalidSetting> {
+        let logins = [servers.user.is_some(), self.token.is_some(), self.nkey.is_some(), self.credentials.is_some()];
+        if logins.into_iter().filter(|given| *given).count() > 1 {
+            return Err(InvalidSetting::new("servers", "more than one of user, token, nkey and credentials is given"));
+        }
+        if self.max_unconfirmed == 0 {
+            return Err(InvalidSetting::new("max_unconfirmed", "must be at least 1"));
+        }
+        let Some(stream) = &self.stream else { return Ok(()) };
+        if !self.jetstream {
+            return Err(InvalidSetting::new("stream", "means nothing while jetstream is false"));
+        }
+        // RFC: ADR-6 of nats-architecture-and-design, names of JetStream entities.
+        if stream.name.is_empty() || stream.name.contains(|c: char| ".*>/\\ ".contains(c) || c.is_control()) {
+            return Err(InvalidSetting::new("stream.name", "is required, without space, `.`, `*`, `>`, `/` and `\\`"));
+        }
+        if stream.create && stream.subjects.is_empty() {
+            return Err(InvalidSetting::new("stream.subjects", "is required to create the stream"));
+        }
+        Ok(())
+    }
+}
+
+fn parse(server: &Secret) -> Result<(ServerAddr, Option<(String, Secret)>), InvalidSetting> {
+    let shown = || peer::without_credentials(server.expose());
+    let invalid = |problem: &str| InvalidSetting::new("servers", format!("{}: {problem}", shown()));
+    // The parser's own words may repeat what it was given.
+    let address: ServerAddr = server.expose().parse().map_err(|_| invalid("not a URL such as nats://host:4222"))?;
+    if address.is_websocket() {
+        return Err(invalid("WebSocket is not supported; use nats:// or tls://"));
+    }
+    let mut url = address.into_inner();
+    let decode = |text: &str| percent_decoded(text).ok_or_else(|| invalid("user or password is not valid UTF-8"));
+    let user = match (url.username(), url.password()) {
+        ("", None) => None,
+        (user, password) => Some((decode(user)?, Secret::new(decode(password.unwrap_or_default())?))),
+    };
+    if url.set_password(None).is_err() || url.set_username("").is_err() {
+        return Err(invalid("not a URL such as nats://host:4222"));
+    }
+    let address = ServerAddr::from_url(url).map_err(|_| invalid("not a URL such as nats://host:4222"))?;
+    Ok((address, user))
+}
+
+/// RFC 3986, section 2.1; a `%` that starts no escape stands for itself.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escaped = (first == b'%').then_some(after).and_then(|after| after.split_at_checked(2));
+        let escaped = escaped.and_then(|(hex, after)| {
+            let hex = hex.iter().all(u8::is_ascii_hexdigit).then(|| std::str::from_utf8(hex).ok()).flatten()?;
+            Some((u8::from_str_radix(hex, 16).ok()?, after))
+        });
+        let (byte, after) = escaped.unwrap_or((first, after));
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(servers: &[&str]) -> Settings {
+        Settings { servers: servers.iter().map(|server| Secret::new(*server)).collect(), ..Settings::default() }
+    }
+
+    #[test]
+    fn user_and_password_are_taken_out_of_the_addresses() {
+        let servers = settings(&["nats://re%40lay:can%2Fary@n1:4222", "tls://n2:4443"]).servers().expect("valid");
+        let (user, password) = servers.user.clone().expect("a user");
+        assert_eq!((user.as_str(), password.expose()), ("re@lay", "can/ary"));
+        assert_eq!(servers.peer, "nats://n1:4222, tls://n2:4443");
+        assert!(!format!("{servers:?}").contains("can/ary"));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_and_no_credential_shown() {
+        for (servers, key) in [
+            (&[][..], "servers"),
+            (&["nats://a:canary@n1", "nats://b:canary@n2"], "servers"),
+            (&["http://u:canary@n1"], "servers"),
+            (&["ws://u:canary@n1"], "servers"),
+            (&["nats://u:can/ary@n1:x"], "servers"),
+        ] {
+            let error = settings(servers).servers().expect_err("invalid");
+            assert_eq!(error.key, key);
+            assert!(!error.message.contains("canary") && !error.message.contains("can/ary"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_stream_needs_a_name_jetstream_and_subjects_to_be_created() {
+        let stream = |name: &str, create| Some(Stream { name: name.to_owned(), create, ..Stream::default() });
+        for (stream, jetstream, key) in [
+            (stream("", false), true, "stream.name"),
+            (stream("E2B.x", false), true, "stream.name"),
+            (stream("E2B", true), true, "stream.subjects"),
+            (stream("E2B", false), false, "stream"),
+        ] {
+            let settings = Settings { stream, jetstream, ..settings(&["nats://n1"]) };
+            let servers = settings.servers().expect("valid");
+            assert_eq!(settings.check(&servers).expect_err("invalid").key, key);
+        }
+    }
+
+    #[test]
+    fn an_incomplete_escape_stands_for_itself() {
+        for (given, expected) in [("a%2Fb", "a/b"), ("50%", "50%"), ("%zz", "%zz"), ("%4", "%4"), ("%+1", "%+1")] {
+            assert_eq!(percent_decoded(given).as_deref(), Some(expected));
+        }
+        assert_eq!(percent_decoded("%ff"), None);
+    }
+}

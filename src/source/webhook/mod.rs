@@ -1,0 +1,230 @@
+//! Signed deliveries: the HTTP endpoint that the provider posts to.
+//!
+//! ```text
+//! path ─► method ─► length ─► content-encoding ─► body ─► verify ─► decode ─► team ─► intake ─► answer
+//!  404     405        413           415        408 413 503   401       400      401   400 503     200
+//! ```
+
+mod answer;
+mod body;
+mod buffer;
+mod occasional;
+mod settings;
+
+pub use answer::{error, method_not_allowed};
+pub use settings::{DEFAULT_PATH, MAX_SECRETS, Settings};
+
+use crate::decode::{self, Malformed};
+use crate::event::{Arrival, Origin};
+use crate::intake::{self, Intake};
+use crate::metrics::Metrics;
+use crate::verify::{Presented, Refusal, Verified, Verifier};
+use answer::Answer;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::Response;
+use buffer::Buffers;
+use bytes::Bytes;
+use occasional::Occasional;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Refused deliveries are told of in the log once per source and this long.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Longest unsigned id that is kept, in characters.
+const MAX_UNSIGNED_ID: usize = 128;
+
+/// A request's extension: when its first byte came. Without it that is when the request gets here.
+#[derive(Debug, Clone, Copy)]
+pub struct Received(pub Instant);
+
+/// What bounds the reading of bodies; from the section `server` of the settings.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Of one body, in bytes.
+    pub max_body: usize,
+    /// Of all bodies that are not yet verified, in bytes.
+    pub max_buffered: usize,
+    /// From a request's first byte to its body's last.
+    pub request_timeout: Duration,
+}
+
+/// Takes the deliveries of every source.
+pub struct Receiver {
+    by_path: HashMap<String, Source>,
+    limits: Limits,
+    buffers: Arc<Buffers>,
+    intake: Arc<Intake>,
+    metrics: Metrics,
+}
+
+struct Source {
+    name: Arc<str>,
+    team_id: Option<String>,
+    verifier: Verifier,
+    log: Occasional,
+}
+
+impl Receiver {
+    /// Serves each source that has a webhook, by name, under its path. Paths are unique; the settings have checked that.
+    pub fn new<'s>(
+        sources: impl IntoIterator<Item = (&'s str, &'s super::Settings)>,
+        limits: Limits,
+        intake: Arc<Intake>,
+        metrics: Metrics,
+    ) -> Self {
+        let mut by_path = HashMap::new();
+        for (name, source) in sources {
+            let Some(webhook) = &source.webhook else { continue };
+            metrics.source(name);
+            let path = webhook.path.as_deref().unwrap_or(DEFAULT_PATH);
+            let source = Source {
+                name: Arc::from(name),
+                team_id: source.team_id.clone(),
+                verifier: Verifier::new(&webhook.secrets, webhook.signature),
+                log: Occasional::every(LOG_EVERY),
+            };
+            by_path.insert(path.to_owned(), source);
+        }
+        let buffers = Buffers::new(limits.max_buffered);
+        Self { by_path, limits, buffers, intake, metrics }
+    }
+
+    /// The endpoint. Paths are not axum routes: what a user configures may hold `{`, and is compared byte for byte.
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new().fallback(dispatch).with_state(self)
+    }
+
+    async fn answer(&self, source: &Source, request: Request, received: Instant) -> Answer {
+        let (head, body) = request.into_parts();
+        if body::is_announced_over(&body, self.limits.max_body) {
+            return Answer::Unread(body::Unread::TooLarge);
+        }
+        if !is_identity(&head.headers) {
+            return Answer::ContentEncoding;
+        }
+        if self.intake.is_draining() {
+            return Answer::Draining;
+        }
+        let deadline = received + self.limits.request_timeout;
+        let body = match body::read(body, self.limits.max_body, deadline, &self.buffers).await {
+            Ok(body) => body,
+            Err(unread) => return Answer::Unread(unread),
+        };
+        let presented = presented(&head.headers);
+        match source.verifier.verify(&presented, Bytes::clone(&body)) {
+            Ok(verified) => self.offer(source, &verified, &head.headers).await,
+            Err(refusal) => {
+                self.log_refusal(source, &presented, &body, refusal);
+                Answer::Unsigned(refusal)
+            }
+        }
+    }
+
+    async fn offer(&self, source: &Source, verified: &Verified, headers: &HeaderMap) -> Answer {
+        let received_at = self.intake.now();
+        self.metrics.delivery_seen(&source.name, received_at.as_duration().as_secs_f64());
+        let decoded = match decode::delivery(verified) {
+            Ok(decoded) => decoded,
+            Err(malformed) => {
+                self.quarantine(source, verified, &malformed).await;
+                return Answer::Malformed(malformed);
+            }
+        };
+        if let (Some(own), Some(team)) = (&source.team_id, &decoded.team_id)
+            && own != team
+        {
+            if let Some(suppressed) = source.log.pass(Instant::now()) {
+                tracing::warn!(source = %source.name, suppressed, "refused a well signed delivery of another team");
+            }
+            return Answer::WrongTeam;
+        }
+        let arrival = Arrival {
+            source: Arc::clone(&source.name),
+            origin: Origin::Webhook,
+            received_at,
+            webhook_id: unsigned_id(headers, "e2b-webhook-id"),
+            delivery_id: unsigned_id(headers, "e2b-delivery-id"),
+        };
+        let id = decoded.event.id.clone();
+        let answer = self.intake.accept(decoded.event, arrival).await;
+        Answer::Intake(id, answer)
+    }
+
+    /// What is no text is not kept: it is what a length extension looks like.
+    async fn quarantine(&self, source: &Source, verified: &Verified, malformed: &Malformed) {
+        let kept = match malformed {
+            Malformed::NotUtf8 { .. } => Ok(false),
+            _ => self.intake.quarantine(&source.name, Bytes::clone(verified.body())).await.map(|()| true),
+        };
+        if let Some(suppressed) = source.log.pass(Instant::now()) {
+            let source = &source.name;
+            match kept {
+                Ok(kept) => tracing::warn!(%source, %malformed, kept, suppressed, "refused a malformed delivery"),
+                Err(error) => {
+                    tracing::warn!(%source, %malformed, %error, suppressed, "refused a malformed delivery and could not keep a copy");
+                }
+            }
+        }
+    }
+
+    fn log_refusal(&self, source: &Source, presented: &Presented<'_>, body: &[u8], refusal: Refusal) {
+        let Some(suppressed) = source.log.pass(Instant::now()) else { return };
+        let others = self.by_path.values().filter(|other| other.name != source.name);
+        let others = others.map(|other| (&*other.name, &other.verifier));
+        let seen = source.verifier.diagnose(presented, body, others);
+        tracing::warn!(source = %source.name, %refusal, %seen, suppressed, "refused a delivery: not signed by this source's secret");
+    }
+}
+
+async fn dispatch(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    let received = request.extensions().get::<Received>().map_or_else(Instant::now, |received| received.0);
+    let Some(source) = receiver.by_path.get(request.uri().path()) else {
+        return error(StatusCode::NOT_FOUND, "no such path");
+    };
+    if request.method() != Method::POST {
+        return method_not_allowed("POST");
+    }
+    let http2 = request.version() == axum::http::Version::HTTP_2;
+    let answer = receiver.answer(source, request, received).await;
+    receiver.metrics.delivery(&source.name, answer.outcome());
+    if let Answer::Intake(_, intake::Answer::Accepted | intake::Answer::Duplicate) = answer {
+        receiver.metrics.delivery_answered(received.elapsed());
+    }
+    let mut response = answer.into_response();
+    if http2 {
+        // HTTP/2 has no such header (RFC 9113, section 8.2.2); there a request ends its own stream only.
+        response.headers_mut().remove(header::CONNECTION);
+    }
+    response
+}
+
+fn presented(headers: &HeaderMap) -> Presented<'_> {
+    let values = |name: &str| headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
+    Presented {
+        e2b_signature: values("e2b-signature"),
+        e2b_signature_version: values("e2b-signature-version"),
+        x_e2b_signature: values("x-e2b-signature"),
+    }
+}
+
+/// Whether the body is as it was signed.
+fn is_identity(headers: &HeaderMap) -> bool {
+    let mut encodings =
+        headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    encodings
+        .all(|encoding| encoding.trim_ascii().is_empty() || encoding.trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+/// An id that nobody has signed: evidence if it is harmless, nothing otherwise.
+fn unsigned_id(headers: &HeaderMap, name: &str) -> Option<String> {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let value = value.to_str().ok()?;
+    let harmless = (1..=MAX_UNSIGNED_ID).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic());
+    harmless.then(|| value.to_owned())
+}
