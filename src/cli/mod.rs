@@ -9,6 +9,7 @@ mod outcome;
 mod run;
 mod sources;
 mod test;
+mod trigger;
 
 pub use outcome::{Exit, Failure};
 
@@ -63,6 +64,8 @@ enum Command {
     Config(config::Command),
     /// Show for one event which sinks take it, where it goes, and as which bytes.
     Test(test::Options),
+    /// Send one signed delivery, as the provider would.
+    Trigger(trigger::Options),
     /// Commands of later versions.
     #[command(flatten)]
     Later(later::Command),
@@ -107,6 +110,7 @@ impl Cli {
             Command::Check(options) => check::execute(&options),
             Command::Config(command) => config::execute(&command),
             Command::Test(options) => test::execute(&options),
+            Command::Trigger(options) => trigger::execute(&options),
             Command::Later(command) => later::execute(&command),
         }
     }
