@@ -1,5 +1,7 @@
 //! The one door in: whatever a source has understood is offered here, and the answer says what became of it.
 
+mod store;
+
 use crate::event::{Arrival, Event};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;

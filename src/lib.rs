@@ -33,11 +33,15 @@
 //!   ← http admin simulator ← settings ← app ← cli main
 //! ```
 
+pub mod admin;
+pub mod app;
 pub mod backoff;
 pub mod cli;
 pub mod client;
 pub mod decode;
+pub mod deliver;
 pub mod event;
+pub mod http;
 pub mod intake;
 pub mod logging;
 pub mod metrics;

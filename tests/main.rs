@@ -1,5 +1,6 @@
 //! The one integration-test binary.
 
+mod settings;
 mod sink_file;
 mod sink_kafka;
 mod support;

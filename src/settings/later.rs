@@ -2,26 +2,19 @@
 //! nobody believes that they work.
 
 use super::problem::KeyPath;
+use crate::admin;
+use crate::source;
 
-/// Keys, in the form of [`KeyPath::matches`].
-const KEYS: [&str; 9] = [
-    "sources.*.api",
-    "sources.*.backfill",
-    "sources.*.metrics",
-    "sources.*.redact",
-    "sources.*.register",
-    "sources.*.reconcile",
-    "sources.*.usage",
-    "sources.*.verify_kills",
-    "sinks.*.exactly_once",
-];
+/// Keys of sinks.
+const SINKS: [&str; 1] = ["exactly_once"];
 
 /// Values of keys.
 const VALUES: [(&str, &[&str]); 1] = [("sinks.*.format", &["cloudevents", "cloudevents-binary"])];
 
 /// Whether the key will be known to a later version.
 pub(super) fn is_later_key(key: &KeyPath) -> bool {
-    KEYS.iter().any(|pattern| key.matches(pattern))
+    let sections = [("admin", admin::NOT_YET), ("sources.*", source::NOT_YET), ("sinks.*", &SINKS[..])];
+    sections.iter().any(|(section, keys)| keys.iter().any(|name| key.matches(&format!("{section}.{name}"))))
 }
 
 /// Whether a later version will know `value` for the key.

@@ -17,19 +17,20 @@ mod provenance;
 mod schema;
 mod show;
 mod sinks;
-mod standin;
+
 mod walk;
 
 pub use layer::{Environment, PREFIX, read_bounded};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
 pub use show::to_yaml;
-pub use sinks::{SinkKind, SinkSettings};
+pub use sinks::{SinkKind, SinkSettings, UnusableRoute};
 
+use crate::source;
 use crate::store;
+use crate::{admin, http};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use standin::{admin, http, source};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -103,7 +104,7 @@ pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Prob
 /// The default that depends on another key: the path of the only source.
 fn fill_in(settings: &mut Settings) {
     for webhook in settings.sources.values_mut().filter_map(|source| source.webhook.as_mut()) {
-        webhook.path.get_or_insert_with(|| standin::webhook::DEFAULT_PATH.to_owned());
+        webhook.path.get_or_insert_with(|| source::webhook::DEFAULT_PATH.to_owned());
     }
 }
 

@@ -52,6 +52,14 @@ impl KeyPath {
         Some(Self(steps.to_vec()))
     }
 
+    /// The way to the key that names a file with the value of this one.
+    pub fn twin(&self) -> Option<Self> {
+        match self.0.split_last()? {
+            (Step::Key(key), steps) => Some(Self(steps.to_vec()).key(&super::schema::twin(key))),
+            (Step::Index(_), _) => None,
+        }
+    }
+
     /// Whether this is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

@@ -25,8 +25,10 @@ impl Provenance {
         while let Some(here) = key {
             // The layer that the merged value is from; of tables, the last layer that has them.
             let own = self.leaves.get(&here).and_then(|layer| self.layers.get(*layer));
-            let mut layers = own.into_iter().chain(self.layers.iter().rev());
-            if let Some(place) = layers.find_map(|layer| layer.places.get(&here)) {
+            let layers = || own.into_iter().chain(self.layers.iter().rev());
+            let written = |key: &KeyPath| layers().find_map(|layer| layer.places.get(key));
+            // A secret may have come by way of the key that names its file.
+            if let Some(place) = written(&here).or_else(|| written(&here.twin()?)) {
                 return Some(place.clone());
             }
             key = here.parent();

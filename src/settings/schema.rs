@@ -40,6 +40,7 @@ pub(super) fn twin(key: &str) -> String {
 fn add_twins(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
+            tidy_default(object);
             let secrets = object.get("properties").and_then(Value::as_object).map(secrets_of).unwrap_or_default();
             if let Some(Value::Object(properties)) = object.get_mut("properties") {
                 for (key, is_list) in &secrets {
@@ -64,6 +65,19 @@ fn add_twins(schema: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(add_twins),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// A secret has no default that could be shown; sizes and times are spelled as in the manual.
+fn tidy_default(schema: &mut Map<String, Value>) {
+    if schema.get("writeOnly") == Some(&Value::Bool(true)) {
+        schema.remove("default");
+    }
+    let has_unit = schema.get("format").is_some_and(|format| format == "size" || format == "duration");
+    if let (true, Some(Value::String(default))) = (has_unit, schema.get_mut("default"))
+        && let Some(short) = super::show::spelling(default, None)
+    {
+        *default = short;
     }
 }
 

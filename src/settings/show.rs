@@ -39,7 +39,7 @@ fn keep_spelling(shown: &mut Value, written: Option<&Value>) {
 }
 
 /// How a size or time is to be shown; `None` of anything else.
-fn spelling(shown: &str, written: Option<&str>) -> Option<String> {
+pub(super) fn spelling(shown: &str, written: Option<&str>) -> Option<String> {
     let (number, unit) = shown.split_at_checked(shown.find(|first: char| !first.is_ascii_digit() && first != '.')?)?;
     let short = match unit {
         " B" | " KiB" | " MiB" | " GiB" | " TiB" => {

@@ -184,7 +184,8 @@ impl<'a> Walk<'a> {
                 Ok(text) => {
                     let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
                     let is_list = properties.get(key).is_some_and(|schema| schema.get("items").is_some());
-                    let value = if is_list { text.lines().map(Value::from).collect() } else { Value::from(text) };
+                    let lines = text.split('\n').map(|line| Value::from(line.strip_suffix('\r').unwrap_or(line)));
+                    let value = if is_list { lines.collect() } else { Value::from(text) };
                     table.remove(twin);
                     table.insert(key.to_owned(), value);
                 }
@@ -199,7 +200,8 @@ impl<'a> Walk<'a> {
     /// Default paths count from the configuration's folder, as written ones do.
     fn place_default_paths(&self, properties: &Map<String, Value>, table: &mut Map<String, Value>, path: &KeyPath) {
         for (key, schema) in properties {
-            let default = schema.get("default").and_then(Value::as_str);
+            // Where a path is required, the struct's own default is empty.
+            let default = schema.get("default").and_then(Value::as_str).filter(|default| !default.is_empty());
             if let (true, Some(default), None) = (scalar::is_path(schema), default, table.get(key)) {
                 let placed = scalar::beside(self.provenance.folder(&path.key(key)), default);
                 table.insert(key.clone(), Value::from(placed));

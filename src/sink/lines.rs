@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Records that may wait for the writer. `deliver` bounds what is unconfirmed; this is the limit should it not.
-const QUEUE_RECORDS: usize = 65_536;
+const QUEUE_RECORDS: usize = 131_072;
 /// Records in one write.
 const GROUP_RECORDS: usize = 1_024;
 /// After this many bytes a group takes no further record.

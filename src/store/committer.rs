@@ -187,10 +187,6 @@ impl Committer {
 
     fn answer_all(&self, frames: Vec<(Box<EventFrame>, Reply)>, outcome: &Result<(), Refused>) {
         for (frame, reply) in frames {
-            if outcome.is_ok() {
-                let Stored { arrival, event, .. } = &frame.stored;
-                self.shared.metrics.event(&arrival.source, arrival.origin.as_str(), &event.kind);
-            }
             answer(reply, outcome.clone().map(|()| Accepted::New { sequence: frame.stored.sequence }));
         }
     }

@@ -300,11 +300,6 @@ impl Log {
         Ok(None)
     }
 
-    /// Events ever accepted into this log.
-    pub(super) fn events(&self) -> u64 {
-        self.events
-    }
-
     /// The highest sequence in it, 0 when it never had one.
     pub(super) fn last_sequence(&self) -> u64 {
         self.segments.snapshot().iter().map(|segment| segment.last_sequence()).max().unwrap_or(0)
@@ -399,11 +394,6 @@ impl Log {
         self.active_ids.append(&mut draft.ids);
         self.active = Some(Active { segment, next_group: next_group + 1 });
         Ok(())
-    }
-
-    /// Ids of what was appended to the newest segment, which has no file of ids yet.
-    pub(super) fn active_ids(&self) -> &[Id] {
-        &self.active_ids
     }
 }
 

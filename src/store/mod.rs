@@ -185,9 +185,7 @@ impl Store {
     ///
     /// Blocks on the disk.
     pub fn quarantine(&self, source: &str, body: &[u8]) -> io::Result<()> {
-        self.shared.quarantine().keep(source, body, self.shared.now())?;
-        self.shared.metrics.quarantined(source);
-        Ok(())
+        self.shared.quarantine().keep(source, body, self.shared.now())
     }
 
     /// Bytes that count towards `store.max_size`.

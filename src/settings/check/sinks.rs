@@ -70,12 +70,14 @@ impl One<'_> {
             }
             SinkKind::Nats(nats) => {
                 self.template("subject", &nats.subject, Escape::NatsSubject);
+                self.accept(nats.validate());
             }
             SinkKind::Amqp(amqp) => {
                 let routing_key = self.template("routing_key", &amqp.routing_key, Escape::AmqpRoutingKey);
                 if let (Some(routing_key), None) = (&routing_key, &amqp.declare) {
                     self.warn_if_spread("routing_key", routing_key, "queues, if they are bound by it");
                 }
+                self.accept(amqp.validate());
             }
             SinkKind::File(file) => self.accept(file.check()),
             SinkKind::Stdout(_) => {}
@@ -115,6 +117,7 @@ impl One<'_> {
                 Some((first, rest)) => self.key.key(first).key(rest),
                 None => self.key.key(&key),
             };
+            // What is wrong with a template has been said.
             let already = self.findings.errors.iter().any(|error| error.key == key);
             if !already {
                 self.findings.errors.push(crate::settings::Problem::new(&key, message));

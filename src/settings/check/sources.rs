@@ -3,7 +3,7 @@
 use super::Findings;
 use crate::settings::Settings;
 use crate::settings::problem::KeyPath;
-use crate::settings::standin::webhook::{DEFAULT_PATH, MAX_SECRETS};
+use crate::source::webhook::{DEFAULT_PATH, MAX_SECRETS};
 use std::collections::BTreeMap;
 
 /// Taken by the public listener itself.

@@ -28,6 +28,7 @@ pub struct Settings {
     /// What to do with a record that no queue is bound for.
     pub unroutable: Unroutable,
     /// PEM file with the authorities to trust instead of the system's.
+    #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
     /// Takes any certificate. The status page shows it.
     pub insecure_skip_verify: bool,
@@ -140,6 +141,12 @@ impl Settings {
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         Ok(uri)
+    }
+
+    /// Refuses what cannot work, as far as it shows without the network.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        self.uri()?;
+        self.check()
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidSetting> {

@@ -10,6 +10,7 @@
 //! A broker refuses whole batches, so one record that is too large takes its neighbours with it. They are then sent
 //! again one by one, and only what is refused alone is rejected.
 
+mod client;
 mod failure;
 mod producer;
 mod properties;
@@ -21,18 +22,20 @@ pub use settings::{Compression, Mechanism, Sasl, Settings, Tls};
 use super::gate::{Entry, Gate};
 use super::{InvalidSetting, Order, Reason, Scope, SendError, Sink};
 use crate::route::Outgoing;
+use client::Batching;
 use failure::{Circumstances, judge};
 use futures_util::future::BoxFuture;
 use producer::{Producer, Trouble};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
-use settings::{Batching, MAX_TOPIC};
+use settings::MAX_TOPIC;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long a probe waits for the brokers.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a probe waits for the brokers, and how long each time.
+const PROBES: usize = 5;
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// So many records are sent one by one after a batch was refused, before batches are tried again.
 const SINGLY: u64 = 1_000;
 
@@ -131,8 +134,19 @@ impl Sink for Kafka {
                 self.producer(&mut state, Batching::Full)?
             };
             let topic = self.literal_topic();
-            let asked = topic.clone();
-            let answer = tokio::task::spawn_blocking(move || producer.metadata(asked.as_deref(), PROBE_TIMEOUT)).await;
+            let (asked, trouble) = (topic.clone(), Arc::clone(&self.trouble));
+            let answer = tokio::task::spawn_blocking(move || {
+                let mut answer = producer.metadata(asked.as_deref(), PROBE_TIMEOUT);
+                // Once the client knows what is wrong there is no need to wait for more of it.
+                for _ in 1..PROBES {
+                    if answer.is_ok() || trouble.get().is_some() {
+                        break;
+                    }
+                    answer = producer.metadata(asked.as_deref(), PROBE_TIMEOUT);
+                }
+                answer
+            })
+            .await;
             match answer {
                 Ok(Ok(metadata)) => describe(&metadata, topic.as_deref()),
                 Ok(Err(code)) => Err(self.unavailable(code)),

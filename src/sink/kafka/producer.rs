@@ -1,7 +1,8 @@
 //! One librdkafka producer with the thread that serves its reports.
 
+use super::client::Batching;
 use super::failure::{Circumstances, is_about_a_batch, judge, reason};
-use super::settings::{Batching, Settings};
+use super::settings::Settings;
 use crate::route::Outgoing;
 use crate::sink::gate::{Gate, Report};
 use crate::sink::{Reason, SendError};
@@ -36,12 +37,15 @@ impl Trouble {
         *self.lock() = None;
     }
 
-    /// That all brokers are down follows from what was said of each, and says less.
+    /// That all brokers are down follows from what was said of each, and says less; with nothing said, each closed the
+    /// connection without a word.
     fn set(&self, code: RDKafkaErrorCode, text: &str) {
         let mut last = self.lock();
-        if code == RDKafkaErrorCode::AllBrokersDown && last.is_some() {
-            return;
-        }
+        let text = match code {
+            RDKafkaErrorCode::AllBrokersDown if last.is_some() => return,
+            RDKafkaErrorCode::AllBrokersDown => "no broker keeps the connection; TLS on one side only may be the cause",
+            _ => text,
+        };
         *last = Some((code, text.chars().take(MAX_COMPLAINT).collect()));
     }
 
@@ -250,7 +254,8 @@ fn serve(base: &BaseProducer<Context>, stop: &AtomicBool) {
     let mut purged = false;
     while !stop.load(Ordering::Acquire) {
         base.poll(POLL);
-        // After a fatal error librdkafka keeps what waits without ever sending or failing it.
+        // After a fatal error librdkafka fails what waits, but not what is in flight: should that come back into its
+        // queue, it would stay there, neither sent nor failed.
         if !purged && base.client().context().fatal.load(Ordering::Acquire) {
             base.purge(PurgeConfig::default().queue().inflight());
             purged = true;

@@ -29,6 +29,7 @@ pub struct Settings {
     /// A credentials file's text (JWT and seed, as `nsc` writes it), in place of user and password.
     pub credentials: Option<Secret>,
     /// PEM file with the authorities to trust instead of the system's.
+    #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
     /// Takes any certificate. The status page shows it.
     pub insecure_skip_verify: bool,
@@ -124,6 +125,11 @@ impl Settings {
         let peer = addresses.iter().map(|address| peer::without_credentials(address.as_url_str()));
         let peer = peer.collect::<Vec<_>>().join(", ");
         Ok(Servers { addresses, user, peer })
+    }
+
+    /// Refuses what cannot work, as far as it shows without the network.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        self.check(&self.servers()?)
     }
 
     pub(super) fn check(&self, servers: &Servers) -> Result<(), InvalidSetting> {

@@ -5,9 +5,10 @@ use crate::decode::Malformed;
 use crate::intake;
 use crate::metrics::DeliveryOutcome;
 use crate::verify::Refusal;
+use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use std::time::Duration;
 
 /// When a sender whom only the load has kept out should come back.
@@ -75,8 +76,10 @@ impl Answer {
 
 fn from_intake(id: &str, answer: &intake::Answer) -> Response {
     match answer {
-        intake::Answer::Accepted => reply(StatusCode::OK, &json!({"success": true, "id": id})),
-        intake::Answer::Duplicate => reply(StatusCode::OK, &json!({"success": true, "id": id, "duplicate": true})),
+        intake::Answer::Accepted => reply(StatusCode::OK, &Reply { success: true, id: Some(id), ..Reply::default() }),
+        intake::Answer::Duplicate => {
+            reply(StatusCode::OK, &Reply { success: true, id: Some(id), duplicate: true, ..Reply::default() })
+        }
         intake::Answer::TooOld { timestamp, floor } => error(
             StatusCode::BAD_REQUEST,
             &format!("`timestamp` {timestamp} is older than {floor}, where store.dedupe_window begins"),
@@ -113,7 +116,7 @@ fn closing(mut response: Response) -> Response {
 
 /// `{"success": false, "error": message}`; the message never repeats what was received.
 pub fn error(status: StatusCode, message: &str) -> Response {
-    reply(status, &json!({"success": false, "error": message}))
+    reply(status, &Reply { error: Some(message), ..Reply::default() })
 }
 
 /// 405, and the methods that there are.
@@ -123,6 +126,18 @@ pub fn method_not_allowed(allow: &'static str) -> Response {
     response
 }
 
-fn reply(status: StatusCode, body: &serde_json::Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+/// The body of every answer, in the contract's order.
+#[derive(Default, Serialize)]
+struct Reply<'a> {
+    success: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+fn reply(status: StatusCode, reply: &Reply<'_>) -> Response {
+    (status, Json(reply)).into_response()
 }

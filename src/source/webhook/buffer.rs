@@ -58,7 +58,7 @@ impl Buffers {
             buffers: Arc::clone(self),
             ticket: state.next_ticket,
             memory: Arc::new(Memory { blocks: Mutex::new(Some(Vec::new())), taken: Notify::new() }),
-            expected: expected.unwrap_or(usize::MAX),
+            expected,
             length: 0,
             reserved: 0,
         }
@@ -104,7 +104,7 @@ pub(super) struct Arriving {
     buffers: Arc<Buffers>,
     ticket: u64,
     memory: Arc<Memory>,
-    expected: usize,
+    expected: Option<usize>,
     length: usize,
     reserved: usize,
 }
@@ -140,7 +140,10 @@ impl Arriving {
 
     fn grow(&mut self) -> Result<(), NoRoom> {
         let usual = if self.length == 0 { FIRST_BLOCK } else { BLOCK };
-        let announced = self.expected.saturating_sub(self.length);
+        if self.expected.is_some_and(|expected| expected > self.buffers.max) {
+            return Err(NoRoom);
+        }
+        let announced = self.expected.map_or(usize::MAX, |expected| expected.saturating_sub(self.length));
         let possible = self.buffers.max.saturating_sub(self.reserved);
         let more = usual.min(announced).min(possible).max(1);
         self.buffers.reserve(self.ticket, self.reserved, more, &self.memory)?;
@@ -231,9 +234,9 @@ mod tests {
         let buffers = Buffers::new(10_000);
         let (mut other, mut large) = (buffers.arriving(Some(5_000)), buffers.arriving(Some(20_000)));
         other.push(&[0; 5_000]).expect("room");
-        assert_eq!(large.push(&[0; 20_000]), Err(NoRoom), "its first block fits, the next would not even alone");
-        drop(large);
-        assert_eq!(reserved(&buffers), if other.finish().is_ok() { 0 } else { usize::MAX });
+        assert_eq!(large.push(&[0; 1]), Err(NoRoom), "it would not even fit alone");
+        assert_eq!(reserved(&buffers), 5_000);
+        assert_eq!(other.finish().map(|body| body.len()), Ok(5_000));
     }
 
     proptest! {

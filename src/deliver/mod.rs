@@ -1,0 +1,538 @@
+//! One delivery per sink: reads what is on disk, routes it, hands it over in order, and moves the sink's position on
+//! the peer's own confirmation.
+//!
+//! What every record would meet alike (connection, credentials, an unknown topic) halts the sink, with exponential
+//! back-off and full jitter, for ever. What only one record has is a dead letter. A retry of one record blocks its own
+//! sandbox only.
+
+mod settings;
+mod window;
+
+pub use settings::{Settings, Start};
+
+use crate::backoff::Backoff;
+use crate::decode;
+use crate::event::Stored;
+use crate::metrics::Metrics;
+use crate::route::{Decision, Router};
+use crate::shutdown::Shutdown;
+use crate::sink::{Order, Reason, Scope, SendError, Sink};
+use crate::store::{Cause, Progress, Reader, Store};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio::time::Instant;
+use window::{Job, Settled, Window};
+
+/// First and longest delay before a failed send is tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+/// So many dead letters in a row, for one cause and without a success between them, halt the sink.
+const MAX_REJECTED_IN_A_ROW: u32 = 1_000;
+/// What is read ahead at once.
+const READ_EVENTS: usize = 512;
+const READ_BYTES: usize = 4 * 1024 * 1024;
+/// Events that are routed before other work gets a turn.
+const ROUTE_AT_ONCE: usize = 64;
+/// How often lag and age are told.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a record may be unconfirmed before the client is asked what troubles it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon the disk is tried again that did not take a position or a dead letter.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+/// How long the peer may take to give a sign of life at the start.
+const PROBE: Duration = Duration::from_secs(10);
+/// How long the last records may take at the end.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// What a delivery is made of.
+pub struct Parts {
+    /// The sink's name.
+    pub name: String,
+    /// Where events come from and positions go to.
+    pub store: Arc<Store>,
+    /// Where records go to.
+    pub sink: Arc<dyn Sink>,
+    /// Which, where to, as which bytes.
+    pub router: Router,
+    /// [`Settings::max_in_flight`].
+    pub max_in_flight: usize,
+    /// Where it counts.
+    pub metrics: Metrics,
+    /// For jitter.
+    pub random: fastrand::Rng,
+    /// The host's clock, for the age of what waits.
+    pub clock: crate::store::Clock,
+}
+
+type Confirmation = BoxFuture<'static, (u64, Result<(), SendError>)>;
+type Task<T> = BoxFuture<'static, Result<T, JoinError>>;
+
+/// One sink's loop.
+pub struct Delivery {
+    parts: Parts,
+    window: Window,
+    /// Read, not yet routed.
+    buffer: VecDeque<Stored>,
+    reading: Option<Task<(Reader, u64, io::Result<Vec<Stored>>)>>,
+    /// Up to here the log was read, and there was no more.
+    read_through: u64,
+    /// `None` while it is away reading.
+    reader: Option<Reader>,
+    durable: watch::Receiver<u64>,
+    in_flight: FuturesUnordered<Confirmation>,
+    halted_until: Option<Instant>,
+    backoff: Backoff,
+    /// Records that wait before they are sent again, and how often each failed.
+    delayed: BTreeMap<(Instant, u64), ()>,
+    retries: HashMap<u64, Backoff>,
+    /// To become dead letters.
+    rejected: Vec<(Arc<Stored>, Cause)>,
+    parking: Option<Task<(Vec<(Arc<Stored>, Cause)>, io::Result<usize>)>>,
+    noting: Option<Task<(Progress, io::Result<()>)>>,
+    noted: Progress,
+    /// The disk did not take something.
+    disk_retry_at: Option<Instant>,
+    probing: Option<Task<Result<String, SendError>>>,
+    rejected_in_a_row: (Option<Reason>, u32),
+    up: Option<bool>,
+}
+
+impl Delivery {
+    /// Goes on where the store says that the sink is.
+    pub fn new(parts: Parts) -> Self {
+        let progress = parts.store.progress(&parts.name);
+        let backoff = Backoff::new(BACKOFF.0, BACKOFF.1, parts.random.clone());
+        let name = &parts.name;
+        parts.metrics.sink(name);
+        parts.metrics.dead_letters_waiting(name, parts.store.dead_letters_waiting(name));
+        Self {
+            window: Window::new(parts.sink.order(), parts.max_in_flight, progress),
+            buffer: VecDeque::new(),
+            reading: None,
+            read_through: 0,
+            reader: Some(parts.store.reader(progress.position)),
+            durable: parts.store.durable(),
+            in_flight: FuturesUnordered::new(),
+            halted_until: None,
+            backoff,
+            delayed: BTreeMap::new(),
+            retries: HashMap::new(),
+            rejected: Vec::new(),
+            parking: None,
+            noting: None,
+            noted: progress,
+            disk_retry_at: None,
+            probing: Some(probe(Arc::clone(&parts.sink))),
+            rejected_in_a_row: (None, 0),
+            up: None,
+            parts,
+        }
+    }
+
+    /// Delivers until the shutdown is requested, then what is left, within [`DRAIN`]; what is not confirmed by then is
+    /// sent again at the next start.
+    pub async fn run(mut self, mut shutdown: Shutdown) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut deadline: Option<Instant> = None;
+        loop {
+            self.start_work();
+            if deadline.is_some_and(|deadline| self.is_done(deadline)) {
+                break;
+            }
+            let until = self.next_wake_up(deadline);
+            tokio::select! {
+                Some((sequence, result)) = self.in_flight.next(), if !self.in_flight.is_empty() => self.confirmed(sequence, result),
+                Some(result) = wait(&mut self.reading) => self.read(result),
+                Some(result) = wait(&mut self.parking) => self.parked(result),
+                Some(result) = wait(&mut self.noting) => self.noted(result),
+                Some(result) = wait(&mut self.probing) => self.probed(result),
+                // Reading starts anew at the top of the loop.
+                changed = self.durable.changed(), if self.reading.is_none() => if changed.is_err() { break },
+                () = tokio::time::sleep_until(until) => {}
+                _ = tick.tick() => self.tell(),
+                () = shutdown.requested(), if deadline.is_none() => deadline = Some(Instant::now() + DRAIN),
+            }
+        }
+        self.end().await;
+    }
+
+    /// Starts everything that can be started now.
+    fn start_work(&mut self) {
+        self.resume();
+        self.route_some();
+        if self.buffer.is_empty()
+            && self.window.has_room()
+            && self.has_more()
+            && let Some(mut reader) = self.reader.take()
+        {
+            let durable = *self.durable.borrow();
+            self.reading = Some(blocking(move || {
+                let events = reader.read(READ_EVENTS, READ_BYTES);
+                (reader, durable, events)
+            }));
+        }
+        if self.disk_retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.disk_retry_at = None;
+        if self.parking.is_none() && !self.rejected.is_empty() {
+            let letters = std::mem::take(&mut self.rejected);
+            let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
+            self.parking = Some(blocking(move || {
+                let result = store.park(&name, &letters);
+                (letters, result)
+            }));
+        }
+        if self.noting.is_none() && self.window.progress() != self.noted {
+            let progress = self.window.progress();
+            let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
+            self.noting = Some(blocking(move || (progress, store.advance(&name, progress))));
+        }
+    }
+
+    /// Sends again what is due, once everything that was handed over before has reported.
+    fn resume(&mut self) {
+        let now = Instant::now();
+        if let Some(until) = self.halted_until {
+            if now < until || !self.in_flight.is_empty() {
+                return;
+            }
+            self.halted_until = None;
+            self.delayed.clear();
+            for job in self.window.start_all() {
+                self.hand_over(job);
+            }
+        }
+        while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= now) {
+            let ((_, sequence), ()) = entry.remove_entry();
+            if let Some(job) = self.window.start(sequence) {
+                self.hand_over(job);
+            }
+        }
+    }
+
+    fn route_some(&mut self) {
+        for _ in 0..ROUTE_AT_ONCE {
+            if self.halted_until.is_some() || !self.window.has_room() {
+                return;
+            }
+            let Some(stored) = self.buffer.pop_front() else { return };
+            self.route(stored);
+        }
+    }
+
+    fn route(&mut self, stored: Stored) {
+        let Parts { name, metrics, .. } = &self.parts;
+        let record = match decode::stored(&stored.event.body, &stored.event.id) {
+            Ok(record) => record,
+            Err(error) => return self.park(stored, Reason::Other.as_str(), error.to_string()),
+        };
+        match self.parts.router.route(&stored, &record, self.parts.store.instance()) {
+            Decision::Send(outgoing) => {
+                let job = Job { stored: Arc::new(stored), outgoing: Arc::new(outgoing) };
+                if let Some(job) = self.window.add(job) {
+                    self.hand_over(job);
+                }
+            }
+            Decision::Skip(skip) => {
+                metrics.sink_filtered(name, skip.as_str());
+                self.window.add_settled(&stored, Settled::Filtered);
+            }
+            Decision::Reject { fault, message } => self.park(stored, fault.as_str(), message),
+        }
+    }
+
+    /// Makes a dead letter of an event that was not handed over.
+    fn park(&mut self, stored: Stored, reason: &str, message: String) {
+        self.parts.metrics.sink_error(&self.parts.name, reason);
+        self.window.add_parking(&stored);
+        self.rejected.push((Arc::new(stored), Cause { reason: reason.to_owned(), message }));
+    }
+
+    fn hand_over(&mut self, job: Job) {
+        let sequence = job.stored.sequence;
+        let confirmation = self.parts.sink.send(job.outgoing);
+        self.in_flight.push(Box::pin(async move { (sequence, confirmation.await) }));
+    }
+
+    fn confirmed(&mut self, sequence: u64, result: Result<(), SendError>) {
+        match result {
+            Ok(()) => {
+                self.parts.metrics.sink_sent(&self.parts.name, 1);
+                self.succeeded(sequence);
+                let next = self.window.settle(sequence, Settled::Delivered);
+                self.go_on(next);
+            }
+            Err(SendError::Drop { .. }) => {
+                self.parts.metrics.sink_filtered(&self.parts.name, Reason::Unroutable.as_str());
+                self.succeeded(sequence);
+                let next = self.window.settle(sequence, Settled::Filtered);
+                self.go_on(next);
+            }
+            Err(SendError::Reject { reason, message }) => {
+                self.count_error(sequence, reason, &message);
+                if self.is_one_too_many(reason) {
+                    return self.halt(sequence, reason, &message);
+                }
+                let (stored, next) = self.window.reject(sequence);
+                if let Some(stored) = stored {
+                    self.retries.remove(&sequence);
+                    self.rejected.push((stored, Cause { reason: reason.as_str().to_owned(), message }));
+                }
+                self.go_on(next);
+            }
+            Err(SendError::Retry { scope, reason, message }) => {
+                self.count_error(sequence, reason, &message);
+                // Where several of one sandbox are in flight, those behind it must not be overtaken by its repetition.
+                if scope == Scope::Sink || self.parts.sink.order() == Order::Pipelined {
+                    return self.halt(sequence, reason, &message);
+                }
+                self.window.put_back(sequence);
+                let random = self.parts.random.fork();
+                let retry = self.retries.entry(sequence).or_insert_with(|| Backoff::new(BACKOFF.0, BACKOFF.1, random));
+                self.delayed.insert((Instant::now() + retry.next_delay(), sequence), ());
+            }
+        }
+    }
+
+    /// The sandbox's next record, unless the sink is halted: then it waits for the end of that.
+    fn go_on(&mut self, next: Option<Job>) {
+        let Some(job) = next else { return };
+        if self.halted_until.is_some() {
+            self.window.put_back(job.stored.sequence);
+        } else {
+            self.hand_over(job);
+        }
+    }
+
+    fn succeeded(&mut self, sequence: u64) {
+        self.retries.remove(&sequence);
+        self.rejected_in_a_row = (None, 0);
+        self.backoff.reset();
+        self.set_up(true, "");
+    }
+
+    /// A long run of rejections for one cause is no fault of the records.
+    fn is_one_too_many(&mut self, reason: Reason) -> bool {
+        let (last, count) = self.rejected_in_a_row;
+        let count = if last == Some(reason) { count.saturating_add(1) } else { 1 };
+        self.rejected_in_a_row = (Some(reason), count);
+        count > MAX_REJECTED_IN_A_ROW
+    }
+
+    fn count_error(&self, sequence: u64, reason: Reason, message: &str) {
+        self.parts.metrics.sink_error(&self.parts.name, reason.as_str());
+        tracing::debug!(
+            sink = self.parts.name,
+            sequence,
+            reason = reason.as_str(),
+            error = message,
+            "a record was not taken"
+        );
+    }
+
+    /// Hands nothing over for a while; the record keeps its place.
+    fn halt(&mut self, sequence: u64, reason: Reason, message: &str) {
+        self.window.put_back(sequence);
+        if self.halted_until.is_none() {
+            let delay = self.backoff.next_delay();
+            self.halted_until = Some(Instant::now() + delay);
+            self.set_up(false, &format!("{}: {message}", reason.as_str()));
+        }
+    }
+
+    fn set_up(&mut self, up: bool, error: &str) {
+        if self.up == Some(up) {
+            return;
+        }
+        self.up = Some(up);
+        self.parts.metrics.sink_up(&self.parts.name, up);
+        if up {
+            tracing::info!(sink = self.parts.name, "the sink takes records");
+        } else {
+            tracing::warn!(
+                sink = self.parts.name,
+                error,
+                "the sink is halted: what comes is kept and sent once it is mended"
+            );
+        }
+    }
+
+    /// Whether the log may hold events that were not read. Its highest sequence may belong to none, since a sequence
+    /// whose write failed is not used again.
+    fn has_more(&self) -> bool {
+        *self.durable.borrow() > self.window.newest().max(self.read_through)
+    }
+
+    fn read(&mut self, result: Result<(Reader, u64, io::Result<Vec<Stored>>), JoinError>) {
+        let problem = match result {
+            Ok((reader, durable, Ok(events))) => {
+                self.reader = Some(reader);
+                if events.is_empty() {
+                    self.read_through = durable;
+                    self.window.nothing_up_to(durable);
+                }
+                self.buffer.extend(events);
+                return;
+            }
+            Ok((.., Err(error))) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(sink = self.parts.name, error = problem, "the journal cannot be read");
+        self.parts.metrics.sink_error(&self.parts.name, Reason::Other.as_str());
+        // From the last event that was taken from the old reader: everything before it is in the window.
+        self.reader = Some(self.parts.store.reader(self.window.newest()));
+        self.halted_until.get_or_insert(Instant::now() + self.backoff.next_delay());
+    }
+
+    fn parked(&mut self, result: Result<(Vec<(Arc<Stored>, Cause)>, io::Result<usize>), JoinError>) {
+        let Parts { name, metrics, store, .. } = &self.parts;
+        match result {
+            Ok((letters, Ok(_))) => {
+                for (stored, cause) in &letters {
+                    metrics.dead_letter(name, &cause.reason);
+                    tracing::warn!(
+                        sink = name,
+                        event_id = stored.event.id,
+                        sandbox_id = stored.event.sandbox_id,
+                        reason = cause.reason,
+                        error = cause.message,
+                        "a record became a dead letter"
+                    );
+                }
+                metrics.dead_letters_waiting(name, store.dead_letters_waiting(name));
+                let sequences: Vec<u64> = letters.iter().map(|(stored, _)| stored.sequence).collect();
+                self.window.parked(&sequences);
+            }
+            Ok((letters, Err(error))) => {
+                tracing::error!(sink = name, error = %error, "dead letters cannot be written: the sink waits");
+                metrics.sink_error(name, Reason::Other.as_str());
+                self.rejected.splice(0..0, letters);
+                self.disk_retry_at = Some(Instant::now() + DISK_RETRY);
+            }
+            // The task panicked and took the letters along; they are in the journal still, and come again.
+            Err(error) => tracing::error!(sink = name, error = %error, "dead letters were not written"),
+        }
+    }
+
+    fn noted(&mut self, result: Result<(Progress, io::Result<()>), JoinError>) {
+        let problem = match result {
+            Ok((progress, Ok(()))) => {
+                self.noted = progress;
+                return self.window.noted(progress);
+            }
+            Ok((_, Err(error))) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        // The window fills and holds the sink until positions can be noted again.
+        tracing::error!(sink = self.parts.name, error = problem, "the position cannot be noted");
+        self.parts.metrics.sink_error(&self.parts.name, Reason::Other.as_str());
+        self.disk_retry_at = Some(Instant::now() + DISK_RETRY);
+    }
+
+    fn probed(&mut self, result: Result<Result<String, SendError>, JoinError>) {
+        // A record that was taken or not meanwhile tells more.
+        if self.up.is_some() {
+            return;
+        }
+        match result {
+            Ok(Ok(answer)) => {
+                tracing::info!(sink = self.parts.name, answer, "the sink's peer answers");
+                self.set_up(true, "");
+            }
+            Ok(Err(error)) => self.set_up(false, &error.to_string()),
+            Err(error) => self.set_up(false, &error.to_string()),
+        }
+    }
+
+    /// Tells lag and age, and what the client says of records that stay unconfirmed.
+    fn tell(&mut self) {
+        let position = self.window.progress().position;
+        let lag = self.durable.borrow().saturating_sub(position);
+        let now = (self.parts.clock)();
+        let oldest =
+            self.window.oldest_received_at().or_else(|| self.buffer.front().map(|stored| stored.arrival.received_at));
+        let age =
+            oldest.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or(Duration::ZERO));
+        self.parts.metrics.sink_lag(&self.parts.name, lag, age);
+        if age > PATIENCE
+            && !self.in_flight.is_empty()
+            && let Some((reason, message)) = self.parts.sink.trouble()
+        {
+            self.parts.metrics.sink_error(&self.parts.name, reason.as_str());
+            self.set_up(false, &format!("{}: {message}", reason.as_str()));
+        }
+    }
+
+    fn next_wake_up(&self, deadline: Option<Instant>) -> Instant {
+        let never = Instant::now() + Duration::from_secs(3600);
+        // A halt ends with a confirmation if it is still waited for; until then there is nothing to wake up for.
+        let halted = self.halted_until.filter(|_| self.in_flight.is_empty());
+        let delayed = self.delayed.keys().next().map(|(at, _)| *at).filter(|_| self.halted_until.is_none());
+        let more =
+            (!self.buffer.is_empty() && self.halted_until.is_none() && self.window.has_room()).then(Instant::now);
+        [Some(never), halted, delayed, more, self.disk_retry_at, deadline].into_iter().flatten().min().unwrap_or(never)
+    }
+
+    /// At the end: everything is settled and noted, or the time is up, or the sink takes nothing anyway.
+    fn is_done(&self, deadline: Instant) -> bool {
+        let idle = self.window.is_empty() && self.buffer.is_empty() && self.reading.is_none() && !self.has_more();
+        let noted = self.noting.is_none() && self.window.progress() == self.noted;
+        let halted = self.halted_until.is_some() && self.in_flight.is_empty() && self.parking.is_none();
+        Instant::now() >= deadline || ((idle || halted) && noted)
+    }
+
+    async fn end(mut self) {
+        if let Some(parking) = self.parking.take() {
+            let result = parking.await;
+            self.parked(result);
+        }
+        if let Some(noting) = self.noting.take() {
+            let result = noting.await;
+            self.noted(result);
+        }
+        let progress = self.window.progress();
+        if progress != self.noted {
+            let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
+            let result = blocking(move || (progress, store.advance(&name, progress))).await;
+            self.noted(result);
+        }
+        if !self.in_flight.is_empty() {
+            tracing::warn!(
+                sink = self.parts.name,
+                unconfirmed = self.in_flight.len(),
+                "what is not confirmed is sent again at the next start"
+            );
+        }
+        self.tell();
+        self.parts.sink.close().await;
+    }
+}
+
+/// Asks the peer for a sign of life, beside everything else.
+fn probe(sink: Arc<dyn Sink>) -> Task<Result<String, SendError>> {
+    Box::pin(tokio::spawn(async move {
+        tokio::time::timeout(PROBE, sink.probe()).await.unwrap_or_else(|_| {
+            let message = format!("no answer within {} s", PROBE.as_secs());
+            Err(SendError::Retry { scope: Scope::Sink, reason: Reason::Timeout, message })
+        })
+    }))
+}
+
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+    Box::pin(tokio::task::spawn_blocking(work))
+}
+
+/// The task's result, and the place empty; `None`, for `select!` to pass over, where there is no task.
+async fn wait<T>(task: &mut Option<Task<T>>) -> Option<Result<T, JoinError>> {
+    let result = task.as_mut()?.await;
+    *task = None;
+    Some(result)
+}

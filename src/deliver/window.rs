@@ -1,0 +1,344 @@
+//! The events between a sink's position and the newest that was handed over, and in which order they may go.
+//!
+//! Pure: no clock, no I/O. [`super::Delivery`] asks it what to send and tells it what became of that.
+
+use crate::event::Stored;
+use crate::route::Outgoing;
+use crate::sink::Order;
+use crate::store::Progress;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Payloads in one window take about so many bytes at most, however few records they are.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// A record with the event that it was made of.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) stored: Arc<Stored>,
+    pub(super) outgoing: Arc<Outgoing>,
+}
+
+/// What became of an event for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    Delivered,
+    Filtered,
+    DeadLettered,
+}
+
+#[derive(Debug)]
+enum State {
+    /// To be handed over when its turn comes.
+    Waiting(Job),
+    /// Handed over, not confirmed.
+    InFlight(Job),
+    /// On its way to the dead letters.
+    Parking,
+    Settled(Settled),
+}
+
+#[derive(Debug)]
+struct Slot {
+    sequence: u64,
+    received_at: jiff::Timestamp,
+    state: State,
+}
+
+#[derive(Debug)]
+pub(super) struct Window {
+    order: Order,
+    limit: usize,
+    /// By sequence; the first is not settled.
+    slots: VecDeque<Slot>,
+    /// Per sandbox what is neither settled nor parking, oldest first; only the first may be in flight.
+    lanes: HashMap<String, VecDeque<u64>>,
+    progress: Progress,
+    /// Settled, but not yet noted by the store: a crash would send these again too.
+    unnoted: usize,
+    /// Of the payloads that are not settled.
+    bytes: usize,
+}
+
+impl Window {
+    pub(super) fn new(order: Order, limit: usize, progress: Progress) -> Self {
+        Self { order, limit, slots: VecDeque::new(), lanes: HashMap::new(), progress, unnoted: 0, bytes: 0 }
+    }
+
+    /// Whether another event may be added.
+    pub(super) fn has_room(&self) -> bool {
+        self.slots.len() + self.unnoted < self.limit && self.bytes < MAX_BYTES
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// There is nothing up to `sequence` that was not added: the position moves there if all of it is settled.
+    pub(super) fn nothing_up_to(&mut self, sequence: u64) {
+        if self.slots.is_empty() {
+            self.progress.position = self.progress.position.max(sequence);
+        }
+    }
+
+    /// The highest sequence that was ever added; the position before there was one.
+    pub(super) fn newest(&self) -> u64 {
+        self.slots.back().map_or(self.progress.position, |slot| slot.sequence)
+    }
+
+    /// When the oldest event that is not settled was received.
+    pub(super) fn oldest_received_at(&self) -> Option<jiff::Timestamp> {
+        self.slots.front().map(|slot| slot.received_at)
+    }
+
+    /// Adds an event that the sink does not take.
+    pub(super) fn add_settled(&mut self, stored: &Stored, settled: Settled) {
+        self.push(stored, State::Settled(settled));
+        self.advance();
+    }
+
+    /// Adds an event that goes to the dead letters.
+    pub(super) fn add_parking(&mut self, stored: &Stored) {
+        self.push(stored, State::Parking);
+    }
+
+    /// Adds a record to be sent; returns it if its turn is now.
+    pub(super) fn add(&mut self, job: Job) -> Option<Job> {
+        let sequence = job.stored.sequence;
+        let stored = Arc::clone(&job.stored);
+        self.bytes += job.outgoing.payload.len();
+        self.push(&stored, State::Waiting(job));
+        if self.order == Order::OnePerSandbox {
+            let lane = self.lanes.entry(stored.event.sandbox_id.clone()).or_default();
+            lane.push_back(sequence);
+            if lane.len() > 1 {
+                return None;
+            }
+        }
+        self.start(sequence)
+    }
+
+    fn push(&mut self, stored: &Stored, state: State) {
+        self.slots.push_back(Slot { sequence: stored.sequence, received_at: stored.arrival.received_at, state });
+    }
+
+    /// Marks a waiting record as handed over and returns it.
+    pub(super) fn start(&mut self, sequence: u64) -> Option<Job> {
+        let slot = self.slot(sequence)?;
+        let State::Waiting(job) = &slot.state else { return None };
+        let job = job.clone();
+        slot.state = State::InFlight(job.clone());
+        Some(job)
+    }
+
+    /// A record that was handed over failed and shall be sent again; it keeps its place.
+    pub(super) fn put_back(&mut self, sequence: u64) {
+        let Some(slot) = self.slot(sequence) else { return };
+        if let State::InFlight(job) = &slot.state {
+            slot.state = State::Waiting(job.clone());
+        }
+    }
+
+    /// Every waiting record whose turn it is, in order, now marked as handed over.
+    pub(super) fn start_all(&mut self) -> Vec<Job> {
+        let due: Vec<u64> = self
+            .slots
+            .iter()
+            .filter_map(|slot| match &slot.state {
+                State::Waiting(job) if self.is_first(job) => Some(slot.sequence),
+                _ => None,
+            })
+            .collect();
+        due.into_iter().filter_map(|sequence| self.start(sequence)).collect()
+    }
+
+    fn is_first(&self, job: &Job) -> bool {
+        match self.order {
+            Order::Pipelined => true,
+            Order::OnePerSandbox => self
+                .lanes
+                .get(&job.stored.event.sandbox_id)
+                .is_none_or(|lane| lane.front() == Some(&job.stored.sequence)),
+        }
+    }
+
+    /// A record that was handed over goes to the dead letters: returns its event, and the record whose turn is next.
+    pub(super) fn reject(&mut self, sequence: u64) -> (Option<Arc<Stored>>, Option<Job>) {
+        let stored = self.replace(sequence, State::Parking);
+        let next = stored.as_ref().and_then(|stored| self.next_of(stored));
+        (stored, next)
+    }
+
+    /// A record that was handed over is done with: returns the one whose turn is next.
+    pub(super) fn settle(&mut self, sequence: u64, settled: Settled) -> Option<Job> {
+        let stored = self.replace(sequence, State::Settled(settled));
+        self.advance();
+        stored.and_then(|stored| self.next_of(&stored))
+    }
+
+    /// The dead letters of these sequences are on disk.
+    pub(super) fn parked(&mut self, sequences: &[u64]) {
+        for sequence in sequences {
+            if let Some(slot) = self.slot(*sequence) {
+                slot.state = State::Settled(Settled::DeadLettered);
+            }
+        }
+        self.advance();
+    }
+
+    /// The store has noted this progress.
+    pub(super) fn noted(&mut self, progress: Progress) {
+        let settled = |progress: Progress| progress.delivered + progress.filtered + progress.dead_lettered;
+        self.unnoted = settled(self.progress).saturating_sub(settled(progress)) as usize;
+    }
+
+    fn replace(&mut self, sequence: u64, state: State) -> Option<Arc<Stored>> {
+        let slot = self.slot(sequence)?;
+        match std::mem::replace(&mut slot.state, state) {
+            State::Waiting(job) | State::InFlight(job) => {
+                self.bytes -= job.outgoing.payload.len();
+                Some(job.stored)
+            }
+            State::Parking | State::Settled(_) => None,
+        }
+    }
+
+    /// Takes a record that is done with off its sandbox's lane, and starts the one behind it.
+    fn next_of(&mut self, stored: &Stored) -> Option<Job> {
+        if self.order == Order::Pipelined {
+            return None;
+        }
+        let sandbox = &stored.event.sandbox_id;
+        let lane = self.lanes.get_mut(sandbox)?;
+        lane.retain(|sequence| *sequence != stored.sequence);
+        match lane.front().copied() {
+            Some(next) => self.start(next),
+            None => {
+                self.lanes.remove(sandbox);
+                None
+            }
+        }
+    }
+
+    /// Moves the position over what is settled without a gap.
+    fn advance(&mut self) {
+        while let Some(Slot { sequence, state: State::Settled(settled), .. }) = self.slots.front() {
+            self.progress.position = *sequence;
+            match settled {
+                Settled::Delivered => self.progress.delivered += 1,
+                Settled::Filtered => self.progress.filtered += 1,
+                Settled::DeadLettered => self.progress.dead_lettered += 1,
+            }
+            self.unnoted += 1;
+            self.slots.pop_front();
+        }
+    }
+
+    fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {
+        let index = self.slots.binary_search_by_key(&sequence, |slot| slot.sequence).ok()?;
+        self.slots.get_mut(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Arrival, Event, Origin, Timestamp};
+    use bytes::Bytes;
+
+    fn job(sequence: u64, sandbox_id: &str) -> Job {
+        let received_at = jiff::Timestamp::from_second(sequence as i64).unwrap();
+        let arrival = Arrival {
+            source: "acme".into(),
+            origin: Origin::Webhook,
+            received_at,
+            webhook_id: None,
+            delivery_id: None,
+        };
+        let event = Event {
+            id: sequence.to_string(),
+            kind: "sandbox.lifecycle.created".into(),
+            timestamp: Timestamp::from(received_at),
+            sandbox_id: sandbox_id.into(),
+            body: Bytes::new(),
+        };
+        let outgoing = Outgoing {
+            sequence,
+            id: event.id.clone(),
+            kind: event.kind.clone(),
+            sandbox_id: sandbox_id.into(),
+            address: String::new(),
+            key: String::new(),
+            payload: Bytes::new(),
+            content_type: "application/json",
+            unix_seconds: 0,
+            headers: Vec::new(),
+        };
+        Job { stored: Arc::new(Stored { sequence, arrival, event }), outgoing: Arc::new(outgoing) }
+    }
+
+    fn sequence(job: Option<Job>) -> Option<u64> {
+        job.map(|job| job.stored.sequence)
+    }
+
+    #[test]
+    fn one_record_per_sandbox_is_in_flight_and_others_go_beside_it() {
+        let mut window = Window::new(Order::OnePerSandbox, 10, Progress::default());
+        assert_eq!(sequence(window.add(job(1, "a"))), Some(1));
+        assert_eq!(sequence(window.add(job(2, "a"))), None);
+        assert_eq!(sequence(window.add(job(3, "b"))), Some(3));
+        assert_eq!(sequence(window.settle(3, Settled::Delivered)), None);
+        assert_eq!(window.progress().position, 0, "1 is not settled");
+        window.put_back(1);
+        assert_eq!(window.start_all().into_iter().map(|job| job.stored.sequence).collect::<Vec<_>>(), [1]);
+        assert_eq!(sequence(window.settle(1, Settled::Delivered)), Some(2));
+        assert_eq!(window.progress().position, 1);
+        assert_eq!(sequence(window.settle(2, Settled::Delivered)), None);
+        assert_eq!(window.progress(), Progress { position: 3, delivered: 3, ..Progress::default() });
+        assert!(window.is_empty() && window.lanes.is_empty());
+    }
+
+    #[test]
+    fn a_dead_letter_holds_the_position_until_it_is_on_disk_but_not_its_sandbox() {
+        let mut window = Window::new(Order::OnePerSandbox, 10, Progress::default());
+        window.add(job(1, "a"));
+        window.add(job(2, "a"));
+        let (rejected, next) = window.reject(1);
+        assert_eq!(rejected.unwrap().sequence, 1);
+        assert_eq!(sequence(next), Some(2));
+        window.settle(2, Settled::Delivered);
+        assert_eq!(window.progress().position, 0);
+        window.parked(&[1]);
+        assert_eq!(window.progress(), Progress { position: 2, delivered: 1, dead_lettered: 1, ..Progress::default() });
+    }
+
+    #[test]
+    fn room_is_counted_from_what_the_store_has_noted() {
+        let mut window = Window::new(Order::Pipelined, 2, Progress::default());
+        window.add(job(1, "a"));
+        window.settle(1, Settled::Delivered);
+        window.add(job(2, "a"));
+        assert!(!window.has_room(), "a crash now would send both again");
+        window.noted(window.progress());
+        assert!(window.has_room());
+        window.add_settled(&job(3, "b").stored, Settled::Filtered);
+        assert!(!window.has_room());
+    }
+
+    #[test]
+    fn what_is_pipelined_is_sent_again_in_order() {
+        let mut window = Window::new(Order::Pipelined, 10, Progress::default());
+        for sequence in 1..=4 {
+            assert!(window.add(job(sequence, "a")).is_some());
+        }
+        for sequence in [4, 2] {
+            window.put_back(sequence);
+        }
+        let again: Vec<u64> = window.start_all().into_iter().map(|job| job.stored.sequence).collect();
+        assert_eq!(again, [2, 4]);
+    }
+}

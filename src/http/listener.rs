@@ -1,0 +1,156 @@
+//! The accept loop.
+
+use super::activity::Activity;
+use super::connection;
+use super::connections::Connections;
+use super::settings::Settings;
+use super::tls::{Tls, TlsError};
+use crate::shutdown::Shutdown;
+use axum::Router;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// How long accepting pauses when the system does not give us a connection (no file descriptor left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Open connections on the admin listener.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// What the peers of one listener may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Open connections.
+    pub max_connections: usize,
+    /// Without a complete header for this long, a connection is closed.
+    pub request_timeout: Duration,
+}
+
+/// Why a listener cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {listen}: {source}")]
+    Address {
+        /// From the settings.
+        listen: SocketAddr,
+        /// The system's word for it.
+        source: std::io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error("server.tls: {0}")]
+    Tls(#[from] TlsError),
+}
+
+/// A bound address, not yet served.
+pub struct Listener {
+    tcp: TcpListener,
+    address: SocketAddr,
+    tls: Option<Tls>,
+    limits: Limits,
+}
+
+impl Listener {
+    /// Binds the public listener.
+    pub async fn bind(settings: &Settings) -> Result<Self, BindError> {
+        let limits = Limits { max_connections: settings.max_connections, request_timeout: settings.request_timeout };
+        let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
+        Self::bind_with(settings.listen, tls, limits).await
+    }
+
+    /// Binds the admin listener.
+    pub async fn bind_admin(listen: SocketAddr) -> Result<Self, BindError> {
+        let limits =
+            Limits { max_connections: ADMIN_CONNECTIONS, request_timeout: Settings::default().request_timeout };
+        Self::bind_with(listen, None, limits).await
+    }
+
+    async fn bind_with(listen: SocketAddr, tls: Option<Tls>, limits: Limits) -> Result<Self, BindError> {
+        let failed = |source| BindError::Address { listen, source };
+        let tcp = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = tcp.local_addr().map_err(failed)?;
+        Ok(Self { tcp, address, tls, limits })
+    }
+
+    /// The address; tells the port where the settings say 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves `router` until `shutdown`, then lets every request end that has begun. Each of those is bounded by
+    /// `request_timeout` and `commit_timeout`; a caller with less patience drops the future.
+    pub async fn serve(self, router: Router, mut shutdown: Shutdown) {
+        let connections = Connections::new(self.limits.max_connections);
+        let tls = self.tls.map(Arc::new);
+        let mut tasks = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.requested() => break,
+                Some(ended) = tasks.join_next() => {
+                    report(ended);
+                    continue;
+                }
+                accepted = self.tcp.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, listen = %self.address, "cannot accept a connection");
+                    connections.close_oldest();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let place = tokio::select! {
+                () = shutdown.requested() => break,
+                place = connections.place() => place,
+            };
+            let handled = handle(
+                stream,
+                tls.clone(),
+                router.clone(),
+                Activity::new(place),
+                self.limits.clone(),
+                shutdown.clone(),
+            );
+            tasks.spawn(handled);
+        }
+        drop(self.tcp);
+        while let Some(ended) = tasks.join_next().await {
+            report(ended);
+        }
+    }
+}
+
+async fn handle(
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    activity: Arc<Activity>,
+    limits: Limits,
+    mut shutdown: Shutdown,
+) {
+    // An answer is one small packet, not to be held back for more. A socket that refuses this is gone already.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return connection::serve(stream, router, activity, limits, shutdown).await;
+    };
+    let encrypted = tokio::select! {
+        encrypted = tls.accept(stream) => encrypted,
+        () = activity.idle_for(limits.request_timeout) => return,
+        () = activity.evicted() => return,
+        () = shutdown.requested() => return,
+    };
+    match encrypted {
+        Ok(stream) => connection::serve(stream, router, activity, limits, shutdown).await,
+        Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task panicked");
+    }
+}

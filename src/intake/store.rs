@@ -1,0 +1,38 @@
+//! The door's log is the store.
+
+use super::{Accepted, Log, Refused};
+use crate::event::{Arrival, Event};
+use crate::store::{self, Store};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When it is worth to ask a full store again: by then the sinks may have settled a segment.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+impl Log for Arc<Store> {
+    fn accept(&self, event: Event, arrival: Arrival) -> BoxFuture<'static, Result<Accepted, Refused>> {
+        let store = Self::clone(self);
+        Box::pin(async move {
+            match Store::accept(&store, event, arrival).await {
+                Ok(store::Accepted::New { sequence }) => Ok(Accepted::New { sequence }),
+                Ok(store::Accepted::Duplicate) => Ok(Accepted::Duplicate),
+                Err(store::Refused::Full(_)) => Err(Refused::Full { retry_after: RETRY_AFTER }),
+                Err(store::Refused::Overloaded) => Err(Refused::Overloaded),
+                Err(store::Refused::Draining) => Err(Refused::Draining),
+                Err(store::Refused::Failed(_)) => Err(Refused::Failed),
+            }
+        })
+    }
+
+    fn quarantine(&self, source: &str, body: &[u8]) -> std::io::Result<()> {
+        Store::quarantine(self, source, body)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match &*self.refusing().borrow() {
+            None => Ok(()),
+            Some(refused) => Err(refused.to_string()),
+        }
+    }
+}
