@@ -199,9 +199,10 @@ impl Daemon {
         self.admin
     }
 
-    /// Reopens files that an operator may have moved away.
-    pub fn reopen(&self) {
-        self.sinks.iter().for_each(|sink| sink.reopen());
+    /// Reopens files that an operator may have moved away; for whoever hears of it while the daemon runs.
+    pub fn reopener(&self) -> impl Fn() + Send + Sync + 'static {
+        let sinks = self.sinks.clone();
+        move || sinks.iter().for_each(|sink| sink.reopen())
     }
 
     /// Runs until told to end, then drains: open requests are answered, what is on disk is delivered as far as the

@@ -1,8 +1,9 @@
 //! `check`: whether the configuration is right, and with `--connect` whether the peers answer.
 
-use super::Format;
 use super::outcome::{Exit, Failure, print, print_json};
+use super::probe::{self, Answer};
 use super::sources::Sources;
+use super::{Format, runtime};
 use crate::settings::{Problem, Problems};
 use clap::Args;
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde::Serialize;
 pub(super) struct Options {
     #[command(flatten)]
     sources: Sources,
-    /// Also ask every sink for a sign of life, for at most 10 s each.
+    /// Also ask every sink for a sign of life, for at most 10 s.
     #[arg(long)]
     connect: bool,
     /// How the result is written.
@@ -25,24 +26,52 @@ struct Report {
     valid: bool,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// Only with `--connect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sinks: Option<Vec<Answer>>,
 }
 
 pub(super) fn execute(options: &Options) -> Result<(), Failure> {
-    match options.sources.load()? {
-        Ok(loaded) => {
-            let report = Report { valid: true, warnings: loaded.warnings.clone(), ..Report::default() };
-            match options.format {
-                Format::Json => print_json(&report),
-                Format::Text => print(text(&report, &loaded.settings)),
-            }
+    let loaded = match options.sources.load()? {
+        Ok(loaded) => loaded,
+        Err(problems) => return refuse(problems, options.format),
+    };
+    let sinks = if options.connect {
+        let runtime = runtime()?;
+        let answers = runtime.block_on(probe::probe(&loaded.settings));
+        // A client may still be trying; nobody waits for it.
+        runtime.shutdown_background();
+        Some(answers)
+    } else {
+        None
+    };
+    let available = sinks.iter().flatten().all(|answer| answer.available);
+    let (sources, sinks_given) = (loaded.settings.sources.len(), loaded.settings.sinks.len());
+    let report = Report { valid: true, errors: Vec::new(), warnings: loaded.warnings, sinks };
+    match options.format {
+        Format::Json => print_json(&report)?,
+        Format::Text => {
+            print(format_args!("{report}valid: {} and {}\n", count(sources, "source"), count(sinks_given, "sink")))?;
         }
-        Err(problems) => refuse(problems, options.format),
     }
+    if available { Ok(()) } else { Err(Failure::new(Exit::Unavailable, "not every sink can be reached")) }
 }
 
-fn text(report: &Report, settings: &crate::settings::Settings) -> String {
-    let warnings: String = report.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-    format!("{warnings}valid: {} sources, {} sinks\n", settings.sources.len(), settings.sinks.len())
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        for Answer { sink, kind, available, answer } in self.sinks.iter().flatten() {
+            let verdict = if *available { "available" } else { "unavailable" };
+            writeln!(f, "{sink} ({kind}): {verdict}: {answer}")?;
+        }
+        Ok(())
+    }
 }
 
 fn refuse(problems: Problems, format: Format) -> Result<(), Failure> {

@@ -1,43 +1,112 @@
-//! `dev`: the whole in one process, without configuration and account.
+//! `dev`: a simulated E2B, the relay and a sink in one process, without configuration and account.
 
 use super::outcome::{Exit, Failure};
+use super::run::{Signals, until_told};
+use super::runtime;
+use crate::app::Daemon;
+use crate::secret::Secret;
+use crate::settings::{self, Environment, Settings};
+use crate::simulator::dev::{Options as DevOptions, Plan};
 use clap::Args;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// How many events the simulated E2B makes per second.
     #[arg(long, default_value_t = 2.0, value_name = "N", value_parser = positive)]
-    pub(super) events_per_second: f64,
+    events_per_second: f64,
     /// Ends by itself after this time, like 30s or 5m.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub(super) duration: Option<Duration>,
-    /// The part of the deliveries that the simulated E2B loses, 0 to 1.
+    duration: Option<Duration>,
+    /// The part of the events that the simulated E2B does not deliver, 0 to 1.
     #[arg(long, default_value_t = 0.0, value_name = "RATE", value_parser = rate)]
-    pub(super) drop_deliveries: f64,
-    /// A further sink besides standard output: nats://…, kafka://… or amqp://…
-    #[arg(long, value_name = "URL")]
-    pub(super) sink: Option<String>,
-    /// Where deliveries are taken.
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
-    pub(super) listen: SocketAddr,
-    /// Where metrics and health are served.
-    #[arg(long, default_value = "127.0.0.1:9464", value_name = "ADDRESS")]
-    pub(super) admin_listen: SocketAddr,
+    drop_deliveries: f64,
+    /// Where records go instead of standard output: nats://…, kafka://… or amqp://…
+    #[arg(long, value_name = "URL", value_parser = secret)]
+    sink: Option<Secret>,
+    /// Where deliveries are taken; a free port without it.
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
+    listen: Option<SocketAddr>,
+    /// Where metrics and health are served; a free port without it.
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
+    admin_listen: Option<SocketAddr>,
 }
 
 pub(super) fn execute(options: &Options) -> Result<(), Failure> {
-    if let Some(address) = [options.listen, options.admin_listen].iter().find(|address| !address.ip().is_loopback()) {
-        let message = format_args!("`dev` listens on loopback only, not on {address}");
-        return Err(Failure::new(Exit::Usage, message));
-    }
-    start(options)
+    let plan = DevOptions {
+        events_per_second: options.events_per_second,
+        duration: options.duration,
+        drop_deliveries: options.drop_deliveries,
+        sink: options.sink.clone(),
+    };
+    let plan = Plan::new(plan, fastrand::Rng::new()).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let folder = Folder::new().map_err(|error| Failure::new(Exit::Io, format_args!("temporary folder: {error}")))?;
+    let mut settings = load(&plan, &folder.0)?;
+    settings.server.listen = options.listen.unwrap_or(settings.server.listen);
+    settings.admin.listen = options.admin_listen.unwrap_or(settings.admin.listen);
+    let runtime = runtime()?;
+    let end = runtime.block_on(async {
+        let signals = Signals::listen().map_err(Failure::internal)?;
+        let daemon = Daemon::start(settings).await?;
+        announce(&daemon)?;
+        let simulator = plan.simulator(daemon.public_address()).map_err(Failure::internal)?;
+        until_told(daemon, signals, |shutdown| async move {
+            let summary = simulator.run(shutdown).await;
+            tracing::info!(?summary, "the simulated E2B has ended");
+        })
+        .await
+    });
+    runtime.shutdown_background();
+    end
 }
 
-/// The one line between the command and the daemon.
-fn start(_: &Options) -> Result<(), Failure> {
-    Err(Failure::new(Exit::Usage, "`dev` is not yet in this version"))
+/// The plan's configuration by the same road as any other; its file, which holds a secret, is gone afterwards. The
+/// environment has no say: `dev` shows the same wherever it is started.
+fn load(plan: &Plan, folder: &Path) -> Result<Settings, Failure> {
+    let file = folder.join("dev.yaml");
+    let failed = |error: io::Error| Failure::new(Exit::Io, format_args!("{}: {error}", file.display()));
+    let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).map_err(failed)?;
+    opened.write_all(plan.configuration(&folder.join("data")).as_bytes()).map_err(failed)?;
+    let loaded = settings::load(std::slice::from_ref(&file), &Environment::default());
+    std::fs::remove_file(&file).map_err(failed)?;
+    Ok(loaded?.settings)
+}
+
+/// The addresses first, on standard error: standard output may be piped on, and holds records only.
+fn announce(daemon: &Daemon) -> Result<(), Failure> {
+    let (admin, public) = (daemon.admin_address(), daemon.public_address());
+    writeln!(
+        io::stderr(),
+        "metrics and health: http://{admin}/metrics http://{admin}/readyz\ndeliveries: http://{public}/webhooks/e2b\n\
+         Ctrl-C ends it."
+    )
+    .map_err(|error| Failure::new(Exit::Io, format_args!("standard error: {error}")))
+}
+
+/// A folder for one run, gone at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> io::Result<Self> {
+        let name = format!("e2b-relay-dev-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let path = std::env::temp_dir().join(name);
+        // Fails if it is there already: nobody else's folder is used.
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!("{} is left behind: {error}", self.0.display());
+        }
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -52,4 +121,16 @@ fn rate(text: &str) -> Result<f64, String> {
         Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
         _ => Err("not a number from 0 to 1".to_owned()),
     }
+}
+
+/// The simulated account is nobody else's business.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "not an address such as 127.0.0.1:8080".to_owned())?;
+    if address.ip().is_loopback() { Ok(address) } else { Err("not an address of the loopback".to_owned()) }
+}
+
+/// Clap shows values that it refuses, so nothing is refused here.
+#[allow(clippy::unnecessary_wraps, reason = "clap asks for a Result")]
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
 }

@@ -6,6 +6,7 @@ mod dev;
 mod init;
 mod later;
 mod outcome;
+mod probe;
 mod run;
 mod sources;
 mod test;

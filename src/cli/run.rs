@@ -1,9 +1,13 @@
-//! `run`: the daemon.
+//! `run`: the daemon, from its start to its end.
 
 use super::outcome::{Exit, Failure};
+use super::runtime;
 use super::sources::Sources;
-use crate::settings::Loaded;
+use crate::app::{Daemon, End, StartError};
+use crate::shutdown::{self, Shutdown, Trigger};
 use clap::Args;
+use std::io;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -13,11 +17,93 @@ pub(super) struct Options {
 
 pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     let loaded = options.sources.load_and_warn()?;
-    start(loaded)
+    let runtime = runtime()?;
+    let end = runtime.block_on(async {
+        let signals = Signals::listen().map_err(Failure::internal)?;
+        let daemon = Daemon::start(loaded.settings).await?;
+        tracing::info!(
+            public = %daemon.public_address(), admin = %daemon.admin_address(), "deliveries are taken; this is e2b-relay {}",
+            env!("CARGO_PKG_VERSION")
+        );
+        until_told(daemon, signals, |_| std::future::pending()).await
+    });
+    // After a second signal something may still run; the process does not wait for it.
+    runtime.shutdown_background();
+    end
 }
 
-/// The one line between the command and the daemon.
-fn start(loaded: Loaded) -> Result<(), Failure> {
-    drop(loaded);
-    Err(Failure::new(Exit::Usage, "`run` is not yet in this version"))
+/// Runs the daemon, and `beside` it what shall end with it; whichever ends or is told to, the daemon drains.
+pub(super) async fn until_told<F: Future<Output = ()>>(
+    daemon: Daemon,
+    mut signals: Signals,
+    beside: impl FnOnce(Shutdown) -> F,
+) -> Result<(), Failure> {
+    let (trigger, shutdown) = shutdown::channel();
+    let reopen = daemon.reopener();
+    let companion = async {
+        beside(shutdown.clone()).await;
+        trigger.fire();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        end = daemon.run(shutdown.clone()) => match end {
+            End::Drained => Ok(()),
+            End::StoreDied => Err(Failure::internal("the store's writer ended; what was answered 200 is on disk")),
+        },
+        () = signals.obey(&trigger, reopen) => {
+            tracing::warn!("ended at once by a second signal; what is left is sent after the next start");
+            Ok(())
+        }
+        () = companion => Ok(()),
+    }
+}
+
+/// What a daemon is told by signals.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// From now on these signals no longer end the process by themselves.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Fires at the first SIGTERM or SIGINT and returns at the second; reopens files at SIGHUP.
+    pub(super) async fn obey(&mut self, trigger: &Trigger, reopen: impl Fn()) {
+        let mut told = false;
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.hang_up.recv() => {
+                    tracing::info!("files are reopened; settings are not yet read again in this version");
+                    reopen();
+                    continue;
+                }
+            }
+            if told {
+                return;
+            }
+            told = true;
+            trigger.fire();
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let exit = match &error {
+            StartError::Store(_) | StartError::Refused(_) | StartError::Bind(_) => Exit::Io,
+            StartError::Sink { .. } => Exit::Config,
+            StartError::Metrics(_) | StartError::Thread(_) => Exit::Internal,
+        };
+        Self::new(exit, error)
+    }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 
 /// Where a configuration is looked for when none is named.
-const USUAL: [&str; 2] = ["./e2b-relay.yaml", "/etc/e2b-relay/e2b-relay.yaml"];
+const USUAL: [&str; 2] = ["e2b-relay.yaml", "/etc/e2b-relay/e2b-relay.yaml"];
 
 /// The files of the configuration.
 #[derive(Debug, Args)]

@@ -23,7 +23,7 @@ mod walk;
 pub use layer::{Environment, PREFIX, read_bounded};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
 pub use show::to_yaml;
-pub use sinks::{SinkKind, SinkSettings, UnusableRoute};
+pub use sinks::{SinkKind, SinkSettings};
 
 use crate::source;
 use crate::store;

@@ -3,7 +3,6 @@
 //! By hand, since serde's `flatten` and `deny_unknown_fields` exclude each other.
 
 use crate::deliver;
-use crate::route::{Addressing, Router, RouterError, TemplateError};
 use crate::sink::{amqp, file, kafka, nats, stdout};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{DeserializeOwned, Error as _};
@@ -49,33 +48,6 @@ impl SinkKind {
             Self::Stdout(_) => "stdout",
         }
     }
-}
-
-impl SinkSettings {
-    /// Compiles what decides over each record: types, sources, filter, format and templates.
-    ///
-    /// # Errors
-    /// Names the key. Settings that [`super::load`] has checked give none.
-    pub fn router(&self) -> Result<Router, UnusableRoute> {
-        let addressing = match &self.kind {
-            SinkKind::Kafka(kafka) => Addressing::kafka(&kafka.topic, &kafka.key),
-            SinkKind::Nats(nats) => Addressing::nats(&nats.subject),
-            SinkKind::Amqp(amqp) => Addressing::amqp(&amqp.routing_key),
-            SinkKind::File(_) | SinkKind::Stdout(_) => Ok(Addressing::lines()),
-        };
-        Ok(Router::new(&self.common.route, addressing?)?)
-    }
-}
-
-/// A sink's records cannot be routed.
-#[derive(Debug, thiserror::Error)]
-pub enum UnusableRoute {
-    /// A template.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// Types or filter.
-    #[error(transparent)]
-    Router(#[from] RouterError),
 }
 
 impl<'de> Deserialize<'de> for SinkSettings {

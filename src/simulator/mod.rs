@@ -32,7 +32,7 @@ mod trigger;
 
 pub use ledger::{Entry, Fate, Ledger, Summary};
 pub use shape::Shape;
-pub use sign::Dialect;
+pub use sign::{Dialect, headers as signature_headers};
 pub use trigger::{Trigger, TriggerError};
 
 use crate::client::{Client, ClientError, Limits};

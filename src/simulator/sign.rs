@@ -33,7 +33,7 @@ impl std::str::FromStr for Dialect {
 }
 
 /// The headers that prove `body`, in the order in which they are sent.
-pub(super) fn headers(dialect: Dialect, secret: &Secret, body: &[u8]) -> Vec<(&'static str, String)> {
+pub fn headers(dialect: Dialect, secret: &Secret, body: &[u8]) -> Vec<(&'static str, String)> {
     let cloud = |signature: [u8; 32]| {
         vec![("e2b-signature-version", "v1".to_owned()), ("e2b-signature", BASE64_STANDARD_NO_PAD.encode(signature))]
     };

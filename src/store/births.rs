@@ -91,7 +91,7 @@ fn retire(shared: &Shared, births: &mut Vec<SinkBirth>, wanted: &[SinkStart]) {
             return true;
         }
         let removed_at = *birth.removed_at.get_or_insert(now);
-        let over = removed_at.saturating_add_unsigned(shared.retention().as_secs()) < now;
+        let over = removed_at.saturating_add_unsigned(shared.settings.retention.as_secs()) < now;
         if over {
             tracing::warn!(sink = birth.name, "the position of a sink that is no longer in the settings is forgotten");
             shared.meta.forget(&birth.name);

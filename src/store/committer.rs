@@ -2,14 +2,16 @@
 
 use super::day_index::DayIndex;
 use super::frame::{self, Day, DedupeHash, EventFrame};
-use super::ids::Id;
+use super::ids::{self, Id};
 use super::inbox::{Accepted, Command, Entry, Inbox, Reply};
 use super::janitor;
 use super::librarian;
 use super::log::{Draft, Log};
-use super::shared::{LogShare, Refused, Shared};
+use super::shared::{Refused, Shared};
+use super::sweep;
 use crate::event::{Origin, Stored};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -205,6 +207,7 @@ impl Committer {
                 let spare = share.spare().take();
                 let sealed = log.start_segment(first, &notes, shared.now(), spare).map_err(|error| failed(&error))?;
                 if let Some(sealed) = sealed {
+                    share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
                     let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
                 }
             }
@@ -227,17 +230,16 @@ impl Committer {
         }
         let (log, share) =
             if events { (&self.events, &self.shared.events) } else { (&self.samples, &self.shared.samples) };
-        if log.needs_segment(length) && share.spare().is_none() && !self.fits(share, events) {
-            let _ = self.janitor.send(janitor::Job::Sweep);
-            let setting = if events { "store.max_size" } else { "store.max_samples_size" };
-            return Err(Refused::Full(format!("{setting} is reached, and what is left is still unsent")));
+        let segment = share.place.segment_size;
+        if !log.needs_segment(length) || share.spare().is_some() || self.shared.has_room(events, segment) {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn fits(&self, share: &LogShare, events: bool) -> bool {
-        let used = if events { self.shared.used() } else { share.bytes() };
-        used + share.place.segment_size <= share.max_size
+        sweep::make_room(&self.shared, events, segment).map_err(|error| failed(&error))?;
+        if self.shared.has_room(events, segment) {
+            return Ok(());
+        }
+        let setting = if events { "store.max_size" } else { "store.max_samples_size" };
+        Err(Refused::Full(format!("{setting} is reached, and what is left is still unsent")))
     }
 
     /// Puts the ids of a durable group into their days' indexes.

@@ -41,9 +41,14 @@ pub(super) fn file_name(number: u64) -> String {
     format!("{number:012}.ids")
 }
 
-/// Writes the file of segment `number`, durably, and returns its length. A file that was there is replaced.
-pub(super) fn write(disk: &dyn Disk, dir: &Path, number: u64, first_sequence: u64, ids: &[Id]) -> io::Result<u64> {
-    let mut entries = Vec::with_capacity(HEADER + ids.len() * ENTRY);
+/// The length of a file of so many ids.
+pub(super) fn length(count: usize) -> u64 {
+    (HEADER + count * ENTRY) as u64
+}
+
+/// Writes the file of segment `number`, durably. A file that was there is replaced.
+pub(super) fn write(disk: &dyn Disk, dir: &Path, number: u64, first_sequence: u64, ids: &[Id]) -> io::Result<()> {
+    let mut entries = Vec::with_capacity(ids.len() * ENTRY);
     for id in ids {
         entries.extend_from_slice(&(id.sequence.saturating_sub(first_sequence) as u32).to_le_bytes());
         entries.extend_from_slice(&id.day.to_le_bytes());
@@ -69,8 +74,7 @@ pub(super) fn write(disk: &dyn Disk, dir: &Path, number: u64, first_sequence: u6
     file.write_all_at(&bytes, 0)?;
     file.sync_data()?;
     disk.rename(&temporary, &path)?;
-    disk.sync_dir(dir)?;
-    Ok(bytes.len() as u64)
+    disk.sync_dir(dir)
 }
 
 /// Reads the front of a file; `None` when it is torn.

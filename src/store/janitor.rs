@@ -4,6 +4,7 @@ use super::disk::Open;
 use super::ids;
 use super::log::{Sealed, ids_path, number_of};
 use super::shared::{LogShare, Shared};
+use super::sweep;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -19,6 +20,8 @@ pub(super) enum Job {
 }
 
 const TICK: Duration = Duration::from_secs(1);
+/// A spare is made once the first segment is a quarter full: a log that is not used needs none.
+const SPARE_FROM: u64 = 4;
 /// What a spare is zeroed with at once.
 const BLOCK: usize = 1024 * 1024;
 
@@ -49,8 +52,8 @@ impl Janitor {
         self.write_ids();
         let shared = Arc::clone(&self.shared);
         let tasks: [(&str, &dyn Fn() -> io::Result<()>); 4] = [
-            ("what is settled cannot be removed", &|| self.sweep(&shared.events, true)),
-            ("samples that are settled cannot be removed", &|| self.sweep(&shared.samples, false)),
+            ("what is settled cannot be removed", &|| self.sweep(true)),
+            ("samples that are settled cannot be removed", &|| self.sweep(false)),
             ("ids that need not be remembered cannot be removed", &|| self.forget_ids()),
             ("the space that is set aside cannot be held", &|| self.hold_space()),
         ];
@@ -76,41 +79,16 @@ impl Janitor {
         });
     }
 
-    /// Removes the oldest segments that nobody needs, and makes a spare where there is room.
-    fn sweep(&self, share: &LogShare, events: bool) -> io::Result<()> {
+    /// Removes what is over, and makes a spare once a log is in use.
+    fn sweep(&self, events: bool) -> io::Result<()> {
         let shared = &self.shared;
-        let used = || if events { shared.used() } else { share.bytes() };
-        // Room for a spare and for the ids that sealing a segment leaves.
-        let wanted = if share.spare().is_some() { 0 } else { share.place.segment_size + share.place.segment_size / 16 };
-        let retained_since =
-            shared.now() - jiff::SignedDuration::try_from(shared.retention()).unwrap_or(jiff::SignedDuration::MAX);
-        for segment in share.segments.snapshot() {
-            let old = segment.last_received() < retained_since.as_microsecond();
-            let crowded = used() + wanted > share.max_size;
-            if !segment.sealed.load(Ordering::Acquire)
-                || !segment.ids_written.load(Ordering::Acquire)
-                || !(old || crowded)
-            {
-                break;
-            }
-            let last = segment.last_sequence();
-            if shared.settled_by_all() < last {
-                if shared.settled_by_all_in_memory() < last {
-                    break;
-                }
-                shared.reserve.write(|| shared.meta.sync())?;
-                if shared.settled_by_all() < last {
-                    break;
-                }
-            }
-            share.segments.remove(segment.header.number);
-            share.place.disk.remove(&segment.path)?;
-            if !events {
-                // Samples are deduped by the last one per sandbox, not by their ids.
-                self.remove_ids(share, segment.header.number)?;
-            }
-        }
-        if wanted > 0 && used() + wanted <= share.max_size {
+        let share = if events { &shared.events } else { &shared.samples };
+        let segments = share.segments.snapshot();
+        let in_use = segments.len() > 1
+            || segments.first().is_some_and(|segment| segment.durable() > share.place.segment_size / SPARE_FROM);
+        let wanted = if in_use && share.spare().is_none() { share.place.segment_size } else { 0 };
+        sweep::make_room(shared, events, wanted)?;
+        if wanted > 0 && shared.has_room(events, wanted) {
             self.make_spare(share)?;
         }
         Ok(())
@@ -153,17 +131,9 @@ impl Janitor {
             let over = summary
                 .is_some_and(|summary| summary.days.is_none_or(|(_, highest)| self.shared.is_forgotten(highest)));
             if over {
-                self.remove_ids(share, number)?;
+                sweep::remove_ids(share, number)?;
             }
         }
-        Ok(())
-    }
-
-    fn remove_ids(&self, share: &LogShare, number: u64) -> io::Result<()> {
-        let path = ids_path(&share.place, number);
-        let length = share.place.disk.open(&path, Open::Existing)?.len()?;
-        share.place.disk.remove(&path)?;
-        share.ids_bytes.fetch_sub(length, Ordering::Relaxed);
         Ok(())
     }
 
@@ -177,12 +147,11 @@ impl Janitor {
     }
 }
 
-/// Writes the ids of a sealed segment.
+/// Writes the ids of a sealed segment, whose bytes were counted when it was sealed.
 pub(super) fn write_ids(share: &LogShare, sealed: &Sealed) -> io::Result<()> {
     let Sealed { segment, ids } = sealed;
     let header = &segment.header;
-    let bytes = ids::write(&*share.place.disk, &share.place.dir, header.number, header.first_sequence, ids)?;
-    share.ids_bytes.fetch_add(bytes, Ordering::Relaxed);
+    ids::write(&*share.place.disk, &share.place.dir, header.number, header.first_sequence, ids)?;
     segment.ids_written.store(true, Ordering::Release);
     Ok(())
 }

@@ -40,6 +40,7 @@ mod segment;
 mod settings;
 mod shared;
 mod sled_guard;
+mod sweep;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,7 @@ use super::committer::{Committer, OpenDay};
 use super::dead_letters::DeadLetters;
 use super::disk::Disk;
 use super::frame::{Control, day_of};
+use super::ids;
 use super::inbox::Inbox;
 use super::janitor::{self, Janitor};
 use super::librarian::Librarian;
@@ -122,6 +123,7 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
         refusing: watch::Sender::new(None),
         dead: watch::Sender::new(false),
         min_free,
+        sweeping: Mutex::new(()),
         settings,
     });
     write_missing_ids(&shared.events).map_err(at_path)?;
@@ -241,6 +243,7 @@ fn write_missing_ids(share: &LogShare) -> io::Result<()> {
         if segment.sealed.load(Acquire) && !segment.ids_written.load(Acquire) {
             let mut ids = Vec::new();
             segment.for_each_id(|id| ids.push(id))?;
+            share.ids_bytes.fetch_add(ids::length(ids.len()), std::sync::atomic::Ordering::Relaxed);
             janitor::write_ids(share, &Sealed { segment, ids })?;
         }
     }

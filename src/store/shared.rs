@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// The host's clock, as a parameter.
@@ -121,6 +121,7 @@ pub(super) struct Shared {
     /// The committer's thread has ended, and not because it was told to.
     pub(super) dead: watch::Sender<bool>,
     pub(super) min_free: u64,
+    pub(super) sweeping: Mutex<()>,
     pub(super) reserve: super::reserve::Reserve,
 }
 
@@ -148,6 +149,18 @@ impl Shared {
 
     pub(super) fn logs(&self) -> [&LogShare; 2] {
         [&self.events, &self.samples]
+    }
+
+    pub(super) fn sweeping(&self) -> MutexGuard<'_, ()> {
+        self.sweeping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a log may grow by `wanted` bytes.
+    pub(super) fn has_room(&self, events: bool, wanted: u64) -> bool {
+        let (used, most) =
+            if events { (self.used(), self.events.max_size) } else { (self.samples.bytes(), self.samples.max_size) };
+        // Sealing the segment before leaves its ids behind, 24 bytes for each event of 200 or more.
+        used + wanted + wanted / 8 <= most
     }
 
     /// Bytes that count towards `store.max_size`.
@@ -185,9 +198,5 @@ impl Shared {
             .map(|sink| self.meta.progress(&sink.name).map_or(0, |progress| progress.position))
             .min()
             .unwrap_or(u64::MAX)
-    }
-
-    pub(super) fn retention(&self) -> Duration {
-        self.settings.retention
     }
 }

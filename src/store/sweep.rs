@@ -1,0 +1,47 @@
+//! What may go: segments that every sink is past, for good, and that are old, or whose room is wanted.
+
+use super::disk::Open;
+use super::log::ids_path;
+use super::shared::{LogShare, Shared};
+use std::io;
+use std::sync::atomic::Ordering;
+
+/// Removes the oldest segments that may go: those older than the retention, and as many more as `wanted` bytes need. The
+/// ids of an event stay in their file for as long as they must be remembered.
+pub(super) fn make_room(shared: &Shared, events: bool, wanted: u64) -> io::Result<()> {
+    // The committer and the janitor may both want room.
+    let _alone = shared.sweeping();
+    let share = if events { &shared.events } else { &shared.samples };
+    let kept_since =
+        shared.now() - jiff::SignedDuration::try_from(shared.settings.retention).unwrap_or(jiff::SignedDuration::MAX);
+    for segment in share.segments.snapshot() {
+        let old = segment.last_received() < kept_since.as_microsecond();
+        let complete = segment.sealed.load(Ordering::Acquire) && segment.ids_written.load(Ordering::Acquire);
+        if !complete || !(old || !shared.has_room(events, wanted)) || !is_settled(shared, segment.last_sequence())? {
+            break;
+        }
+        share.segments.remove(segment.header.number);
+        share.place.disk.remove(&segment.path)?;
+        if !events {
+            // Samples are deduped by the last one per sandbox, not by their ids.
+            remove_ids(share, segment.header.number)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether every sink is past a sequence, by what is on disk for good: positions are put there only when that is asked.
+fn is_settled(shared: &Shared, sequence: u64) -> io::Result<bool> {
+    if shared.settled_by_all() < sequence && shared.settled_by_all_in_memory() >= sequence {
+        shared.reserve.write(|| shared.meta.sync())?;
+    }
+    Ok(shared.settled_by_all() >= sequence)
+}
+
+pub(super) fn remove_ids(share: &LogShare, number: u64) -> io::Result<()> {
+    let path = ids_path(&share.place, number);
+    let length = share.place.disk.open(&path, Open::Existing)?.len()?;
+    share.place.disk.remove(&path)?;
+    share.ids_bytes.fetch_sub(length, Ordering::Relaxed);
+    Ok(())
+}

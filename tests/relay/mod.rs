@@ -1,0 +1,3 @@
+//! The daemon as a whole, against real brokers.
+
+mod promise;

@@ -1,0 +1,136 @@
+//! Independent consumers: each broker's own client, reading everything that is there.
+#![cfg(test)]
+
+use super::daemon::PATIENCE;
+use futures_util::StreamExt;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::Duration;
+
+/// Records in the order in which the consumer got them; across partitions that is no order.
+pub(crate) type Records = Vec<Value>;
+
+pub(crate) async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let results = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
+    results.into_iter().for_each(|result| drop(result.unwrap()));
+}
+
+/// Everything that is in a topic now.
+pub(crate) async fn kafka(brokers: &str, topic: &str) -> Records {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &brokers).set("group.id", "tests").set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).unwrap();
+        let mut assignment = TopicPartitionList::new();
+        let mut left = 0;
+        for partition in metadata.topics()[0].partitions() {
+            assignment.add_partition_offset(&topic, partition.id(), Offset::Beginning).unwrap();
+            let (low, high) = consumer.fetch_watermarks(&topic, partition.id(), PATIENCE).unwrap();
+            left += high - low;
+        }
+        consumer.assign(&assignment).unwrap();
+        let mut records = Records::new();
+        while records.len() < left as usize {
+            let message = consumer.poll(PATIENCE).expect("the topic ends early").unwrap();
+            records.push(serde_json::from_slice(message.payload().unwrap()).unwrap());
+        }
+        records
+    })
+    .await
+    .unwrap()
+}
+
+pub(crate) async fn jetstream_context(url: &str) -> async_nats::jetstream::Context {
+    let url: async_nats::ServerAddr = url.parse().unwrap();
+    async_nats::jetstream::new(async_nats::connect(url).await.unwrap())
+}
+
+/// Everything that is in a stream now.
+pub(crate) async fn jetstream(url: &str, stream: &str) -> Records {
+    let context = jetstream_context(url).await;
+    let mut stream = context.get_stream(stream).await.unwrap();
+    let count = stream.info().await.unwrap().state.messages as usize;
+    let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();
+    let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let mut records = Records::new();
+    while records.len() < count {
+        let next = tokio::time::timeout(PATIENCE, messages.next()).await.expect("the stream ends early");
+        records.push(serde_json::from_slice(&next.unwrap().unwrap().payload).unwrap());
+    }
+    records
+}
+
+/// Everything that is in a queue now; it is empty afterwards.
+pub(crate) async fn amqp(url: &str, queue: &str) -> Records {
+    use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+    use lapin::types::FieldTable;
+    let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let declared = channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap();
+    let count = declared.message_count() as usize;
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let mut consumer = channel.basic_consume(queue.into(), "tests".into(), options, FieldTable::default()).await.unwrap();
+    let mut records = Records::new();
+    while records.len() < count {
+        let next = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("the queue ends early");
+        records.push(serde_json::from_slice(&next.unwrap().unwrap().data).unwrap());
+    }
+    records
+}
+
+/// Every line of a file.
+pub(crate) fn file(path: &Path) -> Records {
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line is torn");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What a sink got, held against what was acknowledged.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) missing: usize,
+    pub(crate) doubled: usize,
+    /// Delivered, though nobody got a 200 for it; an answer that was lost on the way explains it.
+    pub(crate) unacknowledged: usize,
+}
+
+/// Holds each sandbox's first copies to the order of its acknowledgements, and counts the rest.
+pub(crate) fn judge(sink: &str, records: &[Value], acknowledged: &BTreeMap<String, Vec<String>>) -> Verdict {
+    let mut first: HashMap<&str, Vec<&str>> = HashMap::new();
+    let mut copies: HashMap<&str, usize> = HashMap::new();
+    for record in records {
+        let (id, sandbox) = (record["id"].as_str().unwrap(), record["sandbox_id"].as_str().unwrap());
+        let seen = copies.entry(id).or_default();
+        *seen += 1;
+        if *seen == 1 {
+            first.entry(sandbox).or_default().push(id);
+        }
+    }
+    let mut missing = 0;
+    let mut known = 0;
+    for (sandbox, sent) in acknowledged {
+        let got = first.get(sandbox.as_str()).map_or(&[][..], Vec::as_slice);
+        let there: Vec<&str> = sent.iter().map(String::as_str).filter(|id| copies.contains_key(id)).collect();
+        let in_order: Vec<&str> = got.iter().copied().filter(|id| sent.iter().any(|sent| sent == id)).collect();
+        assert_eq!(in_order, there, "{sink}: the order of {sandbox}");
+        missing += sent.len() - there.len();
+        known += there.len();
+    }
+    Verdict { missing, doubled: records.len() - copies.len(), unacknowledged: copies.len() - known }
+}
+
+/// Long enough for a broker to be up again.
+pub(crate) const OUTAGE: Duration = Duration::from_secs(20);
