@@ -6,8 +6,8 @@
 //! use e2b_relay::simulator::dev;
 //! let plan = dev::Plan::new(dev::Options::default(), fastrand::Rng::new())?;
 //! let configuration = plan.configuration("/tmp/e2b-relay-dev-1".as_ref()); // YAML: loaded as any other
-//! // … start the relay with it, and ask its public listener for its address …
-//! let public: std::net::SocketAddr = "127.0.0.1:8080".parse()?;
+//! // … start the relay with it; both listeners take a free port of the loopback …
+//! let public: std::net::SocketAddr = "127.0.0.1:41234".parse()?;
 //! let simulator = plan.simulator(public)?; // then: simulator.run(shutdown).await
 //! # let _ = (configuration, simulator, shutdown); Ok(())
 //! # }
@@ -32,24 +32,13 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Part of the events that is not delivered, 0 to 1.
     pub drop_deliveries: f64,
-    /// A further sink besides stdout: `nats://…`, `kafka://…` or `amqp://…`.
+    /// `nats://…`, `kafka://…` or `amqp://…`; else records go to stdout.
     pub sink: Option<Secret>,
-    /// Where deliveries are taken; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Where metrics and health are served; port 0 takes a free one.
-    pub admin_listen: SocketAddr,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            events_per_second: 2.0,
-            duration: None,
-            drop_deliveries: 0.0,
-            sink: None,
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
-        }
+        Self { events_per_second: 2.0, duration: None, drop_deliveries: 0.0, sink: None }
     }
 }
 
@@ -63,7 +52,7 @@ pub struct SinkAddressError;
 pub struct Plan {
     options: Options,
     secret: Secret,
-    sinks: Value,
+    sink: Value,
     seed: u64,
 }
 
@@ -77,13 +66,12 @@ impl std::fmt::Debug for Plan {
 impl Plan {
     /// Makes up a secret of 128 bits.
     pub fn new(options: Options, mut random: fastrand::Rng) -> Result<Self, SinkAddressError> {
-        let stdout = json!({"type": "stdout"});
-        let sinks = match &options.sink {
-            Some(address) => json!({"stdout": stdout, "broker": sink(address.expose())?}),
-            None => json!({"stdout": stdout}),
+        let sink = match &options.sink {
+            Some(address) => sink(address.expose())?,
+            None => json!({"type": "stdout"}),
         };
         let secret = Secret::new(format!("{:032x}", random.u128(..)));
-        Ok(Self { options, secret, sinks, seed: random.u64(..) })
+        Ok(Self { options, secret, sink, seed: random.u64(..) })
     }
 
     /// The relay's configuration, as YAML; holds the secret and perhaps the sink's password.
@@ -91,14 +79,14 @@ impl Plan {
     /// JSON is YAML, and quotes whatever a path may hold.
     pub fn configuration(&self, store: &Path) -> String {
         json!({
-            "server": {"listen": self.options.listen},
-            "admin": {"listen": self.options.admin_listen},
+            "server": {"listen": "127.0.0.1:0"},
+            "admin": {"listen": "127.0.0.1:0"},
             "store": {"path": literal(&store.to_string_lossy())},
             "sources": {"dev": {
                 "team_id": TEAM_ID,
                 "webhook": {"path": WEBHOOK_PATH, "secrets": [self.secret.expose()]},
             }},
-            "sinks": self.sinks,
+            "sinks": {"dev": self.sink},
         })
         .to_string()
     }
@@ -154,10 +142,10 @@ mod tests {
         Plan::new(options, fastrand::Rng::with_seed(1))
     }
 
-    fn configured_sinks(address: Option<&str>) -> Value {
+    fn configured_sink(address: Option<&str>) -> Value {
         let text = plan(address).expect("valid").configuration(Path::new("/data"));
         let tree: Value = serde_json::from_str(&text).expect("json");
-        tree["sinks"].clone()
+        tree["sinks"]["dev"].clone()
     }
 
     #[test]
@@ -172,21 +160,18 @@ mod tests {
         assert!(simulator.options.secret.expose().len() >= 32);
         assert_eq!(source["team_id"], simulator.options.team_id.as_str());
         assert_eq!(simulator.options.deliver_to, "http://127.0.0.1:8080/webhooks/e2b");
-        assert_eq!(tree["server"]["listen"], "127.0.0.1:8080");
-        assert_eq!(tree["admin"]["listen"], "127.0.0.1:9464");
+        for listener in ["server", "admin"] {
+            assert_eq!(tree[listener]["listen"], "127.0.0.1:0");
+        }
     }
 
     #[test]
     fn a_sink_is_chosen_by_its_address() {
-        assert_eq!(configured_sinks(None), json!({"stdout": {"type": "stdout"}}));
-        let broker = |address| {
-            let sinks = configured_sinks(Some(address));
-            assert_eq!(sinks["stdout"]["type"], "stdout", "the records are still shown");
-            sinks["broker"].clone()
-        };
-        assert_eq!(broker("kafka://a:9092,b:9092/"), json!({"type": "kafka", "brokers": ["a:9092", "b:9092"]}));
-        assert_eq!(broker("nats://a:4222")["servers"][0], "nats://a:4222");
-        assert_eq!(broker("amqp://u:p$1@a:5672/%2f")["url"], "amqp://u:p$$1@a:5672/%2f");
+        assert_eq!(configured_sink(None), json!({"type": "stdout"}));
+        let kafka = json!({"type": "kafka", "brokers": ["a:9092", "b:9092"]});
+        assert_eq!(configured_sink(Some("kafka://a:9092,b:9092/")), kafka);
+        assert_eq!(configured_sink(Some("nats://a:4222"))["servers"][0], "nats://a:4222");
+        assert_eq!(configured_sink(Some("amqp://u:p$1@a:5672/%2f"))["url"], "amqp://u:p$$1@a:5672/%2f");
         assert!(!format!("{:?}", plan(Some("amqp://u:canary@a/"))).contains("canary"));
     }
 
