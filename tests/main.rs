@@ -3,10 +3,16 @@
 // So that clippy takes its helpers, too, for tests: they may unwrap and panic.
 #![cfg(test)]
 
+mod relay;
+mod receiver;
 mod settings;
 mod sink_amqp;
+mod client;
+mod settings;
+mod simulator;
 mod sink_file;
 mod sink_kafka;
 mod sink_nats;
 mod store;
 mod support;
+mod tidy;

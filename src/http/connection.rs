@@ -17,8 +17,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-/// Longest header of one HTTP/1 request, and with it the largest read buffer, in bytes.
-const HTTP1_BUFFER: usize = 64 << 10;
+/// Longest header of one HTTP/1 request, and with it the read buffer of a connection, in bytes. Thousands of slow
+/// senders cost this each, whatever they have sent.
+const HTTP1_BUFFER: usize = 8 << 10;
 
 /// Longest header of one HTTP/2 request, in bytes.
 const HTTP2_HEADER: u32 = 16 << 10;
@@ -139,7 +140,8 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, answer: &str)
     if stream.write_all(answer.as_bytes()).await.is_err() || stream.shutdown().await.is_err() {
         return;
     }
-    let mut scrap = [0; 4096];
+    // Not in the future itself, where every connection would have it from its beginning.
+    let mut scrap = vec![0; 4096];
     let mut left = LINGER_BYTES;
     while let Ok(length) = stream.read(&mut scrap).await
         && length > 0

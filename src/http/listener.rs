@@ -132,19 +132,20 @@ async fn handle(
     limits: Limits,
     mut shutdown: Shutdown,
 ) {
+    // What only some connections need is boxed, so that the others do not have room for it too.
     // An answer is one small packet, not to be held back for more. A socket that refuses this is gone already.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
-        return connection::serve(stream, router, activity, limits, shutdown).await;
+        return Box::pin(connection::serve(stream, router, activity, limits, shutdown)).await;
     };
     let encrypted = tokio::select! {
-        encrypted = tls.accept(stream) => encrypted,
+        encrypted = Box::pin(tls.accept(stream)) => encrypted,
         () = activity.idle_for(limits.request_timeout) => return,
         () = activity.evicted() => return,
         () = shutdown.requested() => return,
     };
     match encrypted {
-        Ok(stream) => connection::serve(stream, router, activity, limits, shutdown).await,
+        Ok(stream) => Box::pin(connection::serve(stream, router, activity, limits, shutdown)).await,
         Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
     }
 }

@@ -8,6 +8,7 @@
 mod answer;
 mod body;
 mod buffer;
+mod claims;
 mod occasional;
 mod settings;
 
@@ -26,6 +27,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use buffer::Buffers;
 use bytes::Bytes;
+use claims::Claims;
 use occasional::Occasional;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,9 +36,6 @@ use tokio::time::Instant;
 
 /// Refused deliveries are told of in the log once per source and this long.
 const LOG_EVERY: Duration = Duration::from_secs(10);
-
-/// Longest unsigned id that is kept, in characters.
-const MAX_UNSIGNED_ID: usize = 128;
 
 /// A request's extension: when its first byte came. Without it that is when the request gets here.
 #[derive(Debug, Clone, Copy)]
@@ -110,14 +109,16 @@ impl Receiver {
         if self.intake.is_draining() {
             return Answer::Draining;
         }
+        let claims = Claims::copy(&head.headers);
+        drop(head);
         let deadline = received + self.limits.request_timeout;
         let body = match body::read(body, self.limits.max_body, deadline, &self.buffers).await {
             Ok(body) => body,
             Err(unread) => return Answer::Unread(unread),
         };
-        let presented = presented(&head.headers);
+        let presented = claims.presented();
         match source.verifier.verify(&presented, Bytes::clone(&body)) {
-            Ok(verified) => self.offer(source, &verified, &head.headers).await,
+            Ok(verified) => self.offer(source, &verified, claims).await,
             Err(refusal) => {
                 self.log_refusal(source, &presented, &body, refusal);
                 Answer::Unsigned(refusal)
@@ -125,7 +126,7 @@ impl Receiver {
         }
     }
 
-    async fn offer(&self, source: &Source, verified: &Verified, headers: &HeaderMap) -> Answer {
+    async fn offer(&self, source: &Source, verified: &Verified, claims: Claims) -> Answer {
         let received_at = self.intake.now();
         self.metrics.delivery_seen(&source.name, received_at.as_duration().as_secs_f64());
         let decoded = match decode::delivery(verified) {
@@ -147,8 +148,8 @@ impl Receiver {
             source: Arc::clone(&source.name),
             origin: Origin::Webhook,
             received_at,
-            webhook_id: unsigned_id(headers, "e2b-webhook-id"),
-            delivery_id: unsigned_id(headers, "e2b-delivery-id"),
+            webhook_id: claims.webhook_id,
+            delivery_id: claims.delivery_id,
         };
         let id = decoded.event.id.clone();
         let answer = self.intake.accept(decoded.event, arrival).await;
@@ -203,28 +204,10 @@ async fn dispatch(State(receiver): State<Arc<Receiver>>, request: Request) -> Re
     response
 }
 
-fn presented(headers: &HeaderMap) -> Presented<'_> {
-    let values = |name: &str| headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
-    Presented {
-        e2b_signature: values("e2b-signature"),
-        e2b_signature_version: values("e2b-signature-version"),
-        x_e2b_signature: values("x-e2b-signature"),
-    }
-}
-
 /// Whether the body is as it was signed.
 fn is_identity(headers: &HeaderMap) -> bool {
     let mut encodings =
         headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     encodings
         .all(|encoding| encoding.trim_ascii().is_empty() || encoding.trim_ascii().eq_ignore_ascii_case(b"identity"))
-}
-
-/// An id that nobody has signed: evidence if it is harmless, nothing otherwise.
-fn unsigned_id(headers: &HeaderMap, name: &str) -> Option<String> {
-    let mut values = headers.get_all(name).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let value = value.to_str().ok()?;
-    let harmless = (1..=MAX_UNSIGNED_ID).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic());
-    harmless.then(|| value.to_owned())
 }

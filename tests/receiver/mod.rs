@@ -1,0 +1,9 @@
+//! Signed deliveries over real sockets, with a log in memory behind the door.
+
+mod answers;
+mod command_line;
+mod harness;
+mod limits;
+mod memory;
+mod operators;
+mod tls;
