@@ -3,13 +3,14 @@
 // So that clippy takes its helpers, too, for tests: they may unwrap and panic.
 #![cfg(test)]
 
-mod relay;
-mod receiver;
-mod settings;
-mod sink_amqp;
 mod client;
+mod client;
+mod receiver;
+mod receiver;
+mod relay;
 mod settings;
 mod simulator;
+mod sink_amqp;
 mod sink_file;
 mod sink_kafka;
 mod sink_nats;

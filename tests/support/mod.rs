@@ -4,7 +4,7 @@ pub(crate) mod brokers;
 pub(crate) mod consume;
 pub(crate) mod daemon;
 pub(crate) mod load;
-pub(crate) mod sign;
 pub(crate) mod proxy;
 pub(crate) mod sending;
+pub(crate) mod sign;
 pub(crate) mod tls;
