@@ -4,8 +4,6 @@
 #![cfg(test)]
 
 mod client;
-mod client;
-mod receiver;
 mod receiver;
 mod relay;
 mod settings;
