@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// What waits for the worker at most, in records. Above `deliver`'s own bound on what it hands over, so it is not met
-/// unless the worker is stuck.
-const QUEUE: usize = 8192;
+/// What waits for the worker at most, in records. Above the most that `deliver` may be set to hand over unconfirmed: a
+/// full queue is a failed send.
+const QUEUE: usize = 131_072;
 
 /// Delays between attempts to connect: at most 100 ms, 200 ms … 10 s.
 const CONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
