@@ -21,11 +21,11 @@ const ADMIN_CONNECTIONS: usize = 256;
 
 /// What the peers of one listener may cost.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Open connections.
-    pub max_connections: usize,
+    pub(super) max_connections: usize,
     /// Without a complete header for this long, a connection is closed.
-    pub request_timeout: Duration,
+    pub(super) request_timeout: Duration,
 }
 
 /// Why a listener cannot start.

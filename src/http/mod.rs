@@ -12,7 +12,7 @@ mod public;
 mod settings;
 mod tls;
 
-pub use listener::{BindError, Limits, Listener};
+pub use listener::{BindError, Listener};
 pub use public::{READY_PATH, public};
 pub use settings::{Settings, TlsSettings};
 pub use tls::TlsError;

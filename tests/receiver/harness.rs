@@ -191,6 +191,9 @@ pub(crate) fn post(path: &str, headers: &[(&str, String)], body: &[u8]) -> Vec<u
     [request.as_bytes(), b"\r\n", body].concat()
 }
 
+/// How long the relay may take for anything, so that a fault is a failure and not a wait without end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A connection.
 pub(crate) struct Client<S>(pub(crate) S);
 
@@ -202,6 +205,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// The next answer. Fails the test when the connection ends first.
     pub(crate) async fn answer(&mut self) -> Answer {
+        tokio::time::timeout(PATIENCE, self.read_answer()).await.expect("an answer in time")
+    }
+
+    async fn read_answer(&mut self) -> Answer {
         let mut header = Vec::new();
         while !header.ends_with(b"\r\n\r\n") {
             header.push(self.0.read_u8().await.expect("an answer"));
@@ -223,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         // A reset is an end too.
-        let _ = self.0.read_to_end(&mut rest).await;
+        let _ = tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("an end in time");
         rest
     }
 }

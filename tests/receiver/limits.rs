@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use e2b_relay::http::Settings;
 use serde_json::json;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Short enough to wait for, long enough for a busy machine to send a request.
 const SOON: Duration = Duration::from_millis(700);
@@ -64,6 +64,18 @@ async fn the_answer_reaches_a_sender_that_goes_on_sending() {
 }
 
 #[tokio::test]
+async fn a_sender_that_has_ended_its_side_gets_its_answer() {
+    let relay = Relay::start().await;
+    let mut client = relay.connect().await;
+    let body = event().to_string();
+    let request = post(PATH, &[sign::e2b(SECRET, body.as_bytes())], body.as_bytes());
+    client.0.write_all(&request).await.unwrap();
+    client.0.shutdown().await.unwrap();
+    client.answer().await.accepted();
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
 async fn what_does_not_arrive_in_time_is_408() {
     let relay = Relay::start_with(Settings { request_timeout: SOON, ..Settings::default() }).await;
     // The body, of which a part is there, or none, or which trickles.
@@ -85,7 +97,8 @@ async fn what_does_not_arrive_in_time_is_408() {
     let mut first_line = [0; 12];
     tokio::select! {
         () = trickle => {}
-        read = tokio::io::AsyncReadExt::read_exact(&mut reader, &mut first_line) => { read.unwrap(); }
+        read = reader.read_exact(&mut first_line) => { read.unwrap(); }
+        () = tokio::time::sleep(SOON * 20) => panic!("no answer while the body trickles"),
     }
     assert_eq!(&first_line, b"HTTP/1.1 408");
     // The header.
@@ -178,6 +191,6 @@ async fn requests_that_have_begun_end_before_the_listener_does() {
     let answer = begun.answer().await;
     answer.accepted();
     assert_eq!(begun.rest().await, b"", "and then the connection ends");
-    relay.served.await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), relay.served).await.expect("the listener's end").unwrap();
     assert!(tokio::net::TcpStream::connect(relay.address).await.is_err());
 }

@@ -77,6 +77,7 @@ fn two_thousand_slow_bodies_cost_less_than_100_mib_and_keep_no_delivery_out() {
 /// One delivery, which must be accepted.
 fn deliver(address: SocketAddr) {
     let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let body = event().to_string();
     stream.write_all(&post(PATH, &[sign::e2b(SECRET, body.as_bytes())], body.as_bytes())).unwrap();
     let mut first_line = [0; 12];

@@ -46,9 +46,9 @@ impl Answer {
             },
             Self::Unsigned(_) => DeliveryOutcome::BadSignature,
             Self::WrongTeam => DeliveryOutcome::WrongTeam,
-            Self::Malformed(_) | Self::ContentEncoding | Self::Unread(Unread::Broken) => DeliveryOutcome::Malformed,
+            Self::Malformed(_) | Self::ContentEncoding => DeliveryOutcome::Malformed,
             Self::Unread(Unread::TooLarge) => DeliveryOutcome::TooLarge,
-            Self::Unread(Unread::TooSlow) => DeliveryOutcome::Timeout,
+            Self::Unread(Unread::TooSlow | Unread::Broken) => DeliveryOutcome::Timeout,
             Self::Unread(Unread::NoRoom) => DeliveryOutcome::Overloaded,
             Self::Draining => DeliveryOutcome::Draining,
         }
@@ -65,7 +65,10 @@ impl Answer {
                 closing(error(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time"))
             }
             Self::Unread(Unread::NoRoom) => closing(unavailable("too many bodies are arriving at once", SOON)),
-            Self::Unread(Unread::Broken) => closing(error(StatusCode::BAD_REQUEST, "the body ended early")),
+            // Most often nobody is there to read this: the connection broke.
+            Self::Unread(Unread::Broken) => {
+                closing(error(StatusCode::REQUEST_TIMEOUT, "the request did not arrive as a whole"))
+            }
             Self::ContentEncoding => {
                 error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only the content-encoding identity is taken")
             }
