@@ -29,7 +29,7 @@
 //!
 //! ```text
 //! secret backoff shutdown metrics logging client
-//!   ← event ← verify decode route ← store sink e2b ← sandboxes intake ← source deliver
+//!   ← event ← verify ← decode route ← store sink e2b ← sandboxes intake ← source deliver
 //!   ← http admin simulator ← settings ← app ← cli main
 //! ```
 

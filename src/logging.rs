@@ -23,12 +23,16 @@ pub enum Style {
 
 /// Sends the events of this process to standard error; to be called once.
 ///
-/// Libraries are held at `info`: some of them write credentials at `trace`.
+/// Libraries are held at `info`: some of them write credentials at `trace`. What lapin says of returned messages is left
+/// out altogether: it writes their bodies, and the sink reports them itself.
 ///
 /// # Errors
 /// If it was called before.
 pub fn init(level: LevelFilter, style: Style) -> Result<(), TryInitError> {
-    let targets = Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("e2b_relay", level);
+    let targets = Targets::new()
+        .with_default(level.min(LevelFilter::INFO))
+        .with_target("e2b_relay", level)
+        .with_target("lapin::returned_messages", LevelFilter::OFF);
     let layer = layer(style, move || Escaping { style, to: io::stderr() });
     tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()
 }

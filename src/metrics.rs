@@ -4,8 +4,8 @@
 //! [`Metrics::sink`] is called, so that a rate over them is right from the first event on.
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Counter, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 use std::time::Duration;
 
@@ -350,7 +350,7 @@ impl Metrics {
 #[derive(Clone)]
 struct Process {
     registry: Registry,
-    cpu: Gauge,
+    cpu: Counter,
     resident: IntGauge,
     open_fds: IntGauge,
     max_fds: IntGauge,
@@ -365,8 +365,7 @@ impl Process {
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
         );
         Ok(Self {
-            // A gauge, since the crate's counters cannot be set; the name and the meaning are the standard ones.
-            cpu: gauge(&registry, "process_cpu_seconds_total", "User and system CPU time spent, in seconds.")?,
+            cpu: float_counter(&registry, "process_cpu_seconds_total", "User and system CPU time spent, in seconds.")?,
             resident: int_gauge(&registry, "process_resident_memory_bytes", "Resident memory, in bytes.")?,
             open_fds: int_gauge(&registry, "process_open_fds", "Open file descriptors.")?,
             max_fds: int_gauge(&registry, "process_max_fds", "The soft limit on open file descriptors.")?,
@@ -380,7 +379,9 @@ impl Process {
         let fields: Vec<&str> = stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
         let number = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let ticks = rustix::param::clock_ticks_per_second().max(1);
-        self.cpu.set((number(11) + number(12)) as f64 / ticks as f64);
+        // The system counts; ours only shows what it says.
+        self.cpu.reset();
+        self.cpu.inc_by((number(11) + number(12)) as f64 / ticks as f64);
         self.resident.set(clamp(number(21).saturating_mul(rustix::param::page_size() as u64)));
         self.open_fds.set(std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as i64));
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -404,6 +405,10 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, Er
 
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
     register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+fn float_counter(registry: &Registry, name: &str, help: &str) -> Result<Counter, Error> {
+    register(registry, Counter::new(name, help)?)
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, Error> {

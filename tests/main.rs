@@ -3,9 +3,15 @@
 // So that clippy takes its helpers, too, for tests: they may unwrap and panic.
 #![cfg(test)]
 
+mod client;
 mod receiver;
+mod relay;
 mod settings;
+mod simulator;
+mod sink_amqp;
 mod sink_file;
 mod sink_kafka;
+mod sink_nats;
 mod store;
 mod support;
+mod tidy;

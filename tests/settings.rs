@@ -1,4 +1,5 @@
 //! The configuration through the real binary: the shipped files, every kind of fault, and that no secret gets out.
+#![cfg(test)]
 
 #[path = "settings/bad.rs"]
 mod bad;

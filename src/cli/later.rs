@@ -27,8 +27,6 @@ pub(super) enum Command {
     #[command(hide = true)]
     Simulate(Rest),
     #[command(hide = true)]
-    Trigger(Rest),
-    #[command(hide = true)]
     Store(Rest),
 }
 
@@ -51,7 +49,6 @@ pub(super) fn execute(command: &Command) -> Result<(), Failure> {
         Command::Events(_) => "events",
         Command::Tap(_) => "tap",
         Command::Simulate(_) => "simulate",
-        Command::Trigger(_) => "trigger",
         Command::Store(_) => "store",
     };
     Err(Failure::new(Exit::Usage, format_args!("`{name}` is not yet in this version")))

@@ -10,6 +10,7 @@ mod probe;
 mod run;
 mod sources;
 mod test;
+mod trigger;
 
 pub use outcome::{Exit, Failure};
 
@@ -64,6 +65,8 @@ enum Command {
     Config(config::Command),
     /// Show for one event which sinks take it, where it goes, and as which bytes.
     Test(test::Options),
+    /// Send one signed delivery, as the provider would.
+    Trigger(trigger::Options),
     /// Commands of later versions.
     #[command(flatten)]
     Later(later::Command),
@@ -108,6 +111,7 @@ impl Cli {
             Command::Check(options) => check::execute(&options),
             Command::Config(command) => config::execute(&command),
             Command::Test(options) => test::execute(&options),
+            Command::Trigger(options) => trigger::execute(&options),
             Command::Later(command) => later::execute(&command),
         }
     }

@@ -6,6 +6,7 @@
 //! sandbox only.
 
 mod settings;
+mod tasks;
 mod window;
 
 pub use settings::{Settings, Start};
@@ -22,11 +23,10 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tasks::{Letter, Noted, Parked, ReadAhead, Task, blocking, probe, wait};
 use tokio::sync::watch;
-use tokio::task::JoinError;
 use tokio::time::Instant;
 use window::{Job, Settled, Window};
 
@@ -34,19 +34,12 @@ use window::{Job, Settled, Window};
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 /// So many dead letters in a row, for one cause and without a success between them, halt the sink.
 const MAX_REJECTED_IN_A_ROW: u32 = 1_000;
-/// What is read ahead at once.
-const READ_EVENTS: usize = 512;
-const READ_BYTES: usize = 4 * 1024 * 1024;
 /// Events that are routed before other work gets a turn.
 const ROUTE_AT_ONCE: usize = 64;
 /// How often lag and age are told.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a record may be unconfirmed before the client is asked what troubles it.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How soon the disk is tried again that did not take a position or a dead letter.
-const DISK_RETRY: Duration = Duration::from_secs(1);
-/// How long the peer may take to give a sign of life at the start.
-const PROBE: Duration = Duration::from_secs(10);
 /// How long the last records may take at the end.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
@@ -71,7 +64,6 @@ pub struct Parts {
 }
 
 type Confirmation = BoxFuture<'static, (u64, Result<(), SendError>)>;
-type Task<T> = BoxFuture<'static, Result<T, JoinError>>;
 
 /// One sink's loop.
 pub struct Delivery {
@@ -79,7 +71,7 @@ pub struct Delivery {
     window: Window,
     /// Read, not yet routed.
     buffer: VecDeque<Stored>,
-    reading: Option<Task<(Reader, u64, io::Result<Vec<Stored>>)>>,
+    reading: Option<Task<ReadAhead>>,
     /// Up to here the log was read, and there was no more.
     read_through: u64,
     /// `None` while it is away reading.
@@ -92,9 +84,9 @@ pub struct Delivery {
     delayed: BTreeMap<(Instant, u64), ()>,
     retries: HashMap<u64, Backoff>,
     /// To become dead letters.
-    rejected: Vec<(Arc<Stored>, Cause)>,
-    parking: Option<Task<(Vec<(Arc<Stored>, Cause)>, io::Result<usize>)>>,
-    noting: Option<Task<(Progress, io::Result<()>)>>,
+    rejected: Vec<Letter>,
+    parking: Option<Task<Parked>>,
+    noting: Option<Task<Noted>>,
     noted: Progress,
     /// The disk did not take something.
     disk_retry_at: Option<Instant>,
@@ -161,40 +153,6 @@ impl Delivery {
             }
         }
         self.end().await;
-    }
-
-    /// Starts everything that can be started now.
-    fn start_work(&mut self) {
-        self.resume();
-        self.route_some();
-        if self.buffer.is_empty()
-            && self.window.has_room()
-            && self.has_more()
-            && let Some(mut reader) = self.reader.take()
-        {
-            let durable = *self.durable.borrow();
-            self.reading = Some(blocking(move || {
-                let events = reader.read(READ_EVENTS, READ_BYTES);
-                (reader, durable, events)
-            }));
-        }
-        if self.disk_retry_at.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        self.disk_retry_at = None;
-        if self.parking.is_none() && !self.rejected.is_empty() {
-            let letters = std::mem::take(&mut self.rejected);
-            let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
-            self.parking = Some(blocking(move || {
-                let result = store.park(&name, &letters);
-                (letters, result)
-            }));
-        }
-        if self.noting.is_none() && self.window.progress() != self.noted {
-            let progress = self.window.progress();
-            let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
-            self.noting = Some(blocking(move || (progress, store.advance(&name, progress))));
-        }
     }
 
     /// Sends again what is due, once everything that was handed over before has reported.
@@ -365,93 +323,6 @@ impl Delivery {
         }
     }
 
-    /// Whether the log may hold events that were not read. Its highest sequence may belong to none, since a sequence
-    /// whose write failed is not used again.
-    fn has_more(&self) -> bool {
-        *self.durable.borrow() > self.window.newest().max(self.read_through)
-    }
-
-    fn read(&mut self, result: Result<(Reader, u64, io::Result<Vec<Stored>>), JoinError>) {
-        let problem = match result {
-            Ok((reader, durable, Ok(events))) => {
-                self.reader = Some(reader);
-                if events.is_empty() {
-                    self.read_through = durable;
-                    self.window.nothing_up_to(durable);
-                }
-                self.buffer.extend(events);
-                return;
-            }
-            Ok((.., Err(error))) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        tracing::error!(sink = self.parts.name, error = problem, "the journal cannot be read");
-        self.parts.metrics.sink_error(&self.parts.name, Reason::Other.as_str());
-        // From the last event that was taken from the old reader: everything before it is in the window.
-        self.reader = Some(self.parts.store.reader(self.window.newest()));
-        self.halted_until.get_or_insert(Instant::now() + self.backoff.next_delay());
-    }
-
-    fn parked(&mut self, result: Result<(Vec<(Arc<Stored>, Cause)>, io::Result<usize>), JoinError>) {
-        let Parts { name, metrics, store, .. } = &self.parts;
-        match result {
-            Ok((letters, Ok(_))) => {
-                for (stored, cause) in &letters {
-                    metrics.dead_letter(name, &cause.reason);
-                    tracing::warn!(
-                        sink = name,
-                        event_id = stored.event.id,
-                        sandbox_id = stored.event.sandbox_id,
-                        reason = cause.reason,
-                        error = cause.message,
-                        "a record became a dead letter"
-                    );
-                }
-                metrics.dead_letters_waiting(name, store.dead_letters_waiting(name));
-                let sequences: Vec<u64> = letters.iter().map(|(stored, _)| stored.sequence).collect();
-                self.window.parked(&sequences);
-            }
-            Ok((letters, Err(error))) => {
-                tracing::error!(sink = name, error = %error, "dead letters cannot be written: the sink waits");
-                metrics.sink_error(name, Reason::Other.as_str());
-                self.rejected.splice(0..0, letters);
-                self.disk_retry_at = Some(Instant::now() + DISK_RETRY);
-            }
-            // The task panicked and took the letters along; they are in the journal still, and come again.
-            Err(error) => tracing::error!(sink = name, error = %error, "dead letters were not written"),
-        }
-    }
-
-    fn noted(&mut self, result: Result<(Progress, io::Result<()>), JoinError>) {
-        let problem = match result {
-            Ok((progress, Ok(()))) => {
-                self.noted = progress;
-                return self.window.noted(progress);
-            }
-            Ok((_, Err(error))) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        // The window fills and holds the sink until positions can be noted again.
-        tracing::error!(sink = self.parts.name, error = problem, "the position cannot be noted");
-        self.parts.metrics.sink_error(&self.parts.name, Reason::Other.as_str());
-        self.disk_retry_at = Some(Instant::now() + DISK_RETRY);
-    }
-
-    fn probed(&mut self, result: Result<Result<String, SendError>, JoinError>) {
-        // A record that was taken or not meanwhile tells more.
-        if self.up.is_some() {
-            return;
-        }
-        match result {
-            Ok(Ok(answer)) => {
-                tracing::info!(sink = self.parts.name, answer, "the sink's peer answers");
-                self.set_up(true, "");
-            }
-            Ok(Err(error)) => self.set_up(false, &error.to_string()),
-            Err(error) => self.set_up(false, &error.to_string()),
-        }
-    }
-
     /// Tells lag and age, and what the client says of records that stay unconfirmed.
     fn tell(&mut self) {
         let position = self.window.progress().position;
@@ -501,7 +372,7 @@ impl Delivery {
         let progress = self.window.progress();
         if progress != self.noted {
             let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
-            let result = blocking(move || (progress, store.advance(&name, progress))).await;
+            let result = blocking(move || Noted { progress, result: store.advance(&name, progress) }).await;
             self.noted(result);
         }
         if !self.in_flight.is_empty() {
@@ -514,25 +385,4 @@ impl Delivery {
         self.tell();
         self.parts.sink.close().await;
     }
-}
-
-/// Asks the peer for a sign of life, beside everything else.
-fn probe(sink: Arc<dyn Sink>) -> Task<Result<String, SendError>> {
-    Box::pin(tokio::spawn(async move {
-        tokio::time::timeout(PROBE, sink.probe()).await.unwrap_or_else(|_| {
-            let message = format!("no answer within {} s", PROBE.as_secs());
-            Err(SendError::Retry { scope: Scope::Sink, reason: Reason::Timeout, message })
-        })
-    }))
-}
-
-fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    Box::pin(tokio::task::spawn_blocking(work))
-}
-
-/// The task's result, and the place empty; `None`, for `select!` to pass over, where there is no task.
-async fn wait<T>(task: &mut Option<Task<T>>) -> Option<Result<T, JoinError>> {
-    let result = task.as_mut()?.await;
-    *task = None;
-    Some(result)
 }

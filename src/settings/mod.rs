@@ -84,21 +84,35 @@ pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Prob
     }
     let mut walk = walk::Walk::new(&provenance);
     walk.visit(&schema::schema_of::<Settings>(), &mut tree, &KeyPath::root());
-    let walk::Walk { problems, secrets, .. } = walk;
+    let walk::Walk { problems, mut secrets, .. } = walk;
+    secrets.extend_from_slice(provenance.variables());
+    let tell = |problems: Vec<Problem>| -> Vec<Problem> {
+        problems.into_iter().map(|problem| provenance.locate(redact(problem, &secrets))).collect()
+    };
     if !problems.is_empty() {
-        return Err(Problems(problems.into_iter().map(|problem| provenance.locate(problem)).collect()));
+        return Err(Problems(tell(problems)));
     }
     let mut settings: Settings = serde_path_to_error::deserialize(&tree)
-        .map_err(|error| provenance.locate(typed_problem(&error, &secrets, &provenance)))?;
+        .map_err(|error| Problems(tell(vec![typed_problem(&error, &provenance)])))?;
     let findings = check::check(&settings, &provenance);
-    let locate = |problems: Vec<Problem>| problems.into_iter().map(|problem| provenance.locate(problem)).collect();
     if !findings.errors.is_empty() {
-        return Err(Problems(locate(findings.errors)));
+        return Err(Problems(tell(findings.errors)));
     }
     fill_in(&mut settings);
     let shown = show::masked(&settings, &tree)
         .map_err(|error| Problem::new(&KeyPath::root(), format!("cannot be shown: {error}")))?;
-    Ok(Loaded { settings, warnings: locate(findings.warnings), shown })
+    Ok(Loaded { settings, warnings: tell(findings.warnings), shown })
+}
+
+/// Masks what must not be seen, should a message quote it after all: other rooms and libraries word some of them.
+fn redact(mut problem: Problem, secrets: &[String]) -> Problem {
+    /// A shorter text is no secret, and would be found in the middle of words.
+    const SHORTEST: usize = 6;
+    for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
+        problem.message = problem.message.replace(secret.as_str(), crate::secret::MASK);
+        problem.remedy = problem.remedy.map(|remedy| remedy.replace(secret.as_str(), crate::secret::MASK));
+    }
+    problem
 }
 
 /// The default that depends on another key: the path of the only source.
@@ -113,10 +127,9 @@ pub fn schema() -> Value {
     schema::schema_of::<Settings>()
 }
 
-/// What serde minds although the walk did not: a host name, a number's range, a time.
+/// What serde minds although the walk did not: an address, a number's range, a time.
 fn typed_problem(
     error: &serde_path_to_error::Error<serde_json::Error>,
-    secrets: &[String],
     provenance: &provenance::Provenance,
 ) -> Problem {
     let key = error.path().iter().fold(KeyPath::root(), |key, step| match step {
@@ -125,13 +138,16 @@ fn typed_problem(
         serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => key,
     });
     let message = error.inner().to_string();
-    if provenance.is_from_variable(&key) {
+    // A sink's own keys are read apart, and their path is then at the head of the message.
+    let (key, message) = match message.split_once(": ") {
+        Some((path, rest)) if key.matches("sinks.*") && !path.contains(' ') => {
+            (path.split('.').fold(key, |key, name| key.key(name)), rest.to_owned())
+        }
+        _ => (key, message),
+    };
+    if provenance.holds_variable(&key) {
         // Serde quotes the value, and a variable may hold a secret that was put into the wrong key.
         return Problem::new(&key, "is not valid here").remedy("look at what the variable holds");
     }
-    let message = secrets
-        .iter()
-        .filter(|secret| !secret.is_empty())
-        .fold(message, |message, secret| message.replace(secret.as_str(), crate::secret::MASK));
     Problem::new(&key, message)
 }

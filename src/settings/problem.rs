@@ -60,6 +60,11 @@ impl KeyPath {
         }
     }
 
+    /// Whether the path leads through `outer`.
+    pub fn is_below(&self, outer: &Self) -> bool {
+        self.0.starts_with(&outer.0) && self.0.len() > outer.0.len()
+    }
+
     /// Whether this is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

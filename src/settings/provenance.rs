@@ -5,6 +5,7 @@ use super::layer::{Environment, Layer};
 use super::problem::{KeyPath, Place, Problem, Problems};
 use config::{Config, Value, ValueKind};
 use serde_json::{Map, Number};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,8 @@ pub(super) struct Provenance {
     leaves: BTreeMap<KeyPath, usize>,
     /// What a variable gave, whole or in part: messages do not quote it.
     from_variable: BTreeSet<KeyPath>,
+    /// What the variables held.
+    variables: Vec<String>,
 }
 
 impl Provenance {
@@ -48,6 +51,16 @@ impl Provenance {
     pub(super) fn folder(&self, key: &KeyPath) -> &Path {
         let own = self.leaves.get(key).and_then(|layer| self.layers.get(*layer));
         own.or(self.layers.first()).map_or(Path::new(""), |layer| &layer.folder)
+    }
+
+    /// Whether a variable gave the value or part of it.
+    pub(super) fn holds_variable(&self, key: &KeyPath) -> bool {
+        self.is_from_variable(key) || self.from_variable.iter().any(|inner| inner.is_below(key))
+    }
+
+    /// What variables held, for [`super::redact`].
+    pub(super) fn variables(&self) -> &[String] {
+        &self.variables
     }
 
     /// Whether a variable gave the value or what it is part of, so that it must not be quoted.
@@ -147,13 +160,18 @@ impl Tree<'_> {
         let layer = self.provenance.leaves.get(path).and_then(|layer| self.provenance.layers.get(*layer));
         if layer.is_some_and(Layer::is_environment) {
             self.provenance.from_variable.insert(path.clone());
+            self.provenance.variables.push(text.clone());
             return text;
         }
-        match interpolate(&text, |name| self.environment.get(name)) {
+        let used = RefCell::new(Vec::new());
+        let lookup =
+            |name: &str| self.environment.get(name).inspect(|value| used.borrow_mut().extend(value.map(str::to_owned)));
+        match interpolate(&text, lookup) {
             Ok(done) => {
                 if done.from_variable {
                     self.provenance.from_variable.insert(path.clone());
                 }
+                self.provenance.variables.append(&mut used.borrow_mut());
                 done.text
             }
             Err(error) => {

@@ -23,7 +23,7 @@ pub(super) struct Walk<'a> {
     provenance: &'a Provenance,
     /// The faults, without their places.
     pub(super) problems: Vec<Problem>,
-    /// The text of every secret seen, so that no later message shows one.
+    /// The text of every secret seen, and what a variable may have brought, so that no later message shows one.
     pub(super) secrets: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Walk<'a> {
             // A section of which everything is commented out.
             *value = Value::Object(Map::new());
         }
-        self.parse_text(schema, value, path);
+        self.parse_text(schema, value);
         match value {
             Value::Object(table) if allows(schema, "object") => self.table(schema, table, path),
             Value::Array(list) if allows(schema, "array") => self.list(schema, list, path),

@@ -48,7 +48,7 @@ impl Default for Options {
 pub struct SinkAddressError;
 
 /// Everything that relay and simulator must agree on.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Plan {
     options: Options,
     secret: Secret,
@@ -56,8 +56,15 @@ pub struct Plan {
     seed: u64,
 }
 
+/// A sink's address may hold a password.
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
 impl Plan {
-    /// Makes up a secret; it need not withstand anyone, since both listeners are on the loopback.
+    /// Makes up a secret of 128 bits.
     pub fn new(options: Options, mut random: fastrand::Rng) -> Result<Self, SinkAddressError> {
         let sink = match &options.sink {
             Some(address) => sink(address.expose())?,
@@ -74,7 +81,7 @@ impl Plan {
         json!({
             "server": {"listen": "127.0.0.1:0"},
             "admin": {"listen": "127.0.0.1:0"},
-            "store": {"path": store},
+            "store": {"path": literal(&store.to_string_lossy())},
             "sources": {"dev": {
                 "team_id": TEAM_ID,
                 "webhook": {"path": WEBHOOK_PATH, "secrets": [self.secret.expose()]},
@@ -107,7 +114,7 @@ fn sink(address: &str) -> Result<Value, SinkAddressError> {
     }
     match scheme {
         "kafka" => {
-            let brokers: Vec<&str> = rest.trim_end_matches('/').split(',').collect();
+            let brokers: Vec<String> = rest.trim_end_matches('/').split(',').map(literal).collect();
             Ok(json!({"type": "kafka", "brokers": brokers}))
         }
         "nats" | "tls" => Ok(json!({"type": "nats", "servers": [literal(address)], "jetstream": false})),
@@ -121,7 +128,7 @@ fn sink(address: &str) -> Result<Value, SinkAddressError> {
     }
 }
 
-/// In a configuration `$` begins a substitution; a password may hold one.
+/// In a configuration `$` begins a substitution; a password or a path may hold one.
 fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
@@ -161,13 +168,11 @@ mod tests {
     #[test]
     fn a_sink_is_chosen_by_its_address() {
         assert_eq!(configured_sink(None), json!({"type": "stdout"}));
-        assert_eq!(
-            configured_sink(Some("kafka://a:9092,b:9092/")),
-            json!({"type": "kafka", "brokers": ["a:9092", "b:9092"]})
-        );
+        let kafka = json!({"type": "kafka", "brokers": ["a:9092", "b:9092"]});
+        assert_eq!(configured_sink(Some("kafka://a:9092,b:9092/")), kafka);
         assert_eq!(configured_sink(Some("nats://a:4222"))["servers"][0], "nats://a:4222");
-        let amqp = configured_sink(Some("amqp://u:p$1@a:5672/%2f"));
-        assert_eq!(amqp["url"], "amqp://u:p$$1@a:5672/%2f");
+        assert_eq!(configured_sink(Some("amqp://u:p$1@a:5672/%2f"))["url"], "amqp://u:p$$1@a:5672/%2f");
+        assert!(!format!("{:?}", plan(Some("amqp://u:canary@a/"))).contains("canary"));
     }
 
     #[test]

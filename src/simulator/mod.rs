@@ -74,6 +74,8 @@ pub struct Options {
     pub events_per_second: f64,
     /// Ends by itself after that time and the deliveries then under way.
     pub duration: Option<Duration>,
+    /// Ends by itself after that many events and their deliveries.
+    pub events: Option<u64>,
     /// Part of the events that is never delivered, 0 to 1: what a backfill has to find.
     pub withhold: f64,
     /// Part of the delivered events that is delivered a second time, 0 to 1.
@@ -100,6 +102,7 @@ impl Options {
             seed: 0,
             events_per_second: 1.0,
             duration: None,
+            events: None,
             withhold: 0.0,
             repeat: 0.0,
             forge: 0.0,
@@ -165,8 +168,8 @@ impl Simulator {
         self.ledger.clone()
     }
 
-    /// Makes events and delivers them, until told to end or until [`Options::duration`] is over. Deliveries under way
-    /// are finished in the second case and cut off in the first.
+    /// Makes events and delivers them, until told to end, or until [`Options::duration`] or [`Options::events`] is over.
+    /// Deliveries under way are cut off in the first case and finished in the others.
     pub async fn run(self, mut shutdown: Shutdown) -> Summary {
         let Self { options, transport, ledger } = self;
         let mut random = Rng::with_seed(options.seed);
@@ -178,7 +181,7 @@ impl Simulator {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let end = options.duration.and_then(|duration| Instant::now().checked_add(duration));
         let mut underway = JoinSet::new();
-        loop {
+        for _ in 0..options.events.unwrap_or(u64::MAX) {
             let permit = tokio::select! {
                 biased;
                 () = shutdown.requested() => return ledger.summary(),

@@ -6,10 +6,11 @@ use super::{Options, Shape, TEAM_ID, terms};
 use crate::client::{Client, ClientError, Limits, Reply};
 use bytes::Bytes;
 use fastrand::Rng;
+use jiff::SignedDuration;
 use serde_json::Value;
 
-/// Events looked through for one of the wanted type; every type of the provider's occurs within six.
-const MAX_LOOK: usize = 6;
+/// Every type of the provider's occurs within that many events.
+const OPENING_EVENTS: usize = 6;
 
 /// A delivery that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,11 +81,17 @@ fn happening(kind: &str, options: &Options, seed: u64, now: jiff::Timestamp) -> 
     let kind = if kind.contains('.') { kind.to_owned() } else { format!("sandbox.lifecycle.{kind}") };
     let team_id = if options.team_id.is_empty() { TEAM_ID } else { &options.team_id };
     let mut life = Life::new(seed, team_id);
-    let first = life.next(now);
-    let created = first.clone();
-    let found =
-        std::iter::once(first).chain((1..MAX_LOOK).map(|_| life.next(now))).find(|happening| happening.kind == kind);
-    found.unwrap_or(Happening { kind, ..created })
+    let opening: Vec<Happening> = (0..OPENING_EVENTS).map(|_| life.next(now)).collect();
+    let Some(position) = opening.iter().position(|happening| happening.kind == kind) else {
+        return opening.into_iter().next().map_or_else(|| life.next(now), |created| Happening { kind, ..created });
+    };
+    // Told again, so that what came before the event came a minute apart and it itself comes now.
+    let mut life = Life::new(seed, team_id);
+    for before in (1..=position).rev() {
+        let minutes = i64::try_from(before).unwrap_or_default();
+        life.next(now.saturating_sub(SignedDuration::from_mins(minutes)).unwrap_or(now));
+    }
+    life.next(now)
 }
 
 fn body(shape: Shape, happening: &Happening, set: &[String]) -> Result<String, TriggerError> {
@@ -154,7 +161,7 @@ mod tests {
             assert_eq!(tree(&trigger(kind, &[], &options()).expect(kind))["type"], expected);
         }
         let killed = tree(&trigger("killed", &[], &options()).expect("valid"));
-        assert!(killed["event_data"]["execution"]["execution_time"].is_number());
+        assert!(killed["event_data"]["execution"]["execution_time"].as_i64() > Some(0));
         assert_eq!(killed["timestamp"], "2026-08-06T20:59:36Z");
     }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// What waits for the worker at most, in records. Above `deliver`'s own bound on what it hands over, so it is not met
-/// unless the worker is stuck.
-const QUEUE: usize = 8192;
+/// What waits for the worker at most, in records. Above the most that `deliver` may be set to hand over unconfirmed: a
+/// full queue is a failed send.
+const QUEUE: usize = 131_072;
 
 /// Delays between attempts to connect: at most 100 ms, 200 ms … 10 s.
 const CONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -107,13 +107,13 @@ pub(super) fn reject(reason: Reason, message: impl Into<String>) -> SendError {
     SendError::Reject { reason, message: message.into() }
 }
 
-/// Spaces the attempts to connect. While it is shut, records get the last attempt's error instead of a further attempt.
-pub(super) struct Gate {
+/// Spaces the attempts to connect. Until the next is due, records get the last attempt's error instead of a further attempt.
+pub(super) struct Attempts {
     backoff: Backoff,
     shut: Option<(Instant, SendError)>,
 }
 
-impl Gate {
+impl Attempts {
     pub(super) fn new(random: fastrand::Rng) -> Self {
         let (base, cap) = CONNECT_BACKOFF;
         Self { backoff: Backoff::new(base, cap, random), shut: None }
@@ -133,7 +133,7 @@ impl Gate {
     }
 
     /// An attempt succeeded.
-    pub(super) fn opened(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         self.backoff.reset();
         self.shut = None;
     }
@@ -193,18 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_repeats_the_last_error_until_the_next_attempt_is_due() {
-        let mut gate = Gate::new(fastrand::Rng::with_seed(3));
+    fn the_last_error_is_repeated_until_the_next_attempt_is_due() {
+        let mut attempts = Attempts::new(fastrand::Rng::with_seed(3));
         let now = Instant::now();
-        assert_eq!(gate.check(now), Ok(()));
+        assert_eq!(attempts.check(now), Ok(()));
         let error = sink_wide(Reason::Auth, "no");
-        gate.failed(now, error.clone());
-        assert_eq!(gate.check(now), Err(error.clone()));
-        assert_eq!(gate.check(now + CONNECT_BACKOFF.1), Ok(()));
-        gate.allow();
-        assert_eq!(gate.check(now), Ok(()));
-        gate.failed(now, error);
-        gate.opened();
-        assert_eq!(gate.check(now), Ok(()));
+        attempts.failed(now, error.clone());
+        assert_eq!(attempts.check(now), Err(error.clone()));
+        assert_eq!(attempts.check(now + CONNECT_BACKOFF.1), Ok(()));
+        attempts.allow();
+        assert_eq!(attempts.check(now), Ok(()));
+        attempts.failed(now, error);
+        attempts.succeeded();
+        assert_eq!(attempts.check(now), Ok(()));
     }
 }

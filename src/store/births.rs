@@ -45,7 +45,16 @@ pub(super) async fn attach(shared: &Shared, inbox: &Inbox, wanted: &[SinkStart])
         };
         births.retain(|birth| birth.name != sink.name);
         births.push(SinkBirth { name: sink.name.clone(), after, removed_at: None });
-        if shared.meta.progress(&sink.name).is_none() {
+        if let Some(progress) = shared.meta.progress(&sink.name) {
+            if progress.position < oldest(shared) {
+                tracing::warn!(
+                    sink = sink.name,
+                    position = progress.position,
+                    oldest = oldest(shared) + 1,
+                    "the sink was away for longer than events were kept: it goes on with the oldest that is there"
+                );
+            }
+        } else {
             let base = after.max(oldest(shared));
             let accepted_before = accepted_up_to(shared, base).map_err(|error| Refused::Failed(error.to_string()))?;
             let progress = Progress { base, accepted_before, position: base, ..Progress::default() };

@@ -151,12 +151,10 @@ impl Committer {
         let ids = draft.ids.clone();
         let outcome = self.write(true, draft, first);
         let samples_outcome = self.write(false, samples, first_sample);
-        if outcome.is_ok() || samples_outcome.is_ok() {
-            self.shared.durable.send_if_modified(|durable| {
-                let moved = self.next_sequence - 1 > *durable;
-                *durable = self.next_sequence - 1;
-                moved
-            });
+        let written = [(&batch.events, &outcome), (&batch.samples, &samples_outcome)];
+        let last = written.iter().filter(|(_, outcome)| outcome.is_ok()).filter_map(|(frames, _)| frames.last());
+        if let Some(last) = last.map(|(frame, _)| frame.stored.sequence).max() {
+            self.shared.durable.send_replace(last);
         }
         if count > 0 && outcome.is_ok() {
             self.shared.metrics.commit(started.elapsed(), count);

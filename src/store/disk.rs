@@ -15,7 +15,7 @@ pub trait File: Send + Sync {
     /// `fdatasync`: what was written, and the length if it grew, is on disk once this returns.
     fn sync_data(&self) -> io::Result<()>;
     /// The file's length.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
     /// Cuts or extends the file.
     fn set_len(&self, length: u64) -> io::Result<()>;
 }
@@ -136,7 +136,7 @@ impl File for RealFile {
         self.0.sync_data()
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

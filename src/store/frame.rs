@@ -94,9 +94,11 @@ fn put(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
     content(out);
     let length = (out.len() - start - PREFIX) as u32;
     let crc = crc32c::crc32c(out.get(start + PREFIX..).unwrap_or_default());
-    if let Some(prefix) = out.get_mut(start..start + PREFIX) {
-        prefix[..4].copy_from_slice(&length.to_le_bytes());
-        prefix[4..].copy_from_slice(&crc.to_le_bytes());
+    if let Some((length_place, crc_place)) =
+        out.get_mut(start..start + PREFIX).and_then(|prefix| prefix.split_at_mut_checked(4))
+    {
+        length_place.copy_from_slice(&length.to_le_bytes());
+        crc_place.copy_from_slice(&crc.to_le_bytes());
     }
 }
 

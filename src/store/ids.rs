@@ -12,7 +12,7 @@ use super::bytes::Reader;
 use super::disk::{Disk, Open};
 use super::frame::{Day, DedupeHash};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const MAGIC: [u8; 8] = *b"E2BRIDS1";
 const HEADER: usize = 48;
@@ -85,7 +85,7 @@ pub(super) fn summary(disk: &dyn Disk, path: &Path) -> io::Result<Option<Summary
         return Ok(None);
     }
     Ok(decode_summary(&bytes)
-        .filter(|summary| file.len().is_ok_and(|length| length == HEADER as u64 + summary.count * ENTRY as u64)))
+        .filter(|summary| file.length().is_ok_and(|length| length == HEADER as u64 + summary.count * ENTRY as u64)))
 }
 
 fn decode_summary(bytes: &[u8; HEADER]) -> Option<Summary> {
@@ -105,7 +105,7 @@ fn decode_summary(bytes: &[u8; HEADER]) -> Option<Summary> {
 }
 
 /// Reads the ids of a file; `None` when it is damaged.
-pub(super) fn read(disk: &dyn Disk, path: &PathBuf) -> io::Result<Option<Vec<Id>>> {
+pub(super) fn read(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<Id>>> {
     let Some(summary) = summary(disk, path)? else { return Ok(None) };
     let file = disk.open(path, Open::Existing)?;
     let mut bytes = vec![0; summary.count as usize * ENTRY];

@@ -211,7 +211,7 @@ impl Log {
         next: Option<&Header>,
         found: &mut Found,
     ) -> io::Result<()> {
-        let length = file.len()?;
+        let length = file.length()?;
         let follows = next.filter(|next| next.previous_number == header.number);
         let segment = Arc::new(Segment {
             durable: AtomicU64::new(follows.map_or(length, |next| next.previous_length.min(length))),
@@ -357,7 +357,7 @@ impl Log {
             durable: AtomicU64::new(front.len() as u64),
             last_sequence: AtomicU64::new(next_sequence.saturating_sub(1)),
             last_received: AtomicI64::new(header.created_at),
-            allocated: AtomicU64::new(file.len()?),
+            allocated: AtomicU64::new(file.length()?),
             sealed: AtomicBool::new(false),
             ids_written: AtomicBool::new(false),
             header,
@@ -452,7 +452,7 @@ fn remove_abandoned(place: &Place, headers: Vec<FoundSegment>) -> io::Result<Vec
 }
 
 fn holds_events(file: &Arc<dyn File>) -> io::Result<bool> {
-    let length = file.len()?;
+    let length = file.length()?;
     for offset in (HEADER..length.min(HEADER + 64 * 1024)).step_by(8) {
         let mut head = [0; ENVELOPE];
         file.read_at(&mut head, offset)?;

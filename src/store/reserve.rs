@@ -21,7 +21,7 @@ impl Reserve {
     /// Sets the bytes aside, if they are not; they are really written, since a sparse file reserves nothing.
     pub(super) fn hold(&self) -> io::Result<()> {
         let file = self.disk.open(&self.path, Open::Either)?;
-        let mut length = file.len()?;
+        let mut length = file.length()?;
         let block = vec![0; 256 * 1024];
         while length < SIZE {
             file.write_all_at(&block, length)?;

@@ -101,7 +101,6 @@ impl Header {
 pub(super) struct Group {
     /// Rises by one from group to group of a segment.
     pub(super) number: u64,
-    pub(super) first_sequence: u64,
     /// Events in it; control notes do not count.
     pub(super) count: u32,
     pub(super) frames: Bytes,
@@ -202,7 +201,7 @@ impl Cursor {
 
     fn group_at(&mut self, offset: u64, limit: u64) -> io::Result<Option<Group>> {
         let Some(head) = self.bytes_at(offset, ENVELOPE, limit)? else { return Ok(None) };
-        let Some((number, first_sequence, count, length, crc)) = self.envelope(&head) else { return Ok(None) };
+        let Some((number, count, length, crc)) = self.envelope(&head) else { return Ok(None) };
         let Some(whole) = self.bytes_at(offset, ENVELOPE + length, limit)? else { return Ok(None) };
         let frames = whole.slice(ENVELOPE..);
         let computed = crc32c::crc32c_append(crc32c::crc32c(head.get(..ENVELOPE - 4).unwrap_or_default()), &frames);
@@ -210,25 +209,20 @@ impl Cursor {
             return Ok(None);
         }
         let end = offset + ((ENVELOPE + length).next_multiple_of(8)) as u64;
-        Ok(Some(Group { number, first_sequence, count, frames, end }))
+        Ok(Some(Group { number, count, frames, end }))
     }
 
-    fn envelope(&self, head: &[u8]) -> Option<(u64, u64, u32, usize, u32)> {
+    fn envelope(&self, head: &[u8]) -> Option<(u64, u32, usize, u32)> {
         let mut reader = Reader(head);
         let magic: [u8; 4] = reader.array()?;
         let count = reader.u32()?;
         let generation = reader.u64()?;
         let number = reader.u64()?;
-        let first_sequence = reader.u64()?;
+        let _first_sequence = reader.u64()?;
         let length = reader.u32()? as usize;
         let crc = reader.u32()?;
-        (magic == ENVELOPE_MAGIC && generation == self.generation && number >= self.next_number).then_some((
-            number,
-            first_sequence,
-            count,
-            length,
-            crc,
-        ))
+        (magic == ENVELOPE_MAGIC && generation == self.generation && number >= self.next_number)
+            .then_some((number, count, length, crc))
     }
 
     /// `length` bytes at `offset`; `None` when they are not all before `limit` and the end of the file.

@@ -17,7 +17,8 @@ pub(super) fn make_room(shared: &Shared, events: bool, wanted: u64) -> io::Resul
     for segment in share.segments.snapshot() {
         let old = segment.last_received() < kept_since.as_microsecond();
         let complete = segment.sealed.load(Ordering::Acquire) && segment.ids_written.load(Ordering::Acquire);
-        if !complete || !(old || !shared.has_room(events, wanted)) || !is_settled(shared, segment.last_sequence())? {
+        let may_stay = !old && shared.has_room(events, wanted);
+        if !complete || may_stay || !is_settled(shared, segment.last_sequence())? {
             break;
         }
         share.segments.remove(segment.header.number);
@@ -40,7 +41,7 @@ fn is_settled(shared: &Shared, sequence: u64) -> io::Result<bool> {
 
 pub(super) fn remove_ids(share: &LogShare, number: u64) -> io::Result<()> {
     let path = ids_path(&share.place, number);
-    let length = share.place.disk.open(&path, Open::Existing)?.len()?;
+    let length = share.place.disk.open(&path, Open::Existing)?.length()?;
     share.place.disk.remove(&path)?;
     share.ids_bytes.fetch_sub(length, Ordering::Relaxed);
     Ok(())

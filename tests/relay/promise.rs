@@ -131,7 +131,8 @@ async fn restarts_in_the_middle_lose_nothing_that_was_acknowledged() {
     };
     let plan = Plan { events: 20_000, workers: 32, insist: true, ..Plan::default() };
     let load = tokio::spawn(load::send(plan, target));
-    let accepted = |at_least: f64| move |metrics: &crate::support::daemon::Metrics| metrics.sum("events_total", "") >= at_least;
+    let accepted =
+        |at_least: f64| move |metrics: &crate::support::daemon::Metrics| metrics.sum("events_total", "") >= at_least;
     daemon.until("a part is accepted", accepted(5_000.0)).await;
     assert!(daemon.terminate().await.success());
     let daemon = home.start().await;

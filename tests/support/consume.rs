@@ -53,8 +53,13 @@ pub(crate) async fn kafka(brokers: &str, topic: &str) -> Records {
 }
 
 pub(crate) async fn jetstream_context(url: &str) -> async_nats::jetstream::Context {
-    let url: async_nats::ServerAddr = url.parse().unwrap();
-    async_nats::jetstream::new(async_nats::connect(url).await.unwrap())
+    async_nats::jetstream::new(nats_client(url).await)
+}
+
+pub(crate) async fn nats_client(url: &str) -> async_nats::Client {
+    let address: async_nats::ServerAddr = url.parse().unwrap();
+    let (user, password) = (address.username().unwrap().to_owned(), address.password().unwrap().to_owned());
+    async_nats::ConnectOptions::with_user_and_password(user, password).connect(address).await.unwrap()
 }
 
 /// Everything that is in a stream now.
@@ -82,7 +87,8 @@ pub(crate) async fn amqp(url: &str, queue: &str) -> Records {
     let declared = channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap();
     let count = declared.message_count() as usize;
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-    let mut consumer = channel.basic_consume(queue.into(), "tests".into(), options, FieldTable::default()).await.unwrap();
+    let mut consumer =
+        channel.basic_consume(queue.into(), "tests".into(), options, FieldTable::default()).await.unwrap();
     let mut records = Records::new();
     while records.len() < count {
         let next = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("the queue ends early");

@@ -63,7 +63,8 @@ impl Home {
         });
         let mut addresses = addresses;
         let found = tokio::time::timeout(PATIENCE, addresses.wait_for(Option::is_some)).await;
-        let (public, admin) = found.expect("the daemon did not start in time").expect("the daemon ended").clone().unwrap();
+        let (public, admin) =
+            found.expect("the daemon did not start in time").expect("the daemon ended").clone().unwrap();
         Daemon { child, log, public, admin, client: reqwest_client() }
     }
 }

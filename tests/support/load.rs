@@ -27,7 +27,15 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { seed: fastrand::u64(..), events: 1_000, sandboxes: 100, workers: 32, repeated: 0.0, forged: 0.0, insist: false }
+        Self {
+            seed: fastrand::u64(..),
+            events: 1_000,
+            sandboxes: 100,
+            workers: 32,
+            repeated: 0.0,
+            forged: 0.0,
+            insist: false,
+        }
     }
 }
 
@@ -46,7 +54,7 @@ impl Ledger {
 }
 
 /// Sends it all to wherever `target` says at the time.
-pub(crate) async fn send(plan: Plan, target: impl Fn() -> String + Clone + Send + 'static) -> Ledger {
+pub(crate) async fn send(plan: Plan, target: impl Fn() -> String + Clone + Send + Sync + 'static) -> Ledger {
     println!("load: seed {}", plan.seed);
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let mut workers = tokio::task::JoinSet::new();
@@ -59,7 +67,7 @@ pub(crate) async fn send(plan: Plan, target: impl Fn() -> String + Clone + Send 
     Arc::into_inner(ledger).unwrap().into_inner().unwrap()
 }
 
-async fn work(plan: Plan, worker: usize, target: impl Fn() -> String, ledger: Arc<Mutex<Ledger>>) {
+async fn work(plan: Plan, worker: usize, target: impl Fn() -> String + Sync, ledger: Arc<Mutex<Ledger>>) {
     let mut random = fastrand::Rng::with_seed(plan.seed ^ (worker as u64) << 32);
     let client = super::daemon::reqwest_client();
     for number in (worker..plan.events).step_by(plan.workers) {
@@ -90,7 +98,12 @@ async fn work(plan: Plan, worker: usize, target: impl Fn() -> String, ledger: Ar
 }
 
 /// The answer, if it was 200.
-async fn deliver(plan: &Plan, client: &reqwest::Client, target: &impl Fn() -> String, body: &str) -> Option<Value> {
+async fn deliver(
+    plan: &Plan,
+    client: &reqwest::Client,
+    target: &(impl Fn() -> String + Sync),
+    body: &str,
+) -> Option<Value> {
     loop {
         match post(client, &target(), SECRET, body).await {
             Some((200, answer)) => return Some(answer),
@@ -112,10 +125,12 @@ pub(crate) async fn post(client: &reqwest::Client, url: &str, secret: &str, body
 
 /// An event in one of the two spellings, about 600 bytes.
 pub(crate) fn body(id: &str, sandbox: &str, number: usize, snake_case: bool) -> String {
-    let kinds = [("created", "create"), ("updated", "update"), ("paused", "pause"), ("resumed", "resume"), ("killed", "kill")];
+    let kinds =
+        [("created", "create"), ("updated", "update"), ("paused", "pause"), ("resumed", "resume"), ("killed", "kill")];
     let (kind, label) = kinds[number % kinds.len()];
     let (kind, now) = (format!("sandbox.lifecycle.{kind}"), jiff::Timestamp::now().to_string());
-    let data = json!({"sandbox_metadata": {"user": format!("user-{number}"), "note": "n".repeat(80)}, "number": number});
+    let data =
+        json!({"sandbox_metadata": {"user": format!("user-{number}"), "note": "n".repeat(80)}, "number": number});
     let (execution, build) = ("1dae9e1c-9957-4ce7-a236-a99d5779aadf", "a979a14b-bdcc-49e6-bc04-1189fc9fe7c2");
     let (template, team) = ("rki5dems9wqfm4r03t7g", "460355b3-4f64-48f9-9a16-4442817f79f5");
     let event = if snake_case {

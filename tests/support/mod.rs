@@ -1,4 +1,10 @@
 //! What several tests share.
 
 pub(crate) mod brokers;
+pub(crate) mod consume;
+pub(crate) mod daemon;
+pub(crate) mod load;
+pub(crate) mod proxy;
+pub(crate) mod sending;
 pub(crate) mod sign;
+pub(crate) mod tls;

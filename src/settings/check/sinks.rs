@@ -1,12 +1,12 @@
 //! Templates, filters and names, over all sinks.
 
 use super::Findings;
-use crate::route::{Escape, Filter, Router, RouterError, Template, TemplateError};
+use crate::route::{self, Addressing, Escape, Filter, Router, RouterError, Template, TemplateError};
 use crate::settings::problem::KeyPath;
 use crate::settings::provenance::Provenance;
 use crate::settings::walk::nearest;
 use crate::settings::{Settings, SinkKind, SinkSettings};
-use crate::sink::InvalidSetting;
+use crate::sink::{InvalidSetting, amqp};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -46,12 +46,14 @@ impl One<'_> {
             self.findings.error(&key, format!("there is no source `{}`", source.escape_debug()), remedy);
         }
         if let Some(Err(error)) = route.filter.as_deref().map(Filter::parse) {
-            self.unusable("filter", &error.to_string(), "see https://cel.dev for the language");
+            self.unusable(&self.key.key("filter"), &error.to_string(), "see https://cel.dev for the language");
         }
-        // The filter apart, which has been looked at.
-        let rest = crate::route::Settings { filter: None, ..route.clone() };
-        if let Err(RouterError::Types(error)) = Router::new(&rest, crate::route::Addressing::lines()) {
-            self.unusable("types", &error, "write globs such as `sandbox.lifecycle.*`");
+        for (place, glob) in route.types.iter().enumerate() {
+            let alone = route::Settings { types: vec![glob.clone()], ..route::Settings::default() };
+            if let Err(RouterError::Types(error)) = Router::new(&alone, Addressing::lines()) {
+                let key = self.key.key("types").index(place);
+                self.unusable(&key, &error, "write globs such as `sandbox.lifecycle.*`");
+            }
         }
     }
 
@@ -72,12 +74,15 @@ impl One<'_> {
                 self.template("subject", &nats.subject, Escape::NatsSubject);
                 self.accept(nats.validate());
             }
-            SinkKind::Amqp(amqp) => {
-                let routing_key = self.template("routing_key", &amqp.routing_key, Escape::AmqpRoutingKey);
-                if let (Some(routing_key), None) = (&routing_key, &amqp.declare) {
+            SinkKind::Amqp(settings) => {
+                let routing_key = self.template("routing_key", &settings.routing_key, Escape::AmqpRoutingKey);
+                // The default suits consumers that bind by type, and a declared queue gets all of them.
+                let is_chosen =
+                    settings.declare.is_none() && settings.routing_key != amqp::Settings::default().routing_key;
+                if let (Some(routing_key), true) = (&routing_key, is_chosen) {
                     self.warn_if_spread("routing_key", routing_key, "queues, if they are bound by it");
                 }
-                self.accept(amqp.validate());
+                self.accept(settings.validate());
             }
             SinkKind::File(file) => self.accept(file.check()),
             SinkKind::Stdout(_) => {}
@@ -96,7 +101,7 @@ impl One<'_> {
     }
 
     fn bad_template(&mut self, key: &str, error: &TemplateError) {
-        self.unusable(key, &error.to_string(), "write it like `prefix.{{ sandbox_id }}`");
+        self.unusable(&self.key.key(key), &error.to_string(), "write it like `prefix.{{ sandbox_id }}`");
     }
 
     /// A consumer sees a sandbox's order within one partition, topic or queue only.
@@ -126,10 +131,9 @@ impl One<'_> {
     }
 
     /// A compiler's words quote the text, and a variable in it may hold a secret that was put into the wrong key.
-    fn unusable(&mut self, key: &str, error: &str, remedy: &str) {
-        let key = self.key.key(key);
-        let quoted = if self.provenance.is_from_variable(&key) { "cannot be compiled" } else { error };
-        self.findings.error(&key, quoted, remedy);
+    fn unusable(&mut self, key: &KeyPath, error: &str, remedy: &str) {
+        let quoted = if self.provenance.is_from_variable(key) { "cannot be compiled" } else { error };
+        self.findings.error(key, quoted, remedy);
     }
 }
 

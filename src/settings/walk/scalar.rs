@@ -9,7 +9,7 @@ use std::str::FromStr;
 impl Walk<'_> {
     /// A string where a number, boolean, list or table is wanted is read as that: the environment and variables know
     /// nothing but strings.
-    pub(super) fn parse_text(&self, schema: &Value, value: &mut Value, _path: &KeyPath) {
+    pub(super) fn parse_text(&mut self, schema: &Value, value: &mut Value) {
         let Value::String(text) = &*value else { return };
         if allows(schema, "string") {
             return;
@@ -19,6 +19,7 @@ impl Walk<'_> {
             // `+1`, `.5` and the like are no JSON; nor need they be numbers.
             _ => return,
         };
+        collect_texts(&parsed, &mut self.secrets);
         *value = parsed;
     }
 
@@ -72,6 +73,16 @@ impl Walk<'_> {
         } else if let Some(most) = limit("maximum").filter(|most| shown > *most) {
             self.fault(path, format!("{number} is more than {most}"), None);
         }
+    }
+}
+
+/// The strings in a value that a variable may have brought: messages must not show them.
+fn collect_texts(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::String(text) => texts.push(text.clone()),
+        Value::Array(list) => list.iter().for_each(|inner| collect_texts(inner, texts)),
+        Value::Object(table) => table.values().for_each(|inner| collect_texts(inner, texts)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -1,14 +1,12 @@
-//! Making a connection: the socket, TLS, the handshake within a limit, and what is to be declared.
+//! Making a connection: the socket, TLS, and the handshake within a limit.
 
 use super::classify;
-use super::settings::{Declare, ExchangeType, Settings};
+use super::settings::Settings;
 use crate::sink::handover::sink_wide;
 use crate::sink::{Reason, SendError};
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::tcp::{AsyncTcpStream, RustlsConnector, TLSConfig};
-use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{Connection, ConnectionProperties};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
@@ -29,24 +27,9 @@ impl Connector {
         Self { settings, peer, uri, tls: tls.map(RustlsConnector::from) }
     }
 
-    /// Connects and declares.
-    pub(super) async fn connect(&self) -> Result<Connection, SendError> {
-        let connection = self.handshake().await?;
-        let Some(declare) = &self.settings.declare else { return Ok(connection) };
-        let declaring = async {
-            let channel = connection.create_channel().await?;
-            declare_all(&channel, &self.settings.exchange, declare).await
-        };
-        timeout(self.settings.connect_timeout, declaring)
-            .await
-            .map_err(|_| sink_wide(Reason::Timeout, format!("cannot declare at {}: timed out", self.peer)))?
-            .map_err(|error| classify::connecting(&error, "declare at", &self.peer))?;
-        Ok(connection)
-    }
-
     /// lapin runs a thread for each connection, and knows no limit for a handshake: against a peer that accepts and says
     /// nothing, each attempt would leave a thread behind. So we keep a handle on the socket and end it there.
-    async fn handshake(&self) -> Result<Connection, SendError> {
+    pub(super) async fn connect(&self) -> Result<Connection, SendError> {
         let failed = |error: &lapin::Error| classify::connecting(error, "connect to", &self.peer);
         let runtime = lapin::runtime::default_runtime().map_err(|error| failed(&error))?;
         let socket = Arc::new(OnceLock::new());
@@ -87,26 +70,4 @@ impl Connector {
             }
         }
     }
-}
-
-async fn declare_all(channel: &Channel, exchange: &str, declare: &Declare) -> lapin::Result<()> {
-    let kind = match declare.exchange_type {
-        ExchangeType::Topic => ExchangeKind::Topic,
-        ExchangeType::Direct => ExchangeKind::Direct,
-        ExchangeType::Fanout => ExchangeKind::Fanout,
-        ExchangeType::Headers => ExchangeKind::Headers,
-    };
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    channel.exchange_declare(exchange.into(), kind, durable, FieldTable::default()).await?;
-    if declare.queue.is_empty() {
-        return Ok(());
-    }
-    let mut arguments = FieldTable::default();
-    if let Some(queue_type) = declare.queue_type {
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString(LongString::from(queue_type.as_str())));
-    }
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(declare.queue.as_str().into(), durable, arguments).await?;
-    let (queue, key) = (declare.queue.as_str().into(), declare.binding_key.as_str().into());
-    channel.queue_bind(queue, exchange.into(), key, QueueBindOptions::default(), FieldTable::default()).await
 }

@@ -2,6 +2,7 @@
 
 mod classify;
 mod connect;
+mod declare;
 mod link;
 mod message;
 mod settings;

@@ -4,7 +4,7 @@
 use super::connect::Connector;
 use super::link::Link;
 use crate::sink::SendError;
-use crate::sink::handover::{Command, Gate, Job};
+use crate::sink::handover::{Attempts, Command, Job};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -13,12 +13,12 @@ pub(super) struct Worker {
     connector: Connector,
     commands: mpsc::Receiver<Command>,
     link: Option<Arc<Link>>,
-    gate: Gate,
+    attempts: Attempts,
 }
 
 impl Worker {
     pub(super) fn new(connector: Connector, commands: mpsc::Receiver<Command>) -> Self {
-        Self { connector, commands, link: None, gate: Gate::new(fastrand::Rng::new()) }
+        Self { connector, commands, link: None, attempts: Attempts::new(fastrand::Rng::new()) }
     }
 
     /// Ends with [`Command::Close`] or with the sink.
@@ -43,6 +43,11 @@ impl Worker {
             Ok(link) => link,
             Err(error) => return job.finish(Err(error)),
         };
+        if let Err(error) = link.declare().await {
+            self.attempts.failed(Instant::now(), error.clone());
+            self.link = None;
+            return job.finish(Err(error));
+        }
         // Waits while as many records are unconfirmed as may be; each of them ends by its time-out at the latest.
         let Ok(slot) = link.slots.clone().acquire_owned().await else { return };
         tokio::spawn(async move {
@@ -52,8 +57,9 @@ impl Worker {
         });
     }
 
+    /// Declares nothing: asking is not to change what is there.
     async fn on_probe(&mut self, answer: oneshot::Sender<Result<String, SendError>>) {
-        self.gate.allow();
+        self.attempts.allow();
         let link = self.link().await;
         tokio::spawn(async move {
             let described = match link {
@@ -71,15 +77,15 @@ impl Worker {
             return Ok(link.clone());
         }
         self.link = None;
-        self.gate.check(Instant::now())?;
+        self.attempts.check(Instant::now())?;
         match self.connector.connect().await {
             Ok(connection) => {
-                self.gate.opened();
+                self.attempts.succeeded();
                 let (settings, peer) = (self.connector.settings.clone(), self.connector.peer.clone());
                 Ok(self.link.insert(Arc::new(Link::new(connection, settings, peer))).clone())
             }
             Err(error) => {
-                self.gate.failed(Instant::now(), error.clone());
+                self.attempts.failed(Instant::now(), error.clone());
                 Err(error)
             }
         }

@@ -104,10 +104,15 @@ pub(super) fn creating(error: &CreateStreamError, stream: &Stream, peer: &str) -
     sink_wide(reason, format!("cannot create the stream {} at {peer}: {error}", stream.name))
 }
 
+/// JetStream knows no such stream.
+pub(super) fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(refusal) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
 /// The stream could not be asked for.
 pub(super) fn stream(error: &GetStreamError, stream: &Stream, peer: &str) -> SendError {
     match error.kind() {
-        GetStreamErrorKind::JetStream(refusal) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+        GetStreamErrorKind::JetStream(_) if is_missing(error) => {
             let subjects = stream.subjects.join(",");
             no_stream(if subjects.is_empty() { "of this sink" } else { &subjects }, Some(stream), peer)
         }

@@ -224,6 +224,9 @@ impl Inspector {
         };
         match jetstream.get_stream(&stream.name).await {
             Ok(_) => Ok(format!("nats-server {version}, JetStream, stream {}", stream.name)),
+            Err(error) if stream.create && classify::is_missing(&error) => {
+                Ok(format!("nats-server {version}, JetStream, stream {} to be created", stream.name))
+            }
             Err(error) => Err(classify::stream(&error, stream, peer)),
         }
     }

@@ -3,7 +3,7 @@
 use super::link::{Connector, Incoming, Link};
 use super::pending::Pending;
 use super::{classify, message};
-use crate::sink::handover::{Command, Gate, Job, record_only, sink_wide};
+use crate::sink::handover::{Attempts, Command, Job, record_only, sink_wide};
 use crate::sink::{Reason, SendError};
 use async_nats::{ConnectErrorKind, Event, Message, ServerError};
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +14,7 @@ pub(super) struct Worker {
     dedupe_prefix: Option<String>,
     commands: mpsc::Receiver<Command>,
     link: Option<Link>,
-    gate: Gate,
+    attempts: Attempts,
     /// Why the connection is down, as far as the client has told.
     trouble: Option<SendError>,
     pending: Pending,
@@ -31,7 +31,7 @@ impl Worker {
             dedupe_prefix,
             commands,
             link: None,
-            gate: Gate::new(fastrand::Rng::new()),
+            attempts: Attempts::new(fastrand::Rng::new()),
             trouble: None,
             pending: Pending::default(),
             marker: None,
@@ -95,39 +95,47 @@ impl Worker {
 
     /// Connects if that was not done yet, and creates the stream on wish.
     async fn ready(&mut self) -> Result<(), SendError> {
-        self.gate.check(Instant::now())?;
-        let readied = self.connect().await;
-        match &readied {
-            Ok(()) => self.gate.opened(),
-            // The client connects anew by itself and at its own pace; there is no attempt of ours to space.
-            Err(_) if self.link.as_ref().is_some_and(|link| !link.is_up()) => {}
-            Err(error) => self.gate.failed(Instant::now(), error.clone()),
+        self.connect().await?;
+        let (settings, peer) = (&self.connector.settings, &self.connector.peer);
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let ensured = link.ensure_stream(settings.stream.as_ref(), peer).await;
+        if let Err(error) = &ensured {
+            self.attempts.failed(Instant::now(), error.clone());
         }
-        readied
+        ensured
     }
 
     async fn connect(&mut self) -> Result<(), SendError> {
+        self.attempts.check(Instant::now())?;
         let peer = &self.connector.peer;
-        let link = match &mut self.link {
-            Some(link) => link,
-            link @ None => link.insert(self.connector.connect().await?),
+        let Some(link) = &self.link else {
+            return match self.connector.connect().await {
+                Ok(link) => {
+                    self.attempts.succeeded();
+                    self.link = Some(link);
+                    Ok(())
+                }
+                Err(error) => {
+                    self.attempts.failed(Instant::now(), error.clone());
+                    Err(error)
+                }
+            };
         };
+        // The client connects anew by itself and at its own pace; there is no attempt of ours to space.
         if !link.is_up() {
             let lost = || sink_wide(Reason::Connect, format!("the connection to {peer} is lost"));
             return Err(self.trouble.clone().unwrap_or_else(lost));
         }
-        if self.connector.settings.jetstream {
-            link.ensure_stream(self.connector.settings.stream.as_ref(), peer).await?;
-        }
         Ok(())
     }
 
+    /// Creates nothing: asking is not to change what is there.
     async fn on_probe(&mut self, answer: oneshot::Sender<Result<String, SendError>>) {
-        self.gate.allow();
-        let ready = self.ready().await;
-        let (Ok(()), Some(link)) = (&ready, &self.link) else {
+        self.attempts.allow();
+        let connected = self.connect().await;
+        let (Ok(()), Some(link)) = (&connected, &self.link) else {
             // Whoever asked may have gone.
-            let _ = answer.send(ready.map(|()| String::new()));
+            let _ = answer.send(connected.map(|()| String::new()));
             return;
         };
         let (inspector, settings) = (link.inspector(), self.connector.settings.clone());
@@ -172,12 +180,7 @@ impl Worker {
     fn on_event(&mut self, event: Event) {
         let peer = &self.connector.peer;
         match event {
-            Event::Connected => {
-                self.trouble = None;
-                if let Some(link) = &mut self.link {
-                    link.forget_stream();
-                }
-            }
+            Event::Connected => self.trouble = None,
             Event::Disconnected | Event::Closed => self.lose_pending(),
             Event::ServerError(ServerError::AuthorizationViolation) => {
                 self.trouble = Some(sink_wide(Reason::Auth, format!("{peer}: authorization violation")));
