@@ -123,6 +123,7 @@ pub enum End {
 impl Daemon {
     /// Opens the store, tells it which sinks there are, and only then takes deliveries.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        raise_open_files();
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), option_env!("E2B_RELAY_REVISION").unwrap_or("unknown"))?;
         let clock: store::Clock = Arc::new(jiff::Timestamp::now);
         let store = open_store(&settings, &metrics, &clock).await?;
@@ -232,6 +233,15 @@ impl Daemon {
             tracing::error!(%error, "the store could not be closed");
         }
         end
+    }
+}
+
+/// Each connection takes a file descriptor, and the usual soft limit of 1,024 is below `server.max_connections`.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
     }
 }
 
