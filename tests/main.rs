@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod client;
+mod dev;
 mod receiver;
 mod relay;
 mod settings;
