@@ -5,6 +5,7 @@
 
 mod client;
 mod dev;
+mod readme;
 mod receiver;
 mod relay;
 mod settings;
