@@ -132,9 +132,9 @@ async fn handle(
     limits: Limits,
     mut shutdown: Shutdown,
 ) {
-    // What only some connections need is boxed, so that the others do not have room for it too.
     // An answer is one small packet, not to be held back for more. A socket that refuses this is gone already.
     let _ = stream.set_nodelay(true);
+    // What only some connections need is boxed, so that the others do not have room for it too.
     let Some(tls) = tls else {
         return Box::pin(connection::serve(stream, router, activity, limits, shutdown)).await;
     };

@@ -18,13 +18,14 @@ pub struct Settings {
     /// Largest body of one delivery; a larger one is answered 413.
     #[schemars(with = "String", extend("format" = "size"))]
     pub max_body: ByteSize,
-    /// All bodies that are not yet verified together. When there is no room for more, the delivery that has been
-    /// arriving for longest is answered 503.
+    /// All bodies that are not yet verified together, 24 KiB each for their connections included. When there is no room
+    /// for more, the delivery that has been arriving for longest is answered 503.
     #[schemars(with = "String", extend("format" = "size"))]
     pub max_buffered: ByteSize,
     /// Verified deliveries that may wait for the disk; above it the answer is 503.
     pub max_in_flight: usize,
-    /// Open connections. Above it the one that has been waiting for longest without a complete request is closed.
+    /// Open connections. Above it the one that has been waiting for longest without a complete request is closed. Each
+    /// takes a file descriptor.
     pub max_connections: usize,
     /// Header and body of a request must have arrived by then, else the answer is 408. A connection without a request
     /// is closed by then.

@@ -83,7 +83,8 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(path)
+        // What is in there is other people's: nobody else on the machine may read it.
+        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

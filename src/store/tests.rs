@@ -357,6 +357,15 @@ fn a_second_daemon_a_newer_format_and_a_lost_format_are_refused() {
     assert!(lost.to_string().contains("is missing, yet there is a journal"), "{lost}");
 }
 
+#[test]
+fn nobody_else_can_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    drop(open(&path));
+    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
 #[tokio::test]
 async fn days_that_are_over_are_forgotten_with_their_ids() {
     let folder = tempfile::tempdir().unwrap();

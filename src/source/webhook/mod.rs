@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Refused deliveries are told of in the log once per source and this long.
+/// Refused deliveries are told of in the log once per source, kind and this long.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// A request's extension: when its first byte came. Without it that is when the request gets here.
@@ -65,7 +65,10 @@ struct Source {
     name: Arc<str>,
     team_id: Option<String>,
     verifier: Verifier,
-    log: Occasional,
+    /// Log lines about what anybody can send.
+    unsigned: Occasional,
+    /// Log lines about what only who knows the secret can send; a flood of the others does not drown them.
+    signed: Occasional,
 }
 
 impl Receiver {
@@ -85,7 +88,8 @@ impl Receiver {
                 name: Arc::from(name),
                 team_id: source.team_id.clone(),
                 verifier: Verifier::new(&webhook.secrets, webhook.signature),
-                log: Occasional::every(LOG_EVERY),
+                unsigned: Occasional::every(LOG_EVERY),
+                signed: Occasional::every(LOG_EVERY),
             };
             by_path.insert(path.to_owned(), source);
         }
@@ -139,7 +143,7 @@ impl Receiver {
         if let (Some(own), Some(team)) = (&source.team_id, &decoded.team_id)
             && own != team
         {
-            if let Some(suppressed) = source.log.pass(Instant::now()) {
+            if let Some(suppressed) = source.signed.pass(Instant::now()) {
                 tracing::warn!(source = %source.name, suppressed, "refused a well signed delivery of another team");
             }
             return Answer::WrongTeam;
@@ -162,7 +166,7 @@ impl Receiver {
             Malformed::NotUtf8 { .. } => Ok(false),
             _ => self.intake.quarantine(&source.name, Bytes::clone(verified.body())).await.map(|()| true),
         };
-        if let Some(suppressed) = source.log.pass(Instant::now()) {
+        if let Some(suppressed) = source.signed.pass(Instant::now()) {
             let source = &source.name;
             match kept {
                 Ok(kept) => tracing::warn!(%source, %malformed, kept, suppressed, "refused a malformed delivery"),
@@ -174,7 +178,7 @@ impl Receiver {
     }
 
     fn log_refusal(&self, source: &Source, presented: &Presented<'_>, body: &[u8], refusal: Refusal) {
-        let Some(suppressed) = source.log.pass(Instant::now()) else { return };
+        let Some(suppressed) = source.unsigned.pass(Instant::now()) else { return };
         let others = self.by_path.values().filter(|other| other.name != source.name);
         let others = others.map(|other| (&*other.name, &other.verifier));
         let seen = source.verifier.diagnose(presented, body, others);
