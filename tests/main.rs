@@ -4,6 +4,8 @@
 #![cfg(test)]
 
 mod client;
+mod dev;
+mod readme;
 mod receiver;
 mod relay;
 mod settings;

@@ -55,6 +55,18 @@ impl Relay {
     }
 }
 
+/// By the schema that consumers are given.
+fn assert_valid(records: &[serde_json::Value]) {
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/config/record.schema.json");
+    let schema = std::fs::read_to_string(schema).expect("the schema");
+    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).expect("JSON")).expect("a schema");
+    for record in records {
+        let faults: Vec<String> =
+            validator.iter_errors(record).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
+        assert!(faults.is_empty(), "{faults:#?}\n{record:#}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_delivered_is_there_once_and_what_was_forged_or_withheld_is_not() {
     let relay = Relay::start().await;
@@ -113,6 +125,7 @@ async fn every_shape_in_every_dialect_is_taken_and_becomes_the_same_record() {
     }
     let records = relay.stop().await;
     assert_eq!(records.len() as u64, sent);
+    assert_valid(&records);
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for record in &records {
         *kinds.entry(record["type"].as_str().expect("a type")).or_default() += 1;

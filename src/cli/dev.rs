@@ -6,8 +6,9 @@ use super::runtime;
 use crate::app::Daemon;
 use crate::secret::Secret;
 use crate::settings::{self, Environment, Settings};
-use crate::simulator::dev::{Options as DevOptions, Plan};
+use crate::simulator::dev::{Options as DevOptions, Plan, WEBHOOK_PATH};
 use clap::Args;
+use std::fmt::Display;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -53,16 +54,17 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     let end = runtime.block_on(async {
         let signals = Signals::listen().map_err(Failure::internal)?;
         let daemon = Daemon::start(settings).await?;
-        announce(&daemon)?;
+        announce(&daemon, options.sink.is_some())?;
         let simulator = plan.simulator(daemon.public_address()).map_err(Failure::internal)?;
         until_told(daemon, signals, |shutdown| async move {
             let summary = simulator.run(shutdown).await;
-            tracing::info!(?summary, "the simulated E2B has ended");
+            tracing::info!("the simulated E2B has ended: {summary}");
         })
         .await
     });
     runtime.shutdown_background();
-    end
+    end?;
+    tell("Next, a configuration of your own: e2b-relay init --sink file, or kafka, nats, amqp\n")
 }
 
 /// The plan's configuration by the same road as any other; its file, which holds a secret, is gone afterwards. The
@@ -77,15 +79,22 @@ fn load(plan: &Plan, folder: &Path) -> Result<Settings, Failure> {
     Ok(loaded?.settings)
 }
 
-/// The addresses first, on standard error: standard output may be piped on, and holds records only.
-fn announce(daemon: &Daemon) -> Result<(), Failure> {
+/// The addresses first; what is going on and what one can do come after them.
+fn announce(daemon: &Daemon, to_a_broker: bool) -> Result<(), Failure> {
     let (admin, public) = (daemon.admin_address(), daemon.public_address());
-    writeln!(
-        io::stderr(),
-        "metrics and health: http://{admin}/metrics http://{admin}/readyz\ndeliveries: http://{public}/webhooks/e2b\n\
-         Ctrl-C ends it."
-    )
-    .map_err(|error| Failure::new(Exit::Io, format_args!("standard error: {error}")))
+    let records = if to_a_broker { "go to the sink" } else { "follow on standard output, one to a line" };
+    tell(format_args!(
+        "metrics:    http://{admin}/metrics\n\
+         health:     http://{admin}/readyz\n\
+         deliveries: http://{public}{WEBHOOK_PATH}\n\
+         A simulated E2B starts, changes, pauses, resumes, checkpoints and kills sandboxes, and delivers a signed event\n\
+         for each. The relay's records {records}. Ctrl-C ends it.\n"
+    ))
+}
+
+/// On standard error: standard output may be piped on, and holds records only.
+fn tell(text: impl Display) -> Result<(), Failure> {
+    write!(io::stderr(), "{text}").map_err(|error| Failure::new(Exit::Io, format_args!("standard error: {error}")))
 }
 
 /// A folder for one run, gone at its end.

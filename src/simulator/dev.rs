@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Where the relay of `dev` takes deliveries.
-const WEBHOOK_PATH: &str = "/webhooks/e2b";
+pub const WEBHOOK_PATH: &str = "/webhooks/e2b";
 
 /// The command's options.
 #[derive(Debug, Clone)]

@@ -60,6 +60,20 @@ pub struct Summary {
     pub given_up: u64,
 }
 
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} events made, {} delivered", self.made, self.delivered)?;
+        // Of the rest only what there was.
+        let rest = [
+            (self.repeated, "delivered again"),
+            (self.withheld, "withheld"),
+            (self.forged, "forged"),
+            (self.given_up, "given up"),
+        ];
+        rest.iter().filter(|(count, _)| *count > 0).try_for_each(|(count, fate)| write!(f, ", {count} {fate}"))
+    }
+}
+
 /// Shared by whoever makes events and whoever looks. Keeps the first `capacity` entries and counts all.
 #[derive(Debug, Clone)]
 pub struct Ledger(Arc<Mutex<Inner>>);

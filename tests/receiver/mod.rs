@@ -1,7 +1,6 @@
 //! Signed deliveries over real sockets, with a log in memory behind the door.
 
 mod answers;
-mod command_line;
 mod harness;
 mod limits;
 mod memory;

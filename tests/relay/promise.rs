@@ -1,12 +1,10 @@
 //! What was acknowledged reaches every sink, once, in order per sandbox; whatever stops on the way.
 
 use crate::support::brokers::{self, Broker, Kind, unique};
-use crate::support::consume::{self, OUTAGE, Verdict, judge};
+use crate::support::consume::{self, NOTHING_WRONG, OUTAGE, Verdict, judge};
 use crate::support::daemon::{Daemon, Home};
 use crate::support::load::{self, Ledger, Plan, SECRET};
 use std::sync::{Arc, Mutex};
-
-const NOTHING_WRONG: Verdict = Verdict { missing: 0, doubled: 0, unacknowledged: 0 };
 
 /// Four sinks, one of each kind that keeps what it gets.
 struct Sinks {

@@ -25,8 +25,22 @@ pub(crate) async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
     results.into_iter().for_each(|result| drop(result.unwrap()));
 }
 
+/// The topics whose names begin so.
+pub(crate) fn kafka_topics(brokers: &str, prefix: &str) -> Vec<String> {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let metadata = consumer.fetch_metadata(None, PATIENCE).unwrap();
+    let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+    names.filter(|name| name.starts_with(prefix)).collect()
+}
+
 /// Everything that is in a topic now.
 pub(crate) async fn kafka(brokers: &str, topic: &str) -> Records {
+    let messages = kafka_with_keys(brokers, topic).await;
+    messages.into_iter().map(|(_, record)| record).collect()
+}
+
+/// Everything that is in a topic now, each with its key.
+pub(crate) async fn kafka_with_keys(brokers: &str, topic: &str) -> Vec<(String, Value)> {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     tokio::task::spawn_blocking(move || {
         let mut config = ClientConfig::new();
@@ -41,12 +55,13 @@ pub(crate) async fn kafka(brokers: &str, topic: &str) -> Records {
             left += high - low;
         }
         consumer.assign(&assignment).unwrap();
-        let mut records = Records::new();
-        while records.len() < left as usize {
+        let mut messages = Vec::new();
+        while messages.len() < left as usize {
             let message = consumer.poll(PATIENCE).expect("the topic ends early").unwrap();
-            records.push(serde_json::from_slice(message.payload().unwrap()).unwrap());
+            let key = String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap();
+            messages.push((key, serde_json::from_slice(message.payload().unwrap()).unwrap()));
         }
-        records
+        messages
     })
     .await
     .unwrap()
@@ -79,6 +94,12 @@ pub(crate) async fn jetstream(url: &str, stream: &str) -> Records {
 
 /// Everything that is in a queue now; it is empty afterwards.
 pub(crate) async fn amqp(url: &str, queue: &str) -> Records {
+    let messages = amqp_with_keys(url, queue).await;
+    messages.into_iter().map(|(_, record)| record).collect()
+}
+
+/// Everything that is in a queue now, each with its routing key; it is empty afterwards.
+pub(crate) async fn amqp_with_keys(url: &str, queue: &str) -> Vec<(String, Value)> {
     use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
     use lapin::types::FieldTable;
     let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
@@ -89,12 +110,13 @@ pub(crate) async fn amqp(url: &str, queue: &str) -> Records {
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     let mut consumer =
         channel.basic_consume(queue.into(), "tests".into(), options, FieldTable::default()).await.unwrap();
-    let mut records = Records::new();
-    while records.len() < count {
+    let mut messages = Vec::new();
+    while messages.len() < count {
         let next = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("the queue ends early");
-        records.push(serde_json::from_slice(&next.unwrap().unwrap().data).unwrap());
+        let message = next.unwrap().unwrap();
+        messages.push((message.routing_key.to_string(), serde_json::from_slice(&message.data).unwrap()));
     }
-    records
+    messages
 }
 
 /// Every line of a file.
@@ -112,6 +134,8 @@ pub(crate) struct Verdict {
     /// Delivered, though nobody got a 200 for it; an answer that was lost on the way explains it.
     pub(crate) unacknowledged: usize,
 }
+
+pub(crate) const NOTHING_WRONG: Verdict = Verdict { missing: 0, doubled: 0, unacknowledged: 0 };
 
 /// Holds each sandbox's first copies to the order of its acknowledgements, and counts the rest.
 pub(crate) fn judge(sink: &str, records: &[Value], acknowledged: &BTreeMap<String, Vec<String>>) -> Verdict {
