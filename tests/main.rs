@@ -15,5 +15,6 @@ mod sink_file;
 mod sink_kafka;
 mod sink_nats;
 mod store;
+mod store_faults;
 mod support;
 mod tidy;

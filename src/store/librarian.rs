@@ -6,6 +6,7 @@
 //! against the ids in the journal.
 
 use super::day_index::{self, DayIndex};
+use super::disk::{Disk, Open};
 use super::frame::Day;
 use super::ids::Id;
 use super::inbox::{Command, Inbox};
@@ -47,8 +48,8 @@ pub(super) struct Librarian {
 
 impl Librarian {
     pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, seen: PathBuf) -> io::Result<Self> {
-        std::fs::create_dir_all(&seen)?;
-        let closed = read_closed(&seen);
+        shared.disk.create_dir_all(&seen)?;
+        let closed = read_closed(&*shared.disk, &seen)?;
         Ok(Self { shared, inbox, seen, open: BTreeMap::new(), closed, retry: HashSet::new() })
     }
 
@@ -94,7 +95,7 @@ impl Librarian {
         let folder = day_index::folder(&self.seen, day);
         let as_closed = match self.closed.remove(&day) {
             Some(noted) => {
-                write_closed(&self.seen, &self.closed)?;
+                write_closed(&*self.shared.disk, &self.seen, &self.closed)?;
                 sled_guard::checksum(&folder).is_ok_and(|found| found == noted)
             }
             None => false,
@@ -170,7 +171,7 @@ impl Librarian {
                 Err(error) => tracing::error!(day, error = %error, "the index of a day cannot be put on disk"),
             }
         }
-        if let Err(error) = write_closed(&self.seen, &self.closed) {
+        if let Err(error) = write_closed(&*self.shared.disk, &self.seen, &self.closed) {
             tracing::error!(error = %error, "which indexes are complete cannot be noted: they are checked when next opened");
         }
     }
@@ -197,15 +198,23 @@ fn closed_path(seen: &Path) -> PathBuf {
     seen.join("closed.json")
 }
 
-/// Nothing where it cannot be read: then every index is checked.
-fn read_closed(seen: &Path) -> BTreeMap<Day, u32> {
-    std::fs::read(closed_path(seen)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+/// Nothing where it is torn or not there: then every index is checked.
+fn read_closed(disk: &dyn Disk, seen: &Path) -> io::Result<BTreeMap<Day, u32>> {
+    let file = match disk.open(&closed_path(seen), Open::Existing) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        file => file?,
+    };
+    let mut text = vec![0; file.length()? as usize];
+    file.read_at(&mut text, 0)?;
+    Ok(serde_json::from_slice(&text).unwrap_or_default())
 }
 
-fn write_closed(seen: &Path, closed: &BTreeMap<Day, u32>) -> io::Result<()> {
+fn write_closed(disk: &dyn Disk, seen: &Path, closed: &BTreeMap<Day, u32>) -> io::Result<()> {
     let temporary = seen.join("closed.new");
-    std::fs::write(&temporary, serde_json::to_vec(closed)?)?;
-    std::fs::File::open(&temporary)?.sync_all()?;
-    std::fs::rename(&temporary, closed_path(seen))?;
-    std::fs::File::open(seen)?.sync_all()
+    let file = disk.open(&temporary, Open::Either)?;
+    file.set_len(0)?;
+    file.write_all_at(&serde_json::to_vec(closed)?, 0)?;
+    file.sync_data()?;
+    disk.rename(&temporary, &closed_path(seen))?;
+    disk.sync_dir(seen)
 }

@@ -333,8 +333,10 @@ impl Log {
             previous_length: newest.as_ref().map_or(0, |segment| segment.durable()),
             created_at: now.as_microsecond(),
         };
-        // Counted up even if what follows fails: a half-made file of this number may be there.
+        // Counted up even if what follows fails: a half-made file of this number may be there. Should its header be on
+        // disk, it has ended the segment before: nothing more may be appended to that one.
         self.last_number = header.number;
+        self.active = None;
         let path = self.place.dir.join(file_name(header.number));
         let file = match spare {
             Some(spare) => {

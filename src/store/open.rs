@@ -86,6 +86,7 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
     let meta = Meta::open(path.join("meta")).map_err(at_path)?;
     let letters = DeadLetters::open(Arc::clone(&parts.disk), path.join("dead-letters")).map_err(at_path)?;
     let quarantine = Quarantine::open(path.join("quarantine")).map_err(at_path)?;
+    sync_names(&*parts.disk, &path).map_err(at_path)?;
     let births = match found.sinks {
         Some(Control::Sinks(sinks)) => sinks,
         None => Vec::new(),
@@ -129,6 +130,21 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
     write_missing_ids(&shared.events).map_err(at_path)?;
     write_missing_ids(&shared.samples).map_err(at_path)?;
     start(shared, format, parts.max_in_flight, lock, (events, samples), last + 1).map_err(at_path)
+}
+
+/// Puts the names of the folders on disk, and the name of the store's own: syncing what is in a folder does not keep the
+/// folder itself. Each time, since whoever made them may have been killed before this.
+fn sync_names(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    disk.sync_dir(path)?;
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => disk.sync_dir(Path::new(".")),
+        Some(parent) => match disk.sync_dir(parent) {
+            // Not ours to read: then the folder was made for us.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            result => result,
+        },
+        None => Ok(()),
+    }
 }
 
 /// Opens the indexes of today and yesterday, then starts the threads.

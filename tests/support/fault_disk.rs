@@ -1,0 +1,479 @@
+//! A disk in memory that keeps apart what is on it for good and what only the page cache holds, fails by plan, and at a
+//! power cut forgets whatever was not synced: all of it, none of it, or any part.
+//!
+//! One [`World`] outlives many processes: each [`World::disk`] is a life, whose calls fail once it has ended.
+
+use e2b_relay::store::{Disk, File, Open, Space};
+use fastrand::Rng;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The power fails during the call: its effect may be on disk, and nothing answers any more.
+    Cut,
+    /// The same, but not before something is written to a file.
+    CutInWrite,
+    /// EIO. A write leaves a part of itself in the cache; a failed sync leaves open what is on disk.
+    Io,
+    /// ENOSPC, where something is written or made.
+    Full,
+}
+
+/// Which calls of a life go wrong: `calls` of them from call number `at` on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub at: u64,
+    pub calls: u64,
+    pub fault: Fault,
+}
+
+/// How a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// What was not synced is lost, or not, or torn.
+    PowerCut,
+    /// The process alone: the page cache stays, and with it what a failed sync never wrote.
+    Kill,
+}
+
+/// What happened so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub cuts: u64,
+    pub kills: u64,
+    /// Unsynced writes of which a part reached the disk.
+    pub torn: u64,
+    /// Calls that were made to fail.
+    pub failed: u64,
+}
+
+type Inode = u64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    Folder,
+    File(Inode),
+}
+
+type Names = BTreeMap<PathBuf, Node>;
+
+/// A change to a folder that is not synced yet.
+enum NameChange {
+    Link(PathBuf, Node),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf, Node),
+}
+
+impl NameChange {
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Link(path, _) | Self::Unlink(path) | Self::Rename(_, path, _) => path.parent(),
+        }
+    }
+
+    fn apply(&self, names: &mut Names) {
+        match self {
+            Self::Link(path, node) => drop(names.insert(path.clone(), *node)),
+            Self::Unlink(path) => drop(names.remove(path)),
+            Self::Rename(from, to, node) => {
+                names.remove(from);
+                names.insert(to.clone(), *node);
+            }
+        }
+    }
+}
+
+/// A change to a file that is not synced yet.
+enum Change {
+    Write(u64, Vec<u8>),
+    Length(u64),
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Write(offset, data) => {
+                let (start, end) = (*offset as usize, *offset as usize + data.len());
+                if bytes.len() < end {
+                    bytes.resize(end, 0);
+                }
+                bytes[start..end].copy_from_slice(data);
+            }
+            Self::Length(length) => bytes.resize(*length as usize, 0),
+        }
+    }
+
+    /// Any part of it: what is before a byte, what is behind it, or some of its sectors.
+    fn tear(&self, bytes: &mut Vec<u8>, rng: &mut Rng) {
+        let Self::Write(offset, data) = self else { return };
+        let at = rng.usize(0..=data.len());
+        let mut put = |from: usize, to: usize| Self::Write(offset + from as u64, data[from..to].to_vec()).apply(bytes);
+        match rng.u8(0..3) {
+            0 => put(0, at),
+            1 => put(at, data.len()),
+            _ => {
+                for start in (0..data.len()).step_by(512) {
+                    if rng.bool() {
+                        put(start, (start + 512).min(data.len()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Content {
+    /// What a read sees.
+    cache: Vec<u8>,
+    /// What is on the medium.
+    disk: Vec<u8>,
+    /// What will be written there, in the order of the calls.
+    dirty: Vec<Change>,
+}
+
+struct State {
+    rng: Rng,
+    life: u64,
+    cut: bool,
+    calls: u64,
+    plan: Option<Plan>,
+    files: HashMap<Inode, Content>,
+    names: Names,
+    names_on_disk: Names,
+    unsynced: Vec<NameChange>,
+    next_inode: Inode,
+    tally: Tally,
+}
+
+/// The medium and its page cache.
+#[derive(Clone)]
+pub(crate) struct World {
+    /// Below it everything is kept here; it is there itself.
+    root: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+impl World {
+    pub(crate) fn new(root: &Path, seed: u64) -> Self {
+        let state = State {
+            rng: Rng::with_seed(seed),
+            life: 0,
+            cut: false,
+            calls: 0,
+            plan: None,
+            files: HashMap::new(),
+            names: Names::new(),
+            names_on_disk: Names::new(),
+            unsynced: Vec::new(),
+            next_inode: 1,
+            tally: Tally::default(),
+        };
+        Self { root: root.into(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// The disk as the next process sees it.
+    pub(crate) fn disk(&self, plan: Option<Plan>) -> Arc<dyn Disk> {
+        let mut state = self.state();
+        (state.plan, state.calls) = (plan, 0);
+        Arc::new(FaultDisk { world: self.clone(), life: state.life })
+    }
+
+    /// Calls made in this life so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// Whether the planned cut has come.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.state().cut
+    }
+
+    /// Nothing goes wrong from here on, unless the power is cut already.
+    pub(crate) fn heal(&self) {
+        self.state().plan = None;
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.state().tally
+    }
+
+    /// Whether a file or folder is there.
+    pub(crate) fn holds(&self, path: &Path) -> bool {
+        self.state().names.contains_key(path)
+    }
+
+    /// Ends the life of whoever has the disk. From here on its calls fail and change nothing.
+    pub(crate) fn end(&self, how: End) {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.life += 1;
+        state.cut = false;
+        match how {
+            End::Kill => state.tally.kills += 1,
+            End::PowerCut => state.lose_power(&self.root),
+        }
+    }
+}
+
+impl State {
+    fn lose_power(&mut self, root: &Path) {
+        self.tally.cuts += 1;
+        // All or nothing often enough: what is likeliest in practice.
+        let mood = self.rng.u8(0..4);
+        let survives = |rng: &mut Rng| match mood {
+            0 => 0,
+            1 => 2,
+            _ => rng.u8(0..3),
+        };
+        for change in std::mem::take(&mut self.unsynced) {
+            if survives(&mut self.rng) >= 1 {
+                change.apply(&mut self.names_on_disk);
+            }
+        }
+        let mut inodes: Vec<Inode> = self.files.keys().copied().collect();
+        inodes.sort_unstable();
+        for inode in inodes {
+            let Content { cache, disk, dirty } = self.files.get_mut(&inode).unwrap();
+            for change in std::mem::take(dirty) {
+                match survives(&mut self.rng) {
+                    0 => {}
+                    1 => {
+                        self.tally.torn += 1;
+                        change.tear(disk, &mut self.rng);
+                    }
+                    _ => change.apply(disk),
+                }
+            }
+            cache.clone_from(disk);
+        }
+        let on_disk = self.names_on_disk.clone();
+        let reachable = |path: &Path| {
+            path.ancestors().skip(1).take_while(|folder| *folder != root).all(|folder| on_disk.contains_key(folder))
+        };
+        self.names_on_disk.retain(|path, _| reachable(path));
+        self.names = self.names_on_disk.clone();
+        let names = &self.names;
+        self.files.retain(|inode, _| names.values().any(|node| *node == Node::File(*inode)));
+    }
+
+    /// Counts the call, and says what goes wrong with it. `writes`: whether it needs room.
+    fn enter(&mut self, life: u64, writes: bool) -> io::Result<Option<Fault>> {
+        if self.life != life || self.cut {
+            return Err(io::Error::other("the power is cut"));
+        }
+        let call = self.calls;
+        self.calls += 1;
+        let planned = |plan: &Plan| (plan.at..plan.at.saturating_add(plan.calls)).contains(&call);
+        let fault = self.plan.filter(planned).map(|plan| plan.fault).filter(|fault| *fault != Fault::CutInWrite);
+        if fault.is_none() || (fault == Some(Fault::Full) && !writes) {
+            return Ok(None);
+        }
+        if fault == Some(Fault::Cut) {
+            self.cut = true;
+        } else {
+            self.tally.failed += 1;
+        }
+        Ok(fault)
+    }
+
+    /// A call that changes names, or asks for something: not done at all when it fails, done but unsynced at a cut.
+    fn simple(&mut self, life: u64, writes: bool) -> io::Result<bool> {
+        match self.enter(life, writes)? {
+            None => Ok(false),
+            Some(Fault::Cut) => Ok(true),
+            Some(fault) => Err(error(fault)),
+        }
+    }
+
+    fn change(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.unsynced.push(change);
+    }
+
+    fn content(&mut self, inode: Inode) -> &mut Content {
+        self.files.entry(inode).or_default()
+    }
+
+    fn alter(&mut self, inode: Inode, change: Change) {
+        let content = self.content(inode);
+        change.apply(&mut content.cache);
+        content.dirty.push(change);
+    }
+}
+
+fn error(fault: Fault) -> io::Error {
+    match fault {
+        Fault::Cut | Fault::CutInWrite => io::Error::other("the power is cut"),
+        Fault::Io => io::Error::from_raw_os_error(5),
+        Fault::Full => io::Error::from_raw_os_error(28),
+    }
+}
+
+fn unless_cut(cut: bool) -> io::Result<()> {
+    if cut { Err(error(Fault::Cut)) } else { Ok(()) }
+}
+
+struct FaultDisk {
+    world: World,
+    life: u64,
+}
+
+impl Disk for FaultDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let mut state = self.world.state();
+        let cut = state.simple(self.life, how != Open::Existing)?;
+        let inode = match (state.names.get(path).copied(), how) {
+            (Some(Node::File(inode)), Open::Existing | Open::Either) => inode,
+            (Some(_), _) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (None, Open::Existing) => return Err(io::ErrorKind::NotFound.into()),
+            (None, _) => {
+                let inode = state.next_inode;
+                state.next_inode += 1;
+                state.files.insert(inode, Content::default());
+                state.change(NameChange::Link(path.into(), Node::File(inode)));
+                inode
+            }
+        };
+        unless_cut(cut)?;
+        Ok(Arc::new(FaultFile { world: self.world.clone(), life: self.life, inode }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.world.state();
+        let cut = state.simple(self.life, true)?;
+        let node = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.change(NameChange::Rename(from.into(), to.into(), node));
+        unless_cut(cut)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.world.state();
+        let cut = state.simple(self.life, false)?;
+        state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        state.change(NameChange::Unlink(path.into()));
+        unless_cut(cut)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.world.state();
+        let cut = state.simple(self.life, true)?;
+        // sled's files and the lock are in the real folder of that name.
+        std::fs::create_dir_all(path)?;
+        let mut folders: Vec<_> = path.ancestors().take_while(|folder| *folder != self.world.root).collect();
+        folders.reverse();
+        for folder in folders {
+            if !state.names.contains_key(folder) {
+                state.change(NameChange::Link(folder.into(), Node::Folder));
+            }
+        }
+        unless_cut(cut)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.world.state();
+        unless_cut(state.simple(self.life, true)?)?;
+        if path != self.world.root && state.names.get(path) != Some(&Node::Folder) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let state = &mut *state;
+        for change in state.unsynced.extract_if(.., |change| change.folder() == Some(path)) {
+            change.apply(&mut state.names_on_disk);
+        }
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, u64)>> {
+        let mut state = self.world.state();
+        unless_cut(state.simple(self.life, false)?)?;
+        let in_folder = state.names.iter().filter(|(name, _)| name.parent() == Some(path));
+        Ok(in_folder
+            .filter_map(|(name, node)| match node {
+                Node::Folder => None,
+                Node::File(inode) => {
+                    let name = name.file_name().unwrap().to_str().unwrap().to_owned();
+                    Some((name, state.files[inode].cache.len() as u64))
+                }
+            })
+            .collect())
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        unless_cut(self.world.state().simple(self.life, false)?)?;
+        // Enough for all a test writes, and not enough for the reserve file, which would only make it slow.
+        Ok(Space { free: 8 << 20, total: 64 << 20 })
+    }
+}
+
+struct FaultFile {
+    world: World,
+    life: u64,
+    inode: Inode,
+}
+
+impl File for FaultFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.world.state();
+        unless_cut(state.simple(self.life, false)?)?;
+        let cache = &state.content(self.inode).cache;
+        let rest = cache.get(offset as usize..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.world.state();
+        let due = state.plan.filter(|plan| plan.fault == Fault::CutInWrite && state.calls >= plan.at);
+        let fault = state.enter(self.life, true)?.or(due.map(|_| Fault::Cut));
+        state.cut |= fault == Some(Fault::Cut);
+        let written = match fault {
+            None | Some(Fault::Cut) => bytes.len(),
+            Some(_) => state.rng.usize(0..=bytes.len()),
+        };
+        state.alter(self.inode, Change::Write(offset, bytes[..written].to_vec()));
+        fault.map_or(Ok(()), |fault| Err(error(fault)))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut guard = self.world.state();
+        let fault = guard.enter(self.life, true)?;
+        let State { rng, files, .. } = &mut *guard;
+        let Content { disk, dirty, .. } = files.entry(self.inode).or_default();
+        match fault {
+            None => dirty.drain(..).for_each(|change| change.apply(disk)),
+            Some(Fault::Cut) => {}
+            // Each is on disk, or still to be written, or given up: then it is in the cache and will never be written.
+            Some(_) => dirty.retain(|change| match rng.u8(0..3) {
+                0 => {
+                    change.apply(disk);
+                    false
+                }
+                1 => true,
+                _ => false,
+            }),
+        }
+        fault.map_or(Ok(()), |fault| Err(error(fault)))
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        let mut state = self.world.state();
+        unless_cut(state.simple(self.life, false)?)?;
+        Ok(state.content(self.inode).cache.len() as u64)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut state = self.world.state();
+        let cut = state.simple(self.life, true)?;
+        state.alter(self.inode, Change::Length(length));
+        unless_cut(cut)
+    }
+}
