@@ -16,6 +16,7 @@ use crate::sink::{InvalidSetting, Sink};
 use crate::source::webhook::{self, Receiver};
 use crate::store::{self, OpenError, RealDisk, SinkStart, Store};
 use crate::{admin, route};
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -99,12 +100,13 @@ pub fn shares_stream(name: &str, sinks: &BTreeMap<String, SinkSettings>) -> bool
     own && sinks.iter().any(|(other, sink)| other != name && is_jetstream(sink))
 }
 
-/// The running daemon.
+/// The daemon, ready to run.
 pub struct Daemon {
     store: Arc<Store>,
     sinks: Vec<Arc<dyn Sink>>,
-    deliveries: JoinSet<()>,
-    listeners: JoinSet<()>,
+    deliveries: Vec<BoxFuture<'static, ()>>,
+    /// The public one ends first; the operators' stays until it is stopped.
+    listeners: Vec<BoxFuture<'static, ()>>,
     stop_listening: Trigger,
     stop_delivering: Trigger,
     public: SocketAddr,
@@ -121,7 +123,8 @@ pub enum End {
 }
 
 impl Daemon {
-    /// Opens the store, tells it which sinks there are, and only then takes deliveries.
+    /// Opens the store, tells it which sinks there are, and only then binds its addresses. Nothing moves before
+    /// [`Self::run`], so that the addresses can be announced first; whoever connects by then waits.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         raise_open_files();
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), option_env!("E2B_RELAY_REVISION").unwrap_or("unknown"))?;
@@ -158,8 +161,8 @@ impl Daemon {
         let admin = Listener::bind_admin(settings.admin.listen).await?;
         let mut daemon = Self {
             sinks: built.iter().map(|(.., sink)| Arc::clone(sink)).collect(),
-            deliveries: JoinSet::new(),
-            listeners: JoinSet::new(),
+            deliveries: Vec::new(),
+            listeners: Vec::new(),
             stop_listening,
             stop_delivering,
             public: public.address(),
@@ -177,7 +180,7 @@ impl Daemon {
                 random: fastrand::Rng::new(),
                 clock: Arc::clone(&clock),
             });
-            daemon.deliveries.spawn(delivery.run(delivering.clone()));
+            daemon.deliveries.push(Box::pin(delivery.run(delivering.clone())));
         }
         let receiver = Arc::new(Receiver::new(
             settings.sources.iter().map(|(name, source)| (name.as_str(), source)),
@@ -185,8 +188,10 @@ impl Daemon {
             Arc::clone(&intake),
             metrics.clone(),
         ));
-        daemon.listeners.spawn(public.serve(http::public(receiver, Arc::clone(&intake)), listening.clone()));
-        daemon.listeners.spawn(admin.serve(admin::router(&settings.admin, intake, metrics), delivering));
+        let public = public.serve(http::public(receiver, Arc::clone(&intake)), listening);
+        daemon.listeners.push(Box::pin(public));
+        let admin = admin.serve(admin::router(&settings.admin, intake, metrics), delivering);
+        daemon.listeners.push(Box::pin(admin));
         Ok(daemon)
     }
 
@@ -208,7 +213,9 @@ impl Daemon {
 
     /// Runs until told to end, then drains: open requests are answered, what is on disk is delivered as far as the
     /// sinks take it within [`deliver::DRAIN`], and the rest stays for the next start.
-    pub async fn run(mut self, mut shutdown: Shutdown) -> End {
+    pub async fn run(self, mut shutdown: Shutdown) -> End {
+        let mut deliveries: JoinSet<()> = self.deliveries.into_iter().collect();
+        let mut listeners: JoinSet<()> = self.listeners.into_iter().collect();
         let mut died = self.store.died();
         let end = tokio::select! {
             () = shutdown.requested() => End::Drained,
@@ -217,17 +224,17 @@ impl Daemon {
         tracing::info!("no more deliveries are taken; what is left is sent on");
         self.stop_listening.fire();
         // The admin listener stays: whoever watches the drain reads it there.
-        if tokio::time::timeout(LAST_REQUESTS, self.listeners.join_next()).await.is_err() {
+        if tokio::time::timeout(LAST_REQUESTS, listeners.join_next()).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
         self.store.stop_accepting();
         self.stop_delivering.fire();
-        while let Some(ended) = self.deliveries.join_next().await {
+        while let Some(ended) = deliveries.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a delivery panicked");
             }
         }
-        self.listeners.shutdown().await;
+        listeners.shutdown().await;
         let store = Arc::clone(&self.store);
         if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
             tracing::error!(%error, "the store could not be closed");
