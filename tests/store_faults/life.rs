@@ -144,6 +144,9 @@ impl Lives {
         assert!(self.attach(&store).await, "the sinks cannot be noted");
         self.ledger.check(&store);
         self.ledger.check_known(&store, &mut self.rng, known).await;
+        // The provider sends again what had no answer.
+        let last: Vec<u64> = (self.ledger.next.saturating_sub(60)..self.ledger.next).collect();
+        self.ledger.offer(&store, &last).await;
         self.check_accepts(&store).await;
     }
 

@@ -19,6 +19,9 @@ pub(crate) enum Fault {
     CutInWrite,
     /// EIO. A write leaves a part of itself in the cache; a failed sync leaves open what is on disk.
     Io,
+    /// The next sync of a file fails, and what it had to write stays in the cache and is never written, as on Linux. From
+    /// then on every call fails.
+    LostSync,
     /// ENOSPC, where something is written or made.
     Full,
 }
@@ -273,7 +276,7 @@ impl State {
         let call = self.calls;
         self.calls += 1;
         let planned = |plan: &Plan| (plan.at..plan.at.saturating_add(plan.calls)).contains(&call);
-        let fault = self.plan.filter(planned).map(|plan| plan.fault).filter(|fault| *fault != Fault::CutInWrite);
+        let fault = self.plan.filter(planned).map(|plan| plan.fault).filter(|fault| !fault.is_patient());
         if fault.is_none() || (fault == Some(Fault::Full) && !writes) {
             return Ok(None);
         }
@@ -294,6 +297,11 @@ impl State {
         }
     }
 
+    /// Whether it is time for a fault that waits for its call.
+    fn due(&self, fault: Fault) -> bool {
+        !self.cut && self.plan.is_some_and(|plan| plan.fault == fault && self.calls >= plan.at)
+    }
+
     fn change(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.unsynced.push(change);
@@ -310,10 +318,17 @@ impl State {
     }
 }
 
+impl Fault {
+    /// Whether it waits for a call of its kind.
+    fn is_patient(self) -> bool {
+        matches!(self, Self::CutInWrite | Self::LostSync)
+    }
+}
+
 fn error(fault: Fault) -> io::Error {
     match fault {
         Fault::Cut | Fault::CutInWrite => io::Error::other("the power is cut"),
-        Fault::Io => io::Error::from_raw_os_error(5),
+        Fault::Io | Fault::LostSync => io::Error::from_raw_os_error(5),
         Fault::Full => io::Error::from_raw_os_error(28),
     }
 }
@@ -432,8 +447,8 @@ impl File for FaultFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.world.state();
-        let due = state.plan.filter(|plan| plan.fault == Fault::CutInWrite && state.calls >= plan.at);
-        let fault = state.enter(self.life, true)?.or(due.map(|_| Fault::Cut));
+        let due = state.due(Fault::CutInWrite);
+        let fault = state.enter(self.life, true)?.or(due.then_some(Fault::Cut));
         state.cut |= fault == Some(Fault::Cut);
         let written = match fault {
             None | Some(Fault::Cut) => bytes.len(),
@@ -445,12 +460,17 @@ impl File for FaultFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut guard = self.world.state();
-        let fault = guard.enter(self.life, true)?;
-        let State { rng, files, .. } = &mut *guard;
+        let due = guard.due(Fault::LostSync);
+        let fault = guard.enter(self.life, true)?.or(due.then_some(Fault::LostSync));
+        let State { rng, files, plan, .. } = &mut *guard;
         let Content { disk, dirty, .. } = files.entry(self.inode).or_default();
         match fault {
             None => dirty.drain(..).for_each(|change| change.apply(disk)),
             Some(Fault::Cut) => {}
+            Some(Fault::LostSync) => {
+                dirty.clear();
+                *plan = Some(Plan { at: 0, calls: u64::MAX, fault: Fault::Io });
+            }
             // Each is on disk, or still to be written, or given up: then it is in the cache and will never be written.
             Some(_) => dirty.retain(|change| match rng.u8(0..3) {
                 0 => {
@@ -462,6 +482,14 @@ impl File for FaultFile {
             }),
         }
         fault.map_or(Ok(()), |fault| Err(error(fault)))
+    }
+
+    fn sync_and_reread(&self) -> io::Result<()> {
+        self.sync_data()?;
+        let mut state = self.world.state();
+        let content = state.content(self.inode);
+        content.cache.clone_from(&content.disk);
+        Ok(())
     }
 
     fn length(&self) -> io::Result<u64> {
