@@ -41,8 +41,9 @@ impl Lives {
         }
     }
 
-    pub(crate) fn open(&self, plan: Option<Plan>) -> Result<Store, OpenError> {
+    pub(crate) fn open(&mut self, plan: Option<Plan>) -> Result<Store, OpenError> {
         sled_files::copy(&self.path, &self.copy);
+        self.ledger.not_there.clear();
         let now: jiff::Timestamp = NOON.parse().unwrap();
         let settings = Settings {
             path: self.path.clone(),
