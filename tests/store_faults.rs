@@ -73,7 +73,7 @@ fn at_any_cut_nothing_acknowledged_is_lost() {
     println!("seed {seed}");
     let metrics = Metrics::new("test", "test").unwrap();
     let mut sum = Sum::default();
-    for round in 0..times(60) {
+    for round in 0..times(100) {
         let mut lives = Lives::new(seed.wrapping_add(round), &metrics);
         runtime().block_on(async {
             for _ in 0..8 {
