@@ -73,7 +73,7 @@ fn at_any_cut_nothing_acknowledged_is_lost() {
     println!("seed {seed}");
     let metrics = Metrics::new("test", "test").unwrap();
     let mut sum = Sum::default();
-    for round in 0..times(60) {
+    for round in 0..times(100) {
         let mut lives = Lives::new(seed.wrapping_add(round), &metrics);
         runtime().block_on(async {
             for _ in 0..8 {
@@ -131,4 +131,28 @@ fn whichever_call_fails_it_is_refused_and_then_accepted_again() {
     }
     sum.print("failed calls", seed, began);
     assert!(sum.failed > 0 && sum.refused > 0, "the test does not do what it says");
+}
+
+/// After a failed sync the page cache shows what the disk has not got. A daemon that is killed then finds it there, and
+/// must not take it for durable.
+#[test]
+fn what_only_the_page_cache_has_after_a_failed_sync_is_not_relied_on() {
+    let (seed, began) = (seed(), Instant::now());
+    println!("seed {seed}");
+    let metrics = Metrics::new("test", "test").unwrap();
+    let mut sum = Sum::default();
+    for round in 0..times(100) {
+        let mut lives = Lives::new(seed.wrapping_add(round), &metrics);
+        runtime().block_on(async {
+            lives.live(None, 10).await;
+            lives.end(End::Kill);
+            lives.live(Some(Plan { at: round, calls: 1, fault: Fault::LostSync }), 30).await;
+            lives.end(End::Kill);
+            lives.check(usize::MAX).await;
+            lives.end(End::PowerCut);
+            lives.check(usize::MAX).await;
+        });
+        sum.add(&lives);
+    }
+    sum.print("lost syncs", seed, began);
 }

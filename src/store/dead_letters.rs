@@ -81,6 +81,7 @@ impl DeadLetters {
 
     /// Reads up to the first frame that is not whole and sound, which a cut left behind, and cuts the file there.
     fn recover(&mut self) -> io::Result<()> {
+        self.file.sync_and_reread()?;
         let end = self.file.length()?;
         while let Some(content) = read_frame(&*self.file, self.length, end)? {
             let place = (self.length, PREFIX + content.len() as u64);

@@ -14,6 +14,9 @@ pub trait File: Send + Sync {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// `fdatasync`: what was written, and the length if it grew, is on disk once this returns.
     fn sync_data(&self) -> io::Result<()>;
+    /// The same, and then what is read comes from the disk: a sync that failed for an earlier process left in the page
+    /// cache what is not on disk and, being taken for clean, would never be written.
+    fn sync_and_reread(&self) -> io::Result<()>;
     /// The file's length.
     fn length(&self) -> io::Result<u64>;
     /// Cuts or extends the file.
@@ -135,6 +138,11 @@ impl File for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn sync_and_reread(&self) -> io::Result<()> {
+        self.0.sync_data()?;
+        Ok(rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?)
     }
 
     fn length(&self) -> io::Result<u64> {

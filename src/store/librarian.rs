@@ -43,6 +43,9 @@ pub(super) struct Librarian {
     open: BTreeMap<Day, DayIndex>,
     /// Checksums of the indexes that are closed and complete.
     closed: BTreeMap<Day, u32>,
+    /// Open, and not as they were closed. sled may read back less from such files than it shows now, so that they are
+    /// checked each time until they are rebuilt or forgotten.
+    doubtful: HashSet<Day>,
     retry: HashSet<Day>,
 }
 
@@ -50,7 +53,7 @@ impl Librarian {
     pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, seen: PathBuf) -> io::Result<Self> {
         shared.disk.create_dir_all(&seen)?;
         let closed = read_closed(&*shared.disk, &seen)?;
-        Ok(Self { shared, inbox, seen, open: BTreeMap::new(), closed, retry: HashSet::new() })
+        Ok(Self { shared, inbox, seen, open: BTreeMap::new(), closed, doubtful: HashSet::new(), retry: HashSet::new() })
     }
 
     /// Works until told to finish.
@@ -93,13 +96,16 @@ impl Librarian {
             return Ok(index.clone());
         }
         let folder = day_index::folder(&self.seen, day);
-        let as_closed = match self.closed.remove(&day) {
+        let as_closed = match self.closed.get(&day).copied() {
             Some(noted) => {
-                write_closed(&*self.shared.disk, &self.seen, &self.closed)?;
+                self.withdraw_note(day)?;
                 sled_guard::checksum(&folder).is_ok_and(|found| found == noted)
             }
             None => false,
         };
+        if !as_closed && folder.exists() {
+            self.doubtful.insert(day);
+        }
         let index = match DayIndex::open(&self.seen, day) {
             Ok(index) if as_closed => index,
             Ok(index) => match self.check(&index) {
@@ -115,9 +121,20 @@ impl Librarian {
         Ok(index)
     }
 
-    fn rebuild(&self, day: Day, why: &io::Error) -> io::Result<DayIndex> {
+    /// On disk before it is gone from memory: a note that outlives a change to the index would vouch for the files as they
+    /// were before, and a power cut may bring those back.
+    fn withdraw_note(&mut self, day: Day) -> io::Result<()> {
+        let mut rest = self.closed.clone();
+        rest.remove(&day);
+        write_closed(&*self.shared.disk, &self.seen, &rest)?;
+        self.closed = rest;
+        Ok(())
+    }
+
+    fn rebuild(&mut self, day: Day, why: &io::Error) -> io::Result<DayIndex> {
         tracing::warn!(day, error = %why, "the index of a day is rebuilt from the journal");
         sled_guard::set_aside(&day_index::folder(&self.seen, day))?;
+        self.doubtful.remove(&day);
         let index = DayIndex::open(&self.seen, day).map_err(io::Error::other)?;
         self.check(&index)?;
         Ok(index)
@@ -166,6 +183,9 @@ impl Librarian {
             // The last handle: sled writes and lets go of the files.
             drop(index);
             let folder = day_index::folder(&self.seen, day);
+            if self.doubtful.remove(&day) {
+                continue;
+            }
             match synced.and_then(|()| sled_guard::checksum(&folder)) {
                 Ok(checksum) => drop(self.closed.insert(day, checksum)),
                 Err(error) => tracing::error!(day, error = %error, "the index of a day cannot be put on disk"),

@@ -269,8 +269,6 @@ impl Log {
             }
         }
         segment.durable.store(cursor.offset, Ordering::Release);
-        // A killed process leaves written pages behind that are not on disk yet; they must be before they are relied on.
-        segment.file.sync_data()?;
         self.place.disk.sync_dir(&self.place.dir)?;
         self.active = Some(Active { segment, next_group });
         Ok(())
@@ -423,6 +421,8 @@ fn read_headers(place: &Place, found: &mut Found) -> io::Result<Vec<FoundSegment
         let Some(number) = number_of(&name, "seg") else { continue };
         let path = place.dir.join(&name);
         let file = place.disk.open(&path, Open::Existing)?;
+        // A killed process leaves pages behind that are not on disk yet, or never will be; what is relied on must be.
+        file.sync_and_reread()?;
         match Header::read(&*file)? {
             Some(header) if header.number == number && header.log == place.kind.code() => {
                 headers.push((header, path, file))

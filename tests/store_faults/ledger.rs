@@ -56,6 +56,8 @@ pub(crate) struct Ledger {
     parked: BTreeSet<u64>,
     /// An operator asked for their end, whatever was answered.
     resolved: BTreeSet<u64>,
+    /// Refused since the store was opened: none of it may be read before the store is opened again.
+    pub not_there: BTreeSet<u64>,
     pub new: u64,
     pub duplicates: u64,
     pub refused: u64,
@@ -78,8 +80,13 @@ impl Ledger {
                     self.duplicates += 1;
                     self.acknowledged.entry(*number).or_insert(None);
                 }
-                Err(_) => self.refused += 1,
+                Err(_) => {
+                    self.refused += 1;
+                    self.not_there.insert(*number);
+                    continue;
+                }
             }
+            self.not_there.remove(number);
         }
     }
 
@@ -102,6 +109,8 @@ impl Ledger {
         let Ok(events) = store.reader(position).read(rng.usize(1..200), 4 << 20) else { return Vec::new() };
         for stored in &events {
             self.note(stored);
+            let number = number(&stored.event.id);
+            assert!(!self.not_there.contains(&number), "{number} was refused, and a sink gets it");
             self.read.insert(stored.sequence);
         }
         events

@@ -41,8 +41,9 @@ impl Lives {
         }
     }
 
-    pub(crate) fn open(&self, plan: Option<Plan>) -> Result<Store, OpenError> {
+    pub(crate) fn open(&mut self, plan: Option<Plan>) -> Result<Store, OpenError> {
         sled_files::copy(&self.path, &self.copy);
+        self.ledger.not_there.clear();
         let now: jiff::Timestamp = NOON.parse().unwrap();
         let settings = Settings {
             path: self.path.clone(),
@@ -144,6 +145,9 @@ impl Lives {
         assert!(self.attach(&store).await, "the sinks cannot be noted");
         self.ledger.check(&store);
         self.ledger.check_known(&store, &mut self.rng, known).await;
+        // The provider sends again what had no answer.
+        let last: Vec<u64> = (self.ledger.next.saturating_sub(60)..self.ledger.next).collect();
+        self.ledger.offer(&store, &last).await;
         self.check_accepts(&store).await;
     }
 

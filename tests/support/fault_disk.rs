@@ -3,7 +3,10 @@
 //!
 //! One [`World`] outlives many processes: each [`World::disk`] is a life, whose calls fail once it has ended.
 
-use e2b_relay::store::{Disk, File, Open, Space};
+mod calls;
+
+use calls::FaultDisk;
+use e2b_relay::store::Disk;
 use fastrand::Rng;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -19,6 +22,9 @@ pub(crate) enum Fault {
     CutInWrite,
     /// EIO. A write leaves a part of itself in the cache; a failed sync leaves open what is on disk.
     Io,
+    /// The next sync of a file fails, and what it had to write stays in the cache and is never written, as on Linux. From
+    /// then on every call fails.
+    LostSync,
     /// ENOSPC, where something is written or made.
     Full,
 }
@@ -187,11 +193,6 @@ impl World {
         Arc::new(FaultDisk { world: self.clone(), life: state.life })
     }
 
-    /// Calls made in this life so far.
-    pub(crate) fn calls(&self) -> u64 {
-        self.state().calls
-    }
-
     /// Whether the planned cut has come.
     pub(crate) fn is_cut(&self) -> bool {
         self.state().cut
@@ -273,7 +274,7 @@ impl State {
         let call = self.calls;
         self.calls += 1;
         let planned = |plan: &Plan| (plan.at..plan.at.saturating_add(plan.calls)).contains(&call);
-        let fault = self.plan.filter(planned).map(|plan| plan.fault).filter(|fault| *fault != Fault::CutInWrite);
+        let fault = self.plan.filter(planned).map(|plan| plan.fault).filter(|fault| !fault.is_patient());
         if fault.is_none() || (fault == Some(Fault::Full) && !writes) {
             return Ok(None);
         }
@@ -294,6 +295,11 @@ impl State {
         }
     }
 
+    /// Whether it is time for a fault that waits for its call.
+    fn due(&self, fault: Fault) -> bool {
+        !self.cut && self.plan.is_some_and(|plan| plan.fault == fault && self.calls >= plan.at)
+    }
+
     fn change(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.unsynced.push(change);
@@ -310,170 +316,21 @@ impl State {
     }
 }
 
+impl Fault {
+    /// Whether it waits for a call of its kind.
+    fn is_patient(self) -> bool {
+        matches!(self, Self::CutInWrite | Self::LostSync)
+    }
+}
+
 fn error(fault: Fault) -> io::Error {
     match fault {
         Fault::Cut | Fault::CutInWrite => io::Error::other("the power is cut"),
-        Fault::Io => io::Error::from_raw_os_error(5),
+        Fault::Io | Fault::LostSync => io::Error::from_raw_os_error(5),
         Fault::Full => io::Error::from_raw_os_error(28),
     }
 }
 
 fn unless_cut(cut: bool) -> io::Result<()> {
     if cut { Err(error(Fault::Cut)) } else { Ok(()) }
-}
-
-struct FaultDisk {
-    world: World,
-    life: u64,
-}
-
-impl Disk for FaultDisk {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
-        let mut state = self.world.state();
-        let cut = state.simple(self.life, how != Open::Existing)?;
-        let inode = match (state.names.get(path).copied(), how) {
-            (Some(Node::File(inode)), Open::Existing | Open::Either) => inode,
-            (Some(_), _) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (None, Open::Existing) => return Err(io::ErrorKind::NotFound.into()),
-            (None, _) => {
-                let inode = state.next_inode;
-                state.next_inode += 1;
-                state.files.insert(inode, Content::default());
-                state.change(NameChange::Link(path.into(), Node::File(inode)));
-                inode
-            }
-        };
-        unless_cut(cut)?;
-        Ok(Arc::new(FaultFile { world: self.world.clone(), life: self.life, inode }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.world.state();
-        let cut = state.simple(self.life, true)?;
-        let node = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        state.change(NameChange::Rename(from.into(), to.into(), node));
-        unless_cut(cut)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.world.state();
-        let cut = state.simple(self.life, false)?;
-        state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        state.change(NameChange::Unlink(path.into()));
-        unless_cut(cut)
-    }
-
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.world.state();
-        let cut = state.simple(self.life, true)?;
-        // sled's files and the lock are in the real folder of that name.
-        std::fs::create_dir_all(path)?;
-        let mut folders: Vec<_> = path.ancestors().take_while(|folder| *folder != self.world.root).collect();
-        folders.reverse();
-        for folder in folders {
-            if !state.names.contains_key(folder) {
-                state.change(NameChange::Link(folder.into(), Node::Folder));
-            }
-        }
-        unless_cut(cut)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.world.state();
-        unless_cut(state.simple(self.life, true)?)?;
-        if path != self.world.root && state.names.get(path) != Some(&Node::Folder) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let state = &mut *state;
-        for change in state.unsynced.extract_if(.., |change| change.folder() == Some(path)) {
-            change.apply(&mut state.names_on_disk);
-        }
-        Ok(())
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<(String, u64)>> {
-        let mut state = self.world.state();
-        unless_cut(state.simple(self.life, false)?)?;
-        let in_folder = state.names.iter().filter(|(name, _)| name.parent() == Some(path));
-        Ok(in_folder
-            .filter_map(|(name, node)| match node {
-                Node::Folder => None,
-                Node::File(inode) => {
-                    let name = name.file_name().unwrap().to_str().unwrap().to_owned();
-                    Some((name, state.files[inode].cache.len() as u64))
-                }
-            })
-            .collect())
-    }
-
-    fn space(&self, _path: &Path) -> io::Result<Space> {
-        unless_cut(self.world.state().simple(self.life, false)?)?;
-        // Enough for all a test writes, and not enough for the reserve file, which would only make it slow.
-        Ok(Space { free: 8 << 20, total: 64 << 20 })
-    }
-}
-
-struct FaultFile {
-    world: World,
-    life: u64,
-    inode: Inode,
-}
-
-impl File for FaultFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut state = self.world.state();
-        unless_cut(state.simple(self.life, false)?)?;
-        let cache = &state.content(self.inode).cache;
-        let rest = cache.get(offset as usize..).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        Ok(length)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.world.state();
-        let due = state.plan.filter(|plan| plan.fault == Fault::CutInWrite && state.calls >= plan.at);
-        let fault = state.enter(self.life, true)?.or(due.map(|_| Fault::Cut));
-        state.cut |= fault == Some(Fault::Cut);
-        let written = match fault {
-            None | Some(Fault::Cut) => bytes.len(),
-            Some(_) => state.rng.usize(0..=bytes.len()),
-        };
-        state.alter(self.inode, Change::Write(offset, bytes[..written].to_vec()));
-        fault.map_or(Ok(()), |fault| Err(error(fault)))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut guard = self.world.state();
-        let fault = guard.enter(self.life, true)?;
-        let State { rng, files, .. } = &mut *guard;
-        let Content { disk, dirty, .. } = files.entry(self.inode).or_default();
-        match fault {
-            None => dirty.drain(..).for_each(|change| change.apply(disk)),
-            Some(Fault::Cut) => {}
-            // Each is on disk, or still to be written, or given up: then it is in the cache and will never be written.
-            Some(_) => dirty.retain(|change| match rng.u8(0..3) {
-                0 => {
-                    change.apply(disk);
-                    false
-                }
-                1 => true,
-                _ => false,
-            }),
-        }
-        fault.map_or(Ok(()), |fault| Err(error(fault)))
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        let mut state = self.world.state();
-        unless_cut(state.simple(self.life, false)?)?;
-        Ok(state.content(self.inode).cache.len() as u64)
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        let mut state = self.world.state();
-        let cut = state.simple(self.life, true)?;
-        state.alter(self.inode, Change::Length(length));
-        unless_cut(cut)
-    }
 }
