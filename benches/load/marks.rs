@@ -1,0 +1,69 @@
+//! What is no throughput: how soon an empty store is ready, and what memory idling and remembering take.
+
+use crate::client;
+use crate::process;
+use crate::subject;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Deliveries that are made at a time, so that the generator needs no gigabyte.
+const CHUNK: usize = 100_000;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The relay's binary.
+    #[arg(long, default_value = "target/release/e2b-relay")]
+    relay: PathBuf,
+    #[arg(long, default_value_t = 5)]
+    repeats: usize,
+    /// Ids of one day to remember.
+    #[arg(long, default_value_t = 1_000_000)]
+    ids: usize,
+}
+
+pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    let sink = json!({"type": "file", "path": "./out.ndjson"});
+    for _ in 0..options.repeats {
+        let started = Instant::now();
+        let subject = subject::relay(&options.relay, &sink, None).await?;
+        // It says where it listens once it takes deliveries; that it does is proven by one.
+        let load = client::Options::few(&subject.url, 1);
+        let load = client::Load::prepare(&load)?;
+        let ready = started.elapsed();
+        load.send().await?;
+        // Whatever it does after its start is done by then: its slowest timer has one second.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let idle = process::memory(subject.process.pid, "VmRSS")?;
+        println!("ready after {} ms; {idle:.1} MiB of memory when idle", ready.as_millis());
+    }
+    if options.ids == 0 {
+        return Ok(());
+    }
+    let subject = subject::relay(&options.relay, &sink, None).await?;
+    let before = process::memory(subject.process.pid, "VmRSS")?;
+    let mut accepted = 0;
+    while accepted < options.ids as u64 {
+        let chunk = CHUNK.min(options.ids - accepted as usize);
+        let figures = client::Load::prepare(&client::Options::few(&subject.url, chunk))?.send().await?;
+        accepted += figures.accepted;
+    }
+    subject.settled(accepted).await?;
+    let after = process::memory(subject.process.pid, "VmRSS")?;
+    let peak = process::memory(subject.process.pid, "VmHWM")?;
+    let on_disk = subject.home.as_ref().map_or(Ok(0), |home| size(&home.path().join("data/seen")))?;
+    println!(
+        "{accepted} ids of a day remembered: {before:.1} MiB before, {after:.1} MiB after, {peak:.1} MiB at most; {} bytes per id on disk",
+        on_disk / accepted.max(1)
+    );
+    Ok(())
+}
+
+fn size(path: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        bytes += if entry.file_type()?.is_dir() { size(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
+}
