@@ -13,5 +13,6 @@ mod sink_file;
 mod sink_kafka;
 mod sink_nats;
 mod store;
+mod store_verify;
 mod support;
 mod tidy;
