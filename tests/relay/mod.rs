@@ -4,3 +4,4 @@ mod full;
 mod kills;
 mod promise;
 mod sinks;
+mod strace;
