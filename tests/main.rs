@@ -16,5 +16,6 @@ mod sink_kafka;
 mod sink_nats;
 mod store;
 mod store_faults;
+mod store_verify;
 mod support;
 mod tidy;

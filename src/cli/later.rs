@@ -26,8 +26,6 @@ pub(super) enum Command {
     Tap(Rest),
     #[command(hide = true)]
     Simulate(Rest),
-    #[command(hide = true)]
-    Store(Rest),
 }
 
 /// Whatever is written behind the command.
@@ -49,7 +47,6 @@ pub(super) fn execute(command: &Command) -> Result<(), Failure> {
         Command::Events(_) => "events",
         Command::Tap(_) => "tap",
         Command::Simulate(_) => "simulate",
-        Command::Store(_) => "store",
     };
     Err(Failure::new(Exit::Usage, format_args!("`{name}` is not yet in this version")))
 }

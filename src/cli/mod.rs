@@ -9,6 +9,7 @@ mod outcome;
 mod probe;
 mod run;
 mod sources;
+mod store;
 mod test;
 mod trigger;
 
@@ -67,6 +68,9 @@ enum Command {
     Test(test::Options),
     /// Send one signed delivery, as the provider would.
     Trigger(trigger::Options),
+    /// Look into the store of a daemon that is stopped.
+    #[command(subcommand)]
+    Store(store::Command),
     /// Commands of later versions.
     #[command(flatten)]
     Later(later::Command),
@@ -112,6 +116,7 @@ impl Cli {
             Command::Config(command) => config::execute(&command),
             Command::Test(options) => test::execute(&options),
             Command::Trigger(options) => trigger::execute(&options),
+            Command::Store(command) => store::execute(&command),
             Command::Later(command) => later::execute(&command),
         }
     }

@@ -227,11 +227,11 @@ impl DeadLetters {
     }
 }
 
-fn file_path(dir: &Path) -> PathBuf {
+pub(super) fn file_path(dir: &Path) -> PathBuf {
     dir.join("letters.log")
 }
 
-fn read_frame(file: &dyn File, offset: u64, end: u64) -> io::Result<Option<Bytes>> {
+pub(super) fn read_frame(file: &dyn File, offset: u64, end: u64) -> io::Result<Option<Bytes>> {
     let mut prefix = [0; PREFIX as usize];
     if offset + PREFIX > end || file.read_at(&mut prefix, offset)? < prefix.len() {
         return Ok(None);
@@ -258,15 +258,17 @@ fn encode_letter(sink: &str, stored: &Stored, cause: &Cause, now: jiff::Timestam
     content
 }
 
-struct Entry<'a> {
-    sink: &'a str,
-    sequence: u64,
+pub(super) struct Entry<'a> {
+    pub(super) sink: &'a str,
+    pub(super) sequence: u64,
     /// `None`: the letter no longer waits.
-    letter: Option<(String, Cause, jiff::Timestamp)>,
-    event: &'a [u8],
+    pub(super) letter: Option<(String, Cause, jiff::Timestamp)>,
+    /// What became of it; `None` for a new letter.
+    pub(super) resolution: Option<Resolution>,
+    pub(super) event: &'a [u8],
 }
 
-fn decode(content: &[u8]) -> Option<Entry<'_>> {
+pub(super) fn decode(content: &[u8]) -> Option<Entry<'_>> {
     let mut reader = Reader(content);
     let kind = reader.u8()?;
     let (sink, sequence) = (reader.text()?, reader.u64()?);
@@ -279,5 +281,10 @@ fn decode(content: &[u8]) -> Option<Entry<'_>> {
         RETRIED | DROPPED => None,
         _ => return None,
     };
-    Some(Entry { sink, sequence, letter, event: reader.0 })
+    let resolution = match kind {
+        RETRIED => Some(Resolution::Retried),
+        DROPPED => Some(Resolution::Dropped),
+        _ => None,
+    };
+    Some(Entry { sink, sequence, letter, resolution, event: reader.0 })
 }

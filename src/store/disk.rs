@@ -116,6 +116,41 @@ impl Disk for RealDisk {
     }
 }
 
+/// The real one for those who only look: whatever would change something fails.
+#[derive(Debug, Default)]
+pub(super) struct ReadOnlyDisk;
+
+impl Disk for ReadOnlyDisk {
+    fn open(&self, path: &Path, _: Open) -> io::Result<Arc<dyn File>> {
+        // The system refuses what is written to it.
+        Ok(Arc::new(RealFile(std::fs::File::open(path)?)))
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, u64)>> {
+        RealDisk.list(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        RealDisk.space(path)
+    }
+}
+
 struct RealFile(std::fs::File);
 
 impl File for RealFile {

@@ -33,6 +33,13 @@ pub(super) fn open(path: &Path) -> Result<Format, OpenError> {
     }
 }
 
+/// Reads the file of a store that is there.
+pub(super) fn read(path: &Path) -> Result<Format, OpenError> {
+    let file = path.join("format");
+    let text = std::fs::read(&file).map_err(|error| OpenError::io(&file, error))?;
+    check(&file, &text)
+}
+
 fn check(file: &Path, text: &[u8]) -> Result<Format, OpenError> {
     let format: Format = serde_json::from_slice(text)
         .map_err(|error| OpenError::Format(format!("{} cannot be read: {error}", file.display())))?;

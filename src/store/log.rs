@@ -110,7 +110,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn code(self) -> u32 {
+    pub(super) fn code(self) -> u32 {
         match self {
             Self::Events => 1,
             Self::Samples => 2,
@@ -453,7 +453,7 @@ fn remove_abandoned(place: &Place, headers: Vec<FoundSegment>) -> io::Result<Vec
     Ok(kept)
 }
 
-fn holds_events(file: &Arc<dyn File>) -> io::Result<bool> {
+pub(super) fn holds_events(file: &Arc<dyn File>) -> io::Result<bool> {
     let length = file.length()?;
     for offset in (HEADER..length.min(HEADER + 64 * 1024)).step_by(8) {
         let mut head = [0; ENVELOPE];

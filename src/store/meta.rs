@@ -56,10 +56,7 @@ impl Meta {
                 load(&folder).map_err(std::io::Error::other)?
             }
         };
-        let sinks: BTreeMap<String, Progress> = values
-            .iter()
-            .filter_map(|(key, value)| Some((key.strip_prefix(SINK)?.to_owned(), serde_json::from_slice(value).ok()?)))
-            .collect();
+        let sinks = sinks_in(&values);
         let durable = sinks.iter().map(|(name, progress)| (name.clone(), progress.position)).collect();
         Ok(Self { folder, state: Mutex::new(State { db: Some(db), values, sinks, durable }) })
     }
@@ -151,6 +148,18 @@ impl State {
             self.db = None;
         }
     }
+}
+
+/// How far each sink is, from a database that nobody has open. Opening it may change its files.
+pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, Progress>, Bad> {
+    load(folder).map(|(_, values)| sinks_in(&values))
+}
+
+fn sinks_in(values: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Progress> {
+    let sink = |(key, value): (&String, &Vec<u8>)| {
+        Some((key.strip_prefix(SINK)?.to_owned(), serde_json::from_slice(value).ok()?))
+    };
+    values.iter().filter_map(sink).collect()
 }
 
 type Loaded = (sled::Db, BTreeMap<String, Vec<u8>>);

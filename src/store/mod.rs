@@ -43,6 +43,7 @@ mod sled_guard;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use births::{SinkStart, Start};
 pub use dead_letters::{Cause, DeadLetter, Resolution};
@@ -53,6 +54,7 @@ pub use open::{OpenError, Parts};
 pub use reader::Reader;
 pub use settings::Settings;
 pub use shared::{Clock, Refused};
+pub use verify::{Proof, Sum, verify};
 
 use crate::event::{Arrival, Event, Stored};
 use inbox::{Entry, Inbox};

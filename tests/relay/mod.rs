@@ -1,5 +1,9 @@
 //! The daemon as a whole, against real brokers.
 
+mod full;
 mod hostile;
+mod kills;
 mod promise;
+mod sinks;
 mod slow;
+mod strace;

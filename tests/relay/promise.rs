@@ -1,62 +1,11 @@
 //! What was acknowledged reaches every sink, once, in order per sandbox; whatever stops on the way.
 
-use crate::support::brokers::{self, Broker, Kind, unique};
-use crate::support::consume::{self, NOTHING_WRONG, OUTAGE, Verdict, judge};
-use crate::support::daemon::{Daemon, Home};
-use crate::support::load::{self, Ledger, Plan, SECRET};
+use super::sinks::{Sinks, shared};
+use crate::support::brokers::{self, Broker, Kind};
+use crate::support::consume::{NOTHING_WRONG, OUTAGE};
+use crate::support::daemon::Home;
+use crate::support::load::{self, Ledger, Plan};
 use std::sync::{Arc, Mutex};
-
-/// Four sinks, one of each kind that keeps what it gets.
-struct Sinks {
-    kafka: String,
-    nats: String,
-    amqp: String,
-    /// Topic, stream, and queue.
-    name: String,
-}
-
-impl Sinks {
-    async fn new(kafka: String, nats: String, amqp: String) -> Self {
-        let name = unique("relay");
-        consume::create_topic(&kafka, &name, 4).await;
-        Self { kafka, nats, amqp, name }
-    }
-
-    /// One source, and these four.
-    fn configuration(&self) -> String {
-        let Self { kafka, nats, amqp, name } = self;
-        format!(
-            r#"
-sources: {{acme: {{webhook: {{secrets: ["{SECRET}"]}}}}}}
-sinks:
-  lake: {{type: kafka, brokers: ["{kafka}"], topic: {name}}}
-  bus: {{type: nats, servers: ["{nats}"], subject: "{name}.{{{{ type }}}}.{{{{ sandbox_id }}}}", stream: {{name: {name}, subjects: ["{name}.>"], create: true}}}}
-  queue: {{type: amqp, url: "{amqp}", exchange: {name}, declare: {{exchange_type: topic, queue: {name}}}}}
-  audit: {{type: file, path: ./audit.ndjson}}
-"#
-        )
-    }
-
-    async fn until_settled(&self, daemon: &Daemon, events: u64) {
-        for sink in ["lake", "bus", "queue", "audit"] {
-            daemon.until_settled(sink, events).await;
-        }
-    }
-
-    async fn judge(&self, home: &Home, ledger: &Ledger) -> [Verdict; 4] {
-        let judge = |sink, records: consume::Records| judge(sink, &records, &ledger.acknowledged);
-        [
-            judge("kafka", consume::kafka(&self.kafka, &self.name).await),
-            judge("nats", consume::jetstream(&self.nats, &self.name).await),
-            judge("amqp", consume::amqp(&self.amqp, &self.name).await),
-            judge("file", consume::file(&home.path().join("audit.ndjson"))),
-        ]
-    }
-}
-
-async fn shared() -> Sinks {
-    Sinks::new(brokers::kafka(), brokers::nats(), brokers::amqp()).await
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_deliveries_reach_four_sinks_exactly_once_and_in_order() {

@@ -30,7 +30,7 @@ impl Home {
         std::fs::write(self.configuration(), format!("{listeners}{configuration}")).unwrap();
     }
 
-    fn configuration(&self) -> PathBuf {
+    pub(crate) fn configuration(&self) -> PathBuf {
         self.folder.path().join("e2b-relay.yaml")
     }
 

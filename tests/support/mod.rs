@@ -9,3 +9,4 @@ pub(crate) mod proxy;
 pub(crate) mod sending;
 pub(crate) mod sign;
 pub(crate) mod tls;
+pub(crate) mod verify;

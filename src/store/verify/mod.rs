@@ -1,0 +1,188 @@
+//! Proves a stopped daemon's store sound, by reading all of it and changing none of it.
+//!
+//! For every sink: accepted since its birth = delivered + filtered + dead-lettered + dropped by hand + pending. What was
+//! accepted is counted in the journal, the rest comes from the sink's own notes, so that neither can vouch for itself.
+//! The indexes in `seen` are not read: a start checks them against the journal and rebuilds them.
+
+mod letters;
+mod logs;
+mod positions;
+
+use super::OpenError;
+use super::disk::ReadOnlyDisk;
+use super::format;
+use super::frame::Control;
+use super::log::Kind;
+use super::meta::Progress;
+use letters::Letters;
+use logs::LogRead;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Proof {
+    /// The store's UUID.
+    pub instance: String,
+    /// Whether there is no fault.
+    pub sound: bool,
+    /// Segments of both logs that are there.
+    pub segments: u64,
+    /// Events in them.
+    pub kept: u64,
+    /// Events ever accepted.
+    pub accepted: u64,
+    /// The sum of each sink.
+    pub sinks: Vec<Sum>,
+    /// What is not sound, and where.
+    pub faults: Vec<String>,
+}
+
+/// What became of a sink's events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sum {
+    /// Its name.
+    pub sink: String,
+    /// It is no longer in the settings.
+    pub removed: bool,
+    /// Since its birth, counted in the journal.
+    pub accepted: u64,
+    /// Confirmed by the peer, dead letters that were retried with success included.
+    pub delivered: u64,
+    /// Not wanted by the sink.
+    pub filtered: u64,
+    /// Dead letters that wait.
+    pub dead_lettered: u64,
+    /// Dead letters that an operator dropped.
+    pub dropped_by_hand: u64,
+    /// Behind the sink's position.
+    pub pending: u64,
+}
+
+impl Sum {
+    fn accounted(&self) -> u64 {
+        self.delivered + self.filtered + self.dead_lettered + self.dropped_by_hand + self.pending
+    }
+}
+
+/// Reads the whole store in `path`.
+///
+/// # Errors
+/// If there is none, if a daemon has it open, or if it cannot be read. That it is not sound is no error: see
+/// [`Proof::faults`].
+pub fn verify(path: &Path) -> Result<Proof, OpenError> {
+    let _lock = lock(path)?;
+    let format = format::read(path)?;
+    let at = |folder: &str| {
+        let folder = path.join(folder);
+        move |error| OpenError::io(&folder, error)
+    };
+    let mut faults = Vec::new();
+    let mut sinks = positions::read(&path.join("meta"), &mut faults).map_err(at("meta"))?;
+    let letters = Letters::read(&ReadOnlyDisk, &path.join("dead-letters"), &mut faults).map_err(at("dead-letters"))?;
+
+    let mut marks = positions::marks(&sinks);
+    let journal = logs::read(&path.join("journal"), Kind::Events, &mut marks, &mut faults).map_err(at("journal"))?;
+    let samples = logs::read(&path.join("samples"), Kind::Samples, &mut marks, &mut faults).map_err(at("samples"))?;
+    let logs = [&journal, &samples];
+    let births = match &journal.note {
+        Some(Control::Sinks(births)) => births.as_slice(),
+        None => &[],
+    };
+    // A sink that was born a moment before a cut has no position yet; a start gives it the one of its birth.
+    let unknown: Vec<_> = births.iter().filter(|birth| !sinks.contains_key(&birth.name)).collect();
+    for birth in unknown {
+        let base = birth.after.max(journal.first.saturating_sub(1));
+        let (before, in_segments) = logs::count(path, base).map_err(at("journal"))?;
+        marks.insert(base, in_segments);
+        let progress = Progress { base, accepted_before: before + in_segments, position: base, ..Progress::default() };
+        sinks.insert(birth.name.clone(), progress);
+    }
+    let mut sums = Vec::new();
+    for (sink, progress) in &sinks {
+        let removed = births.iter().any(|birth| &birth.name == sink && birth.removed_at.is_some());
+        sums.extend(judge(sink, progress, removed, &logs, &marks, &letters, &mut faults));
+    }
+    Ok(Proof {
+        instance: format.instance,
+        sound: faults.is_empty(),
+        segments: logs.iter().map(|log| log.segments).sum(),
+        kept: logs.iter().map(|log| log.kept).sum(),
+        accepted: logs.iter().map(|log| log.accepted()).sum(),
+        sinks: sums,
+        faults,
+    })
+}
+
+/// Holds one sink's notes against the journal; `None` where what it has not had is gone since it was taken out.
+fn judge(
+    sink: &str,
+    progress: &Progress,
+    removed: bool,
+    logs: &[&LogRead; 2],
+    marks: &BTreeMap<u64, u64>,
+    letters: &Letters,
+    faults: &mut Vec<String>,
+) -> Option<Sum> {
+    let accepted: u64 = logs.iter().map(|log| log.accepted()).sum();
+    // Only from the oldest event that is kept on can the journal tell how many came up to a sequence.
+    let counted = |sequence: u64| {
+        let kept = logs.iter().all(|log| log.before == 0 || sequence + 1 >= log.first);
+        kept.then(|| logs.iter().map(|log| log.before).sum::<u64>() + marks.get(&sequence).copied().unwrap_or(0))
+    };
+    let last = logs.iter().map(|log| log.last).max().unwrap_or(0);
+    if progress.position > last.max(progress.base) {
+        faults.push(format!(
+            "sink {sink}: its position is {}, and the last event of the journal is {last}",
+            progress.position
+        ));
+    }
+    if let Some(before) = counted(progress.base).filter(|before| *before != progress.accepted_before) {
+        faults.push(format!(
+            "sink {sink}: it noted {} events before its birth, the journal has {before}",
+            progress.accepted_before
+        ));
+    }
+    let Some(settled) = counted(progress.position) else {
+        if !removed {
+            faults.push(format!("sink {sink}: events behind its position {} are gone", progress.position));
+        }
+        return None;
+    };
+    let of_sink = letters.of(sink, progress.base, progress.position);
+    let sum = Sum {
+        sink: sink.to_owned(),
+        removed,
+        accepted: accepted.saturating_sub(progress.accepted_before),
+        delivered: progress.delivered + of_sink.retried,
+        filtered: progress.filtered,
+        dead_lettered: of_sink.waiting,
+        dropped_by_hand: of_sink.dropped,
+        pending: accepted.saturating_sub(settled),
+    };
+    if sum.accepted != sum.accounted() {
+        faults.push(format!(
+            "sink {sink}: {} events accepted since its birth, and {} accounted for",
+            sum.accepted,
+            sum.accounted()
+        ));
+    }
+    let resolved = of_sink.waiting + of_sink.retried + of_sink.dropped;
+    if progress.dead_lettered != resolved {
+        faults.push(format!("sink {sink}: it noted {} dead letters, and {resolved} are there", progress.dead_lettered));
+    }
+    Some(sum)
+}
+
+/// As a daemon takes it, but without making the file.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let file_path = path.join("lock");
+    let file = File::open(&file_path).map_err(|error| OpenError::io(&file_path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(OpenError::io(&file_path, error)),
+    }
+}

@@ -1,0 +1,80 @@
+//! A full disk under load: refused with 503, nothing acknowledged lost, accepted again by itself.
+
+use super::sinks::shared;
+use crate::support::daemon::{Home, Metrics, PATIENCE, reqwest_client};
+use crate::support::load::{self, Plan, SECRET};
+use crate::support::{sign, verify};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const DISK: u64 = 64 * 1024 * 1024;
+
+/// A small file system in memory; unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &Path) -> Self {
+        std::fs::create_dir(path).unwrap();
+        let size = format!("size={DISK}");
+        let output = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "this test needs to mount a tmpfs, which only root may: {said}");
+        Self(path.to_owned())
+    }
+
+    /// Takes all room but a rest below `min_free`.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("ballast");
+        let free = rustix::fs::statvfs(&self.0).map(|space| space.f_bavail * space.f_frsize).unwrap();
+        std::fs::write(&path, vec![1; free.saturating_sub(1024 * 1024) as usize]).unwrap();
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_503_until_there_is_room_and_loses_nothing() {
+    let sinks = shared().await;
+    let home = Home::new("");
+    home.configure(&format!("store: {{path: ./data, min_free: 4MiB, max_size: 1GiB}}\n{}", sinks.configuration()));
+    let disk = SmallDisk::mount(&home.path().join("data"));
+    let daemon = home.start().await;
+    let webhook = daemon.webhook();
+    let plan = Plan { events: 6_000, workers: 32, insist: true, ..Plan::default() };
+    let target = webhook.clone();
+    let load = tokio::spawn(load::send(plan, move || target.clone()));
+    let sum = |family: &'static str, label: &'static str| move |metrics: &Metrics| metrics.sum(family, label);
+    let accepted = sum("events_total", "");
+    daemon.until("a part is accepted", |metrics| accepted(metrics) >= 1_000.0).await;
+    let ballast = disk.fill();
+    let refused = sum("deliveries_total", "outcome=\"store_full\"");
+    daemon.until("deliveries are refused", |metrics| refused(metrics) >= 100.0).await;
+    let body = load::body("refused", "sbx-refused", 1, true);
+    let (name, signature) = sign::e2b(SECRET, body.as_bytes());
+    let answer = reqwest_client().post(&webhook).header(name, signature).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    // Sinks go on while nothing is accepted.
+    for sink in ["lake", "bus", "queue", "audit"] {
+        let label = format!("sink=\"{sink}\"");
+        daemon.until(&format!("{sink} catches up"), |metrics| metrics.sum("sink_lag_events", &label) == 0.0).await;
+    }
+    let before = accepted(&daemon.metrics().await);
+    assert!(before < 6_000.0, "all was accepted before the disk was full");
+    std::fs::remove_file(ballast).unwrap();
+    let ledger = tokio::time::timeout(PATIENCE, load).await.expect("it does not accept again").unwrap();
+    assert_eq!(ledger.count(), 6_000);
+    sinks.until_settled(&daemon, 6_000).await;
+    assert!(daemon.terminate().await.success());
+    verify::sound(&home).await;
+    let verdicts = sinks.judge(&home, &ledger).await;
+    for verdict in &verdicts {
+        assert_eq!((verdict.missing, verdict.doubled, verdict.unacknowledged), (0, 0, 0), "{verdicts:?}");
+    }
+    println!("disk full after {before} events: 6,000 acknowledged, none lost, none doubled");
+}
