@@ -67,9 +67,7 @@ pub(super) async fn attach(shared: &Shared, inbox: &Inbox, wanted: &[SinkStart])
     }
     let (reply, answer) = oneshot::channel();
     inbox.command(Command::Note(Control::Sinks(births.clone()), reply));
-    answer.await.unwrap_or_else(|_| Err(Refused::Failed("its writer has ended".to_owned())))?;
-    *shared.sinks() = births;
-    Ok(())
+    answer.await.unwrap_or_else(|_| Err(Refused::Failed("its writer has ended".to_owned())))
 }
 
 /// Where a known sink was born, under its own name or the one it had.

@@ -1,7 +1,7 @@
 //! The one thread that writes: takes what waits, drops what is known, writes one group, syncs it, answers all of it.
 
 use super::day_index::DayIndex;
-use super::frame::{self, Day, DedupeHash, EventFrame};
+use super::frame::{self, Control, Day, DedupeHash, EventFrame};
 use super::ids::{self, Id};
 use super::inbox::{Accepted, Command, Entry, Inbox, Reply};
 use super::janitor;
@@ -38,6 +38,8 @@ pub(super) struct Committer {
     pub(super) days: HashMap<Day, OpenDay>,
     /// Events whose day's index is being opened.
     pub(super) waiting: HashMap<Day, Vec<Entry>>,
+    /// Ids of durable events whose day's index went bad before it had them.
+    pub(super) unindexed: HashMap<Day, Vec<Id>>,
 }
 
 pub(super) struct OpenDay {
@@ -53,7 +55,7 @@ struct Batch {
     /// New in this group; their repeats wait for the same commit.
     new: HashSet<DedupeHash>,
     repeats: Vec<Reply>,
-    notes: Vec<(frame::Control, oneshot::Sender<Result<(), Refused>>)>,
+    notes: Vec<(Control, oneshot::Sender<Result<(), Refused>>)>,
 }
 
 impl Committer {
@@ -69,7 +71,7 @@ impl Committer {
                     Command::Note(note, reply) => batch.notes.push((note, reply)),
                     Command::DayOpened(index) => {
                         entries.append(&mut self.waiting.remove(&index.day).unwrap_or_default());
-                        self.days.insert(index.day, OpenDay { index, used: Instant::now() });
+                        self.take_index(index);
                     }
                 }
             }
@@ -159,7 +161,11 @@ impl Committer {
         if count > 0 && outcome.is_ok() {
             self.shared.metrics.commit(started.elapsed(), count);
         }
-        for (_, reply) in notes {
+        for (Control::Sinks(sinks), reply) in notes {
+            if outcome.is_ok() {
+                // Here, so that no segment begins with the old ones after the note is on disk.
+                *self.shared.sinks() = sinks;
+            }
             let _ = reply.send(outcome.clone());
         }
         self.answer_all(batch.events, &outcome);
@@ -247,12 +253,25 @@ impl Committer {
             by_day.entry(id.day).or_default().push(*id);
         }
         for (day, ids) in by_day {
-            let Some(open) = self.days.get(&day) else { continue };
-            if let Err(bad) = open.index.insert(&ids) {
-                tracing::error!(day, error = %bad, "the index of a day is no good: it is rebuilt");
-                self.repair(day);
+            match self.days.get(&day).map(|open| open.index.insert(&ids)) {
+                Some(Ok(())) => {}
+                Some(Err(bad)) => {
+                    tracing::error!(day, error = %bad, "the index of a day is no good: it is rebuilt");
+                    self.repair(day);
+                    self.unindexed.entry(day).or_default().extend(ids);
+                }
+                // It went bad while this group was made, and may have been checked before the group was on disk.
+                None => self.unindexed.entry(day).or_default().extend(ids),
             }
         }
+    }
+
+    /// Takes an index that the librarian has made ready, with the ids that it may have missed.
+    fn take_index(&mut self, index: DayIndex) {
+        let day = index.day;
+        let late = self.unindexed.remove(&day).unwrap_or_default();
+        self.days.insert(day, OpenDay { index, used: Instant::now() });
+        self.remember(&late);
     }
 
     /// Today's and yesterday's indexes stay open; another is given back after a while.
@@ -292,7 +311,9 @@ impl Drop for Committer {
         if std::thread::panicking() {
             self.shared.dead.send_replace(true);
         }
-        for entry in std::mem::take(&mut self.waiting).into_values().flatten() {
+        // Nobody takes anything out any more: whoever waits, or comes later, must not wait for ever.
+        self.inbox.close();
+        for entry in std::mem::take(&mut self.waiting).into_values().flatten().chain(self.inbox.take_all()) {
             answer(entry.reply, Err(Refused::Draining));
         }
     }

@@ -107,6 +107,14 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// Whatever still waits.
+    pub(super) fn take_all(&self) -> Vec<Entry> {
+        let mut state = self.state();
+        let State { commands, webhooks, background, .. } = &mut *state;
+        commands.clear();
+        webhooks.drain(..).chain(background.drain(..)).collect()
+    }
+
     /// Waits for work, at most for `tick`; takes what is there and fits into one group.
     pub(super) fn take(&self, tick: Duration) -> Work {
         let mut state = self.state();

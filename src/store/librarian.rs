@@ -5,8 +5,8 @@
 //! checksum is noted then, and the note is taken back, durably, before the index is opened. Any other is checked
 //! against the ids in the journal.
 
+use super::closed::Closed;
 use super::day_index::{self, DayIndex};
-use super::disk::{Disk, Open};
 use super::frame::Day;
 use super::ids::Id;
 use super::inbox::{Command, Inbox};
@@ -14,7 +14,7 @@ use super::shared::Shared;
 use super::sled_guard::{self, Bad};
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,7 @@ pub(super) struct Librarian {
     inbox: Arc<Inbox>,
     seen: PathBuf,
     open: BTreeMap<Day, DayIndex>,
-    /// Checksums of the indexes that are closed and complete.
-    closed: BTreeMap<Day, u32>,
+    closed: Closed,
     /// Open, and not as they were closed. sled may read back less from such files than it shows now, so that they are
     /// checked each time until they are rebuilt or forgotten.
     doubtful: HashSet<Day>,
@@ -52,7 +51,7 @@ pub(super) struct Librarian {
 impl Librarian {
     pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, seen: PathBuf) -> io::Result<Self> {
         shared.disk.create_dir_all(&seen)?;
-        let closed = read_closed(&*shared.disk, &seen)?;
+        let closed = Closed::read(&*shared.disk, &seen, last_event(&shared))?;
         Ok(Self { shared, inbox, seen, open: BTreeMap::new(), closed, doubtful: HashSet::new(), retry: HashSet::new() })
     }
 
@@ -96,7 +95,7 @@ impl Librarian {
             return Ok(index.clone());
         }
         let folder = day_index::folder(&self.seen, day);
-        let as_closed = match self.closed.get(&day).copied() {
+        let as_closed = match self.closed.checksum(day) {
             Some(noted) => {
                 self.withdraw_note(day)?;
                 sled_guard::checksum(&folder).is_ok_and(|found| found == noted)
@@ -124,9 +123,8 @@ impl Librarian {
     /// On disk before it is gone from memory: a note that outlives a change to the index would vouch for the files as they
     /// were before, and a power cut may bring those back.
     fn withdraw_note(&mut self, day: Day) -> io::Result<()> {
-        let mut rest = self.closed.clone();
-        rest.remove(&day);
-        write_closed(&*self.shared.disk, &self.seen, &rest)?;
+        let mut rest = self.closed.without(day);
+        rest.write(&*self.shared.disk, &self.seen, last_event(&self.shared))?;
         self.closed = rest;
         Ok(())
     }
@@ -187,11 +185,11 @@ impl Librarian {
                 continue;
             }
             match synced.and_then(|()| sled_guard::checksum(&folder)) {
-                Ok(checksum) => drop(self.closed.insert(day, checksum)),
+                Ok(checksum) => self.closed = self.closed.with(day, checksum),
                 Err(error) => tracing::error!(day, error = %error, "the index of a day cannot be put on disk"),
             }
         }
-        if let Err(error) = write_closed(&*self.shared.disk, &self.seen, &self.closed) {
+        if let Err(error) = self.closed.write(&*self.shared.disk, &self.seen, last_event(&self.shared)) {
             tracing::error!(error = %error, "which indexes are complete cannot be noted: they are checked when next opened");
         }
     }
@@ -214,27 +212,7 @@ impl Librarian {
     }
 }
 
-fn closed_path(seen: &Path) -> PathBuf {
-    seen.join("closed.json")
-}
-
-/// Nothing where it is torn or not there: then every index is checked.
-fn read_closed(disk: &dyn Disk, seen: &Path) -> io::Result<BTreeMap<Day, u32>> {
-    let file = match disk.open(&closed_path(seen), Open::Existing) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        file => file?,
-    };
-    let mut text = vec![0; file.length()? as usize];
-    file.read_at(&mut text, 0)?;
-    Ok(serde_json::from_slice(&text).unwrap_or_default())
-}
-
-fn write_closed(disk: &dyn Disk, seen: &Path, closed: &BTreeMap<Day, u32>) -> io::Result<()> {
-    let temporary = seen.join("closed.new");
-    let file = disk.open(&temporary, Open::Either)?;
-    file.set_len(0)?;
-    file.write_all_at(&serde_json::to_vec(closed)?, 0)?;
-    file.sync_data()?;
-    disk.rename(&temporary, &closed_path(seen))?;
-    disk.sync_dir(seen)
+/// The last event of the journal that is on disk.
+fn last_event(shared: &Shared) -> u64 {
+    shared.events.segments.snapshot().iter().map(|segment| segment.last_sequence()).max().unwrap_or(0)
 }

@@ -20,6 +20,7 @@
 
 mod births;
 mod bytes;
+mod closed;
 mod committer;
 mod day_index;
 mod dead_letters;

@@ -176,6 +176,7 @@ fn start(
         janitor: to_janitor.clone(),
         days,
         waiting: HashMap::new(),
+        unindexed: HashMap::new(),
     };
     let janitor = Janitor::new(Arc::clone(&shared));
     let _ = to_janitor.send(janitor::Job::Sweep);
