@@ -25,8 +25,6 @@ pub(super) enum Command {
     #[command(hide = true)]
     Tap(Rest),
     #[command(hide = true)]
-    Simulate(Rest),
-    #[command(hide = true)]
     Store(Rest),
 }
 
@@ -48,7 +46,6 @@ pub(super) fn execute(command: &Command) -> Result<(), Failure> {
         Command::Sandboxes(_) => "sandboxes",
         Command::Events(_) => "events",
         Command::Tap(_) => "tap",
-        Command::Simulate(_) => "simulate",
         Command::Store(_) => "store",
     };
     Err(Failure::new(Exit::Usage, format_args!("`{name}` is not yet in this version")))
