@@ -7,6 +7,7 @@ mod client;
 mod receiver;
 mod relay;
 mod settings;
+mod simulate;
 mod simulator;
 mod sink_amqp;
 mod sink_file;

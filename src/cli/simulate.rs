@@ -29,7 +29,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
     /// How many events happen per second; 0 for none but those asked for at POST /simulator/events.
-    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    #[arg(long, value_name = "N", default_value_t = 1.0, allow_negative_numbers = true)]
     events_per_second: f64,
     /// A receiver that is registered from the start, beside those that are registered by the API.
     #[arg(long, value_name = "URL")]
@@ -160,7 +160,7 @@ impl FromArgMatches for FaultFlags {
         for fault in Fault::ALL {
             if let Some(part) = matches.get_one::<f64>(fault.name()) {
                 let refuse = |problem| clap::Error::raw(clap::error::ErrorKind::ValueValidation, problem);
-                self.0.set(fault, *part).map_err(|problem| refuse(format!("--{}: {problem}\n", fault.name())))?;
+                self.0.set(fault, *part).map_err(|problem| refuse(format!("--{}: {problem}", fault.name())))?;
             }
         }
         Ok(())

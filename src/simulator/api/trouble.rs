@@ -8,7 +8,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt};
 
 /// Longest reply that is cut; all are shorter.
 const LONGEST: usize = 64 << 20;
@@ -63,8 +63,13 @@ async fn truncate(reply: Response) -> Response {
         return Response::from_parts(parts, Body::from(half));
     }
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
-    let broken: [Result<Bytes, std::io::Error>; 2] = [Ok(half), Err(std::io::ErrorKind::ConnectionReset.into())];
-    Response::from_parts(parts, Body::from_stream(stream::iter(broken)))
+    let end = async {
+        // What stands in the server's buffer is written while it waits; else not even the header would arrive.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    };
+    let broken = stream::once(std::future::ready(Ok(half))).chain(stream::once(end));
+    Response::from_parts(parts, Body::from_stream(broken))
 }
 
 fn either<T>(a: T, b: T) -> T {
