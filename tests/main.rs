@@ -9,6 +9,7 @@ mod readme;
 mod receiver;
 mod relay;
 mod settings;
+mod simulate;
 mod simulator;
 mod sink_amqp;
 mod sink_file;

@@ -24,8 +24,6 @@ pub(super) enum Command {
     Events(Rest),
     #[command(hide = true)]
     Tap(Rest),
-    #[command(hide = true)]
-    Simulate(Rest),
 }
 
 /// Whatever is written behind the command.
@@ -46,7 +44,6 @@ pub(super) fn execute(command: &Command) -> Result<(), Failure> {
         Command::Sandboxes(_) => "sandboxes",
         Command::Events(_) => "events",
         Command::Tap(_) => "tap",
-        Command::Simulate(_) => "simulate",
     };
     Err(Failure::new(Exit::Usage, format_args!("`{name}` is not yet in this version")))
 }

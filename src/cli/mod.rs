@@ -8,6 +8,7 @@ mod later;
 mod outcome;
 mod probe;
 mod run;
+mod simulate;
 mod sources;
 mod store;
 mod test;
@@ -66,6 +67,8 @@ enum Command {
     Config(config::Command),
     /// Show for one event which sinks take it, where it goes, and as which bytes.
     Test(test::Options),
+    /// A simulated E2B: events, webhooks, sandboxes and metrics, signed deliveries, and faults.
+    Simulate(simulate::Options),
     /// Send one signed delivery, as the provider would.
     Trigger(trigger::Options),
     /// Look into the store of a daemon that is stopped.
@@ -115,6 +118,7 @@ impl Cli {
             Command::Check(options) => check::execute(&options),
             Command::Config(command) => config::execute(&command),
             Command::Test(options) => test::execute(&options),
+            Command::Simulate(options) => simulate::execute(&options),
             Command::Trigger(options) => trigger::execute(&options),
             Command::Store(command) => store::execute(&command),
             Command::Later(command) => later::execute(&command),

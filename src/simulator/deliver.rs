@@ -4,29 +4,65 @@
 
 use super::life::uuid;
 use super::sign::{self, Dialect};
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::secret::Secret;
 use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What carries an attempt to the receiver.
 pub(super) trait Transport: Send + Sync {
-    /// The status of the answer, or why there was none.
-    fn post(&self, headers: Headers, body: Bytes) -> BoxFuture<'_, Result<u16, String>>;
+    /// The answer, or why there was none.
+    fn post(&self, headers: Headers, body: Bytes) -> BoxFuture<'_, Result<Answer, NoAnswer>>;
 }
+
+/// What the receiver said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// Its beginning, as the provider's delivery log keeps it.
+    pub(super) body: String,
+}
+
+/// Why it said nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NoAnswer {
+    /// A class of the provider's delivery log.
+    pub(super) class: &'static str,
+    pub(super) problem: String,
+}
+
+/// Bytes of an answer that are kept.
+const KEPT_OF_ANSWER: usize = 1024;
 
 /// Names in lower case.
 pub(super) type Headers = Vec<(&'static str, String)>;
 
 impl Transport for Client {
-    fn post(&self, headers: Headers, body: Bytes) -> BoxFuture<'_, Result<u16, String>> {
+    fn post(&self, headers: Headers, body: Bytes) -> BoxFuture<'_, Result<Answer, NoAnswer>> {
         Box::pin(async move {
             let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let reply = Client::post(self, &self.base_path(), &headers, body).await;
-            reply.map(|reply| reply.status).map_err(|error| error.to_string())
+            let reply = Client::post(self, &self.base_path(), &headers, body).await?;
+            let kept = reply.body.get(..KEPT_OF_ANSWER).unwrap_or(&reply.body);
+            Ok(Answer { status: reply.status, body: String::from_utf8_lossy(kept).into_owned() })
         })
+    }
+}
+
+impl From<ClientError> for NoAnswer {
+    fn from(error: ClientError) -> Self {
+        let class = match &error {
+            ClientError::Timeout { .. } => "timeout",
+            ClientError::Connect { problem, .. } if problem.contains("lookup") => "dns_error",
+            ClientError::Connect { .. } | ClientError::Broken { .. } | ClientError::TooLarge { .. } => {
+                "transport_error"
+            }
+            ClientError::Url(_) | ClientError::Setup(_) => "request_error",
+        };
+        Self { class, problem: error.to_string() }
     }
 }
 
@@ -51,6 +87,15 @@ pub(super) struct Outcome {
     pub(super) last: Result<u16, String>,
 }
 
+/// One try, for whoever keeps a log of them.
+#[derive(Debug, Clone)]
+pub(super) struct Attempt {
+    pub(super) headers: Headers,
+    pub(super) started: Timestamp,
+    pub(super) took: Duration,
+    pub(super) result: Result<Answer, NoAnswer>,
+}
+
 impl Outcome {
     pub(super) fn is_success(&self) -> bool {
         matches!(self.last, Ok(200..=299))
@@ -72,10 +117,25 @@ impl Terms {
 
     /// Sends until it is answered 2xx or the retries are used up.
     pub(super) async fn deliver(&self, transport: &dyn Transport, body: &Bytes, random: &mut Rng) -> Outcome {
+        self.deliver_and_tell(transport, body, random, |_| {}).await
+    }
+
+    /// Likewise, and tells of every attempt.
+    pub(super) async fn deliver_and_tell(
+        &self,
+        transport: &dyn Transport,
+        body: &Bytes,
+        random: &mut Rng,
+        mut tell: impl FnMut(Attempt),
+    ) -> Outcome {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let last = transport.post(self.headers(body, random), body.clone()).await;
+            let (started, clock) = (Timestamp::now(), Instant::now());
+            let headers = self.headers(body, random);
+            let result = transport.post(headers.clone(), body.clone()).await;
+            let last = result.as_ref().map(|answer| answer.status).map_err(|error| error.problem.clone());
+            tell(Attempt { headers, started, took: clock.elapsed(), result });
             let outcome = Outcome { attempts, last };
             if outcome.is_success() || attempts > self.retries {
                 return outcome;
@@ -90,7 +150,6 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
     use std::sync::Mutex;
-    use tokio::time::Instant;
 
     /// Answers from a list, and keeps what it was sent.
     struct Receiver {
@@ -105,10 +164,11 @@ mod tests {
     }
 
     impl Transport for Receiver {
-        fn post(&self, headers: Headers, body: Bytes) -> BoxFuture<'_, Result<u16, String>> {
+        fn post(&self, headers: Headers, body: Bytes) -> BoxFuture<'_, Result<Answer, NoAnswer>> {
             self.got.lock().unwrap().push((Instant::now(), headers, body));
             let answer = self.answers.lock().unwrap().pop().expect("one attempt too many");
-            Box::pin(std::future::ready(answer))
+            let answer = answer.map(|status| Answer { status, body: String::new() });
+            Box::pin(std::future::ready(answer.map_err(|problem| NoAnswer { class: "timeout", problem })))
         }
     }
 

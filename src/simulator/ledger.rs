@@ -14,17 +14,22 @@ pub struct Entry {
     pub sandbox_id: String,
     /// As it is sent, every time.
     pub body: Bytes,
+    /// Whether the events API lists it, now or later.
+    pub listed: bool,
     /// What became of it.
     pub fate: Fate,
 }
 
 /// What became of an event's delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// Under way, or cut off by the simulator's end.
     Underway,
     /// Never sent, on purpose.
     Withheld,
+    /// Never sent, since nobody was registered for it.
+    Unaddressed,
     /// Signed with another secret, on purpose, and sent once; with the answer's status, if there was one.
     Forged(Option<u16>),
     /// Answered 2xx, as often as told; more than once only on purpose.
@@ -54,6 +59,8 @@ pub struct Summary {
     pub repeated: u64,
     /// Events not sent, on purpose.
     pub withheld: u64,
+    /// Events not sent, for want of a registration.
+    pub unaddressed: u64,
     /// Events sent with a wrong signature, on purpose.
     pub forged: u64,
     /// Events whose attempts all failed.
@@ -123,6 +130,7 @@ impl Ledger {
         match &fate {
             Fate::Underway => {}
             Fate::Withheld => summary.withheld += 1,
+            Fate::Unaddressed => summary.unaddressed += 1,
             Fate::Forged(_) => summary.forged += 1,
             Fate::Delivered { times, .. } => {
                 summary.delivered += 1;
@@ -154,6 +162,7 @@ mod tests {
                 kind: "t".to_owned(),
                 sandbox_id: "s".to_owned(),
                 body: Bytes::new(),
+                listed: false,
                 fate: Fate::Underway,
             });
             ledger.settle(place, Fate::Delivered { times: 2, attempts: 3 });

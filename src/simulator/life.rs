@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// Sandboxes that live side by side; above it one is killed before another is created.
 const MAX_SANDBOXES: usize = 24;
 
+/// The provider's, where none is asked for.
+const FIRST_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
+
 /// One event, before it has a shape.
 #[derive(Debug, Clone)]
 pub struct Happening {
@@ -64,16 +67,19 @@ pub struct Execution {
     pub execution_time: i64,
 }
 
+/// One that lives, running or paused.
 #[derive(Debug, Clone)]
-struct Sandbox {
-    id: String,
-    execution_id: String,
+pub(super) struct Sandbox {
+    pub(super) id: String,
+    pub(super) execution_id: String,
     template: usize,
-    metadata: Option<BTreeMap<String, String>>,
-    started_at: Timestamp,
-    vcpu_count: u32,
-    memory_mb: u32,
-    running: bool,
+    pub(super) metadata: Option<BTreeMap<String, String>>,
+    /// Of the present running stretch, or the last.
+    pub(super) started_at: Timestamp,
+    pub(super) ends_at: Timestamp,
+    pub(super) vcpu_count: u32,
+    pub(super) memory_mb: u32,
+    pub(super) running: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +103,8 @@ pub struct Life {
     team_id: String,
     templates: Vec<(String, String)>,
     sandboxes: Vec<Sandbox>,
+    /// Further ones than [`MAX_SANDBOXES`] that may live.
+    residents: usize,
     opening: std::array::IntoIter<Act, 6>,
 }
 
@@ -105,7 +113,50 @@ impl Life {
     pub fn new(seed: u64, team_id: impl Into<String>) -> Self {
         let mut random = Rng::with_seed(seed);
         let templates = (0..3).map(|_| (short_id(&mut random, 20), uuid(&mut random))).collect();
-        Self { random, team_id: team_id.into(), templates, sandboxes: Vec::new(), opening: OPENING.into_iter() }
+        Self {
+            random,
+            team_id: team_id.into(),
+            templates,
+            sandboxes: Vec::new(),
+            residents: 0,
+            opening: OPENING.into_iter(),
+        }
+    }
+
+    /// Those that live.
+    pub(super) fn sandboxes(&self) -> &[Sandbox] {
+        &self.sandboxes
+    }
+
+    /// The template's id, and the alias that every other one has.
+    pub(super) fn template(&self, sandbox: &Sandbox) -> (&str, Option<String>) {
+        let id = self.templates.get(sandbox.template).map_or("", |(id, _)| id);
+        (id, sandbox.template.is_multiple_of(2).then(|| format!("template-{}", sandbox.template)))
+    }
+
+    /// Starts `count` sandboxes of which no event tells, as if they were older than what is remembered.
+    pub(super) fn settle(&mut self, count: usize, now: Timestamp) {
+        self.residents += count;
+        for _ in 0..count {
+            let sandbox = self.sandbox(now);
+            self.sandboxes.push(sandbox);
+        }
+    }
+
+    /// A running sandbox ends without a word, as at a crash; which one, if there was any.
+    pub(super) fn crash(&mut self) -> Option<String> {
+        let index = self.pick(|sandbox| sandbox.running)?;
+        Some(self.sandboxes.swap_remove(index).id)
+    }
+
+    /// Kills the one with that id, if it lives. A paused one says nothing.
+    pub(super) fn end(&mut self, id: &str, now: Timestamp) -> Option<Option<Happening>> {
+        let index = self.sandboxes.iter().position(|sandbox| sandbox.id == id)?;
+        if self.sandboxes.get(index).is_some_and(|sandbox| sandbox.running) {
+            return Some(Some(self.kill(index, now)));
+        }
+        self.sandboxes.swap_remove(index);
+        Some(None)
     }
 
     /// What happens next, at `now`.
@@ -141,7 +192,7 @@ impl Life {
     }
 
     fn choose(&mut self) -> Act {
-        if self.sandboxes.len() >= MAX_SANDBOXES {
+        if self.sandboxes.len() >= MAX_SANDBOXES.saturating_add(self.residents) {
             return if self.sandboxes.iter().any(|sandbox| sandbox.running) { Act::Kill } else { Act::Resume };
         }
         match self.random.u8(..100) {
@@ -161,25 +212,33 @@ impl Life {
         self.random.choice(candidates)
     }
 
-    fn start(&mut self, kind: &str, now: Timestamp) -> Happening {
-        let sandbox = Sandbox {
+    fn sandbox(&mut self, now: Timestamp) -> Sandbox {
+        Sandbox {
             id: format!("i{}", short_id(&mut self.random, 20)),
             execution_id: uuid(&mut self.random),
             template: self.random.usize(..self.templates.len().max(1)),
             metadata: metadata(&mut self.random),
             started_at: now,
+            ends_at: later(now, FIRST_TIMEOUT),
             vcpu_count: 1 << self.random.u32(0..4),
             memory_mb: 512 << self.random.u32(0..4),
             running: true,
-        };
+        }
+    }
+
+    fn start(&mut self, kind: &str, now: Timestamp) -> Happening {
+        let sandbox = self.sandbox(now);
         let happening = self.happening(&sandbox, kind, now, EventData::default());
         self.sandboxes.push(sandbox);
         happening
     }
 
     fn update(&mut self, index: usize, now: Timestamp) -> Happening {
-        let ends_at = now.saturating_add(SignedDuration::from_secs(self.random.i64(60..3600)));
-        let set_timeout = Some(ends_at.map_or_else(|_| now.to_string(), |end| end.to_string()));
+        let ends_at = later(now, SignedDuration::from_secs(self.random.i64(60..3600)));
+        if let Some(sandbox) = self.sandboxes.get_mut(index) {
+            sandbox.ends_at = ends_at;
+        }
+        let set_timeout = Some(ends_at.to_string());
         self.tell(index, "sandbox.lifecycle.updated", now, EventData { set_timeout, ..EventData::default() })
     }
 
@@ -196,6 +255,7 @@ impl Life {
         if let Some(sandbox) = self.sandboxes.get_mut(index) {
             sandbox.running = true;
             sandbox.started_at = now;
+            sandbox.ends_at = later(now, FIRST_TIMEOUT);
             sandbox.execution_id = execution_id;
         }
         self.tell(index, "sandbox.lifecycle.resumed", now, EventData::default())
@@ -242,6 +302,10 @@ impl Sandbox {
             execution_time: i64::try_from(now.duration_since(self.started_at).as_millis()).unwrap_or(i64::MAX),
         }
     }
+}
+
+fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
+    now.saturating_add(by).unwrap_or(now)
 }
 
 /// One in five has none.

@@ -6,8 +6,9 @@
 //!           └──────────────────► ledger (what was said, and what became of it) ◄──────┘
 //! ```
 //!
-//! It shares no wire struct and no signing code with `verify` and `decode`: it is the other witness. The provider's
-//! API (events, webhooks, sandboxes, metrics, faults) comes in beside it and tells the same [`life`].
+//! It shares no wire struct and no signing code with `verify`, `decode` and `e2b`: it is the other witness. [`Simulator`]
+//! only delivers; [`provider`] has the provider's whole API (events, webhooks, sandboxes, metrics) and its faults, and
+//! tells the same [`life`].
 //!
 //! # Wiring
 //! ```no_run
@@ -22,14 +23,21 @@
 //! # }
 //! ```
 
+mod api;
 mod deliver;
 pub mod dev;
+mod faults;
+mod hooks;
 mod ledger;
 pub mod life;
+pub mod provider;
+mod rows;
+mod samples;
 mod shape;
 mod sign;
 mod trigger;
 
+pub use faults::{Fault, Faults};
 pub use ledger::{Entry, Fate, Ledger, Summary};
 pub use shape::Shape;
 pub use sign::{Dialect, headers as signature_headers};
@@ -119,6 +127,14 @@ pub enum SimulatorError {
     /// Where to deliver to.
     #[error("deliver-to: {0}")]
     DeliverTo(#[from] ClientError),
+    /// Where to listen.
+    #[error("listen {listen}: {problem}")]
+    Listen {
+        /// As it was asked for.
+        listen: std::net::SocketAddr,
+        /// The system's words.
+        problem: String,
+    },
     /// An option out of its range.
     #[error("{name}: {problem}")]
     Option {
@@ -253,6 +269,7 @@ impl Planned {
             kind: happening.kind,
             sandbox_id: happening.sandbox_id,
             body,
+            listed: false,
             fate: Fate::Underway,
         };
         Self { entry, plan }

@@ -132,7 +132,7 @@ impl Shape {
 }
 
 /// The provider's verb for a type; checkpointed has none (infra `events/migration.go`).
-fn label(kind: &str) -> &'static str {
+pub(super) fn label(kind: &str) -> &'static str {
     match kind {
         "sandbox.lifecycle.created" => "create",
         "sandbox.lifecycle.updated" => "update",
