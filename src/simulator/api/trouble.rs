@@ -7,7 +7,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
 /// Longest reply that is cut; all are shorter.
