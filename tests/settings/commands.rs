@@ -115,7 +115,7 @@ fn the_command_line_has_its_own_exit_codes() {
         (&["test", "--event", "nosuch.json"], 74),
         (&["check", "--config", "nosuch.yaml"], 78),
         (&["replay", "--sink", "x", "--dry-run"], 64),
-        (&["store", "verify"], 64),
+        (&["store", "verify"], 74),
     ] {
         let run = run(relay(folder.path()).args(arguments));
         assert_eq!(run.code, Some(code), "{arguments:?}: {}", run.said());
