@@ -7,7 +7,9 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -101,6 +103,37 @@ pub struct Limits {
     pub max_in_flight: usize,
 }
 
+/// An event on its way to the disk. When the time is up or the sender has gone away it still waits, still counts as in
+/// flight, and is still to be counted when it lands: what is dropped unfinished goes on as a task of its own.
+struct Landing(Option<BoxFuture<'static, Result<Accepted, Refused>>>);
+
+impl Landing {
+    fn new(landing: impl Future<Output = Result<Accepted, Refused>> + Send + 'static) -> Self {
+        Self(Some(Box::pin(landing)))
+    }
+}
+
+impl Future for Landing {
+    type Output = Result<Accepted, Refused>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Not polled again once it has ended.
+        let Some(landing) = &mut self.0 else { return Poll::Ready(Err(Refused::Failed)) };
+        let outcome = ready!(landing.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        // Without a runtime the process is at its end.
+        if let (Some(landing), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(landing);
+        }
+    }
+}
+
 /// The host's clock, a parameter so that tests have their own.
 pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
@@ -145,9 +178,7 @@ impl Intake {
         let (source, origin, kind) = (Arc::clone(&arrival.source), arrival.origin, event.kind.clone());
         let metrics = self.metrics.clone();
         let outcome = self.log.accept(event, arrival);
-        // A task of its own: when the time is up or the sender has gone away, the event still waits for the disk, still
-        // counts as in flight, and is still to be counted when it lands.
-        let landing = tokio::spawn(async move {
+        let landing = Landing::new(async move {
             let outcome = outcome.await;
             if let Ok(Accepted::New { .. }) = outcome {
                 metrics.event(&source, origin.as_str(), &kind);
@@ -157,14 +188,12 @@ impl Intake {
         });
         match tokio::time::timeout(self.limits.commit_timeout, landing).await {
             Err(_) => Answer::TimedOut,
-            // The log's future panicked: whether the event is durable is not known.
-            Ok(Err(_)) => Answer::Failed,
-            Ok(Ok(Ok(Accepted::New { .. }))) => Answer::Accepted,
-            Ok(Ok(Ok(Accepted::Duplicate))) => Answer::Duplicate,
-            Ok(Ok(Err(Refused::Full { retry_after }))) => Answer::StoreFull { retry_after },
-            Ok(Ok(Err(Refused::Overloaded))) => Answer::Overloaded,
-            Ok(Ok(Err(Refused::Draining))) => Answer::Draining,
-            Ok(Ok(Err(Refused::Failed))) => Answer::Failed,
+            Ok(Ok(Accepted::New { .. })) => Answer::Accepted,
+            Ok(Ok(Accepted::Duplicate)) => Answer::Duplicate,
+            Ok(Err(Refused::Full { retry_after })) => Answer::StoreFull { retry_after },
+            Ok(Err(Refused::Overloaded)) => Answer::Overloaded,
+            Ok(Err(Refused::Draining)) => Answer::Draining,
+            Ok(Err(Refused::Failed)) => Answer::Failed,
         }
     }
 

@@ -24,6 +24,10 @@ const IDLE: Duration = Duration::from_secs(10);
 const MIDNIGHT_MARGIN: i64 = 60;
 /// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
 const USEFUL_ROOM: usize = 64 * 1024;
+/// After a group of so many events the next are on their way: whoever was answered sends on.
+const BUSY: usize = 8;
+/// Then they are given this long to gather, or many small groups would each cost an `fdatasync`.
+const GATHER: Duration = Duration::from_micros(100);
 /// How long events that wait for an index are waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -62,7 +66,12 @@ impl Committer {
     /// Works until the inbox is closed and empty.
     pub(super) fn run(mut self) {
         let mut last_wait: Option<Instant> = None;
+        let mut last_group = 0;
         loop {
+            if last_group >= BUSY {
+                #[expect(clippy::disallowed_methods, reason = "a thread of its own, and nothing to be awaited")]
+                std::thread::sleep(GATHER);
+            }
             let work = self.inbox.take(TICK);
             let mut batch = Batch::default();
             let mut entries = Vec::new();
@@ -76,6 +85,7 @@ impl Committer {
                 }
             }
             entries.extend(work.entries);
+            last_group = entries.len();
             for entry in entries {
                 self.sort_in(entry, &mut batch);
             }
@@ -101,14 +111,8 @@ impl Committer {
         for wanted in [Some(day), neighbour].into_iter().flatten() {
             let Some(open) = self.days.get_mut(&wanted) else { return self.wait_for(wanted, entry) };
             open.used = Instant::now();
-            match open.index.contains(entry.hash) {
-                Ok(false) => {}
-                Ok(true) => return answer(entry.reply, Ok(Accepted::Duplicate)),
-                Err(bad) => {
-                    tracing::error!(day = wanted, error = %bad, "the index of a day is no good: it is rebuilt");
-                    self.repair(wanted);
-                    return self.wait_for(wanted, entry);
-                }
+            if open.index.contains(entry.hash) {
+                return answer(entry.reply, Ok(Accepted::Duplicate));
             }
         }
         if !batch.new.insert(entry.hash) {

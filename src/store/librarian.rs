@@ -33,8 +33,6 @@ pub(super) enum Job {
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How soon an index that could not be opened is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Ids that are put into an index at once while it is rebuilt.
-const CHUNK: usize = 999;
 
 pub(super) struct Librarian {
     shared: Arc<Shared>,
@@ -141,31 +139,19 @@ impl Librarian {
     /// Adds what the journal has above the index's own mark. An id that is missing below the mark means that the index
     /// lost what it had: then nothing in it can be relied on.
     fn check(&self, index: &DayIndex) -> io::Result<()> {
-        let applied = index.applied().map_err(io::Error::other)?;
-        let mut missing = Vec::with_capacity(CHUNK);
+        let applied = index.applied();
         let mut result: Result<(), Bad> = Ok(());
         let mut lost = 0u64;
         self.shared.events.for_each_id(
             |lowest, highest| (lowest..=highest).contains(&index.day),
             |id: Id| {
-                if id.day != index.day || result.is_err() {
-                    return;
-                }
-                match index.contains(id.hash) {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        lost += u64::from(id.sequence <= applied);
-                        missing.push(id);
-                    }
-                    Err(bad) => result = Err(bad),
-                }
-                if missing.len() == CHUNK && result.is_ok() {
-                    result = index.insert(&missing);
-                    missing.clear();
+                if id.day == index.day && result.is_ok() && !index.contains(id.hash) {
+                    lost += u64::from(id.sequence <= applied);
+                    result = index.insert(&[id]);
                 }
             },
         )?;
-        result.and_then(|()| index.insert(&missing)).map_err(io::Error::other)?;
+        result.map_err(io::Error::other)?;
         if lost > 0 {
             return Err(io::Error::other(format!("{lost} ids are missing that it had")));
         }
