@@ -1,21 +1,18 @@
 //! SIGKILL under load, again and again: nothing that was acknowledged is lost, and after each the store is sound.
 
-use super::sinks::shared;
+use super::sinks::{IN_FLIGHT, print_row, shared};
 use crate::support::daemon::{Home, Metrics};
 use crate::support::load::{self, Plan};
-use crate::support::verify;
+use crate::support::{seed, verify};
 use std::sync::{Arc, Mutex};
 
 /// Of one round; a worker stops at the plan's end, so that the load outlasts every round.
 const EVENTS_PER_ROUND: usize = 2_000;
-/// What a kill may leave sent and not yet noted, per sink; each is sent again.
-const IN_FLIGHT: usize = 1_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_under_load_lose_nothing_that_was_acknowledged_and_leave_the_store_sound() {
-    let rounds = if std::env::var_os("E2B_RELAY_SOAK").is_some() { 100 } else { 5 };
-    let seed = seed();
-    let mut random = fastrand::Rng::with_seed(seed);
+    let rounds = if seed::soak() { 100 } else { 5 };
+    let mut random = seed::random("kills");
     let sinks = shared().await;
     let home = Home::new(&sinks.configuration());
     let mut daemon = home.start().await;
@@ -26,7 +23,7 @@ async fn kills_under_load_lose_nothing_that_was_acknowledged_and_leave_the_store
     };
     // The last round's events are left for the daemon that ends in good order.
     let events = (rounds + 1) * EVENTS_PER_ROUND;
-    let load = tokio::spawn(load::send(Plan { seed, events, workers: 32, insist: true, ..Plan::default() }, target));
+    let load = tokio::spawn(load::send(Plan { events, workers: 32, insist: true, ..Plan::default() }, target));
     for round in 0..rounds {
         let at_least = random.f64() * EVENTS_PER_ROUND as f64;
         let accepted = |metrics: &Metrics| metrics.sum("events_total", "") >= at_least;
@@ -37,25 +34,13 @@ async fn kills_under_load_lose_nothing_that_was_acknowledged_and_leave_the_store
         daemon = home.start().await;
         *webhook.lock().unwrap() = daemon.webhook();
     }
-    let ledger = load.await.unwrap();
-    assert_eq!(ledger.count(), events);
-    for sink in ["lake", "bus", "queue", "audit"] {
-        let caught_up = |metrics: &Metrics| metrics.sum("sink_lag_events", &format!("sink=\"{sink}\"")) == 0.0;
-        daemon.until(&format!("{sink} catches up"), caught_up).await;
-    }
+    let ledger = load.await.unwrap().ledger;
+    assert_eq!(ledger.acknowledged(), events);
+    sinks.until_caught_up(&daemon).await;
     assert!(daemon.terminate().await.success());
-    let proof = verify::sound(&home).await;
-    for sum in proof["sinks"].as_array().unwrap() {
-        assert_eq!((&sum["accepted"], &sum["pending"]), (&events.into(), &0.into()), "{sum}");
-    }
-    let names = ["kafka", "nats", "amqp", "file"];
-    let verdicts = sinks.judge(&home, &ledger).await;
-    for (sink, verdict) in names.iter().zip(&verdicts) {
-        println!("{sink}: {verdict:?} after {rounds} kills, {events} acknowledged");
-        assert_eq!((verdict.missing, verdict.unacknowledged), (0, 0), "{sink}");
-        assert!(verdict.doubled <= rounds * IN_FLIGHT, "{sink} got more twice than can have been in flight");
-    }
-    assert_eq!(verdicts[1].doubled, 0, "the stream drops what it knows");
+    let repeats = rounds * IN_FLIGHT;
+    let verdicts = sinks.judge(&home, &ledger, [repeats, 0, repeats, repeats]).await;
+    print_row("SIGKILL", rounds, &verdicts);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,11 +65,4 @@ async fn a_second_daemon_on_the_folder_and_a_verify_beside_it_end_with_74_and_th
     }
     assert!(daemon.terminate().await.success());
     verify::sound(&home).await;
-}
-
-/// Printed, so that `E2B_RELAY_SEED` can replay what was drawn at random.
-fn seed() -> u64 {
-    let seed = std::env::var("E2B_RELAY_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("kills: E2B_RELAY_SEED={seed}");
-    seed
 }
