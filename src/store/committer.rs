@@ -1,5 +1,8 @@
 //! The one thread that writes: takes what waits, drops what is known, writes one group, syncs it, answers all of it.
 
+#[cfg(test)]
+mod tests;
+
 use super::day_index::DayIndex;
 use super::frame::{self, Control, Day, DedupeHash, EventFrame};
 use super::ids::{self, Id};
@@ -7,6 +10,7 @@ use super::inbox::{Accepted, Command, Entry, Inbox, Reply};
 use super::janitor;
 use super::librarian;
 use super::log::{Draft, Log};
+use super::phase::{Phase, during};
 use super::shared::{Refused, Shared};
 use super::sweep;
 use crate::event::{Origin, Stored};
@@ -209,13 +213,14 @@ impl Committer {
             if log.needs_segment(draft.buffer.len()) {
                 let notes = if events { shared.notes() } else { Vec::new() };
                 let spare = share.spare().take();
-                let sealed = log.start_segment(first, &notes, shared.now(), spare).map_err(|error| failed(&error))?;
+                let begun = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare));
+                let sealed = begun.map_err(|error| failed(&error))?;
                 if let Some(sealed) = sealed {
                     share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
                     let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
                 }
             }
-            log.append(draft, first).map_err(|error| failed(&error))
+            during(Phase::Commit, || log.append(draft, first)).map_err(|error| failed(&error))
         });
         if events {
             self.note(result.clone().err());
@@ -311,9 +316,8 @@ impl Drop for Committer {
         if std::thread::panicking() {
             self.shared.dead.send_replace(true);
         }
-        // Nobody takes anything out any more: whoever waits, or comes later, must not wait for ever.
-        self.inbox.close();
-        for entry in std::mem::take(&mut self.waiting).into_values().flatten().chain(self.inbox.take_all()) {
+        // Whoever waits, or comes later, must not wait for ever.
+        for entry in std::mem::take(&mut self.waiting).into_values().flatten().chain(self.inbox.end()) {
             answer(entry.reply, Err(Refused::Draining));
         }
     }
@@ -348,17 +352,4 @@ fn days_of(instant: jiff::Timestamp) -> (Day, Option<Day>) {
         None
     };
     (day, neighbour)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn about_midnight_the_neighbour_is_asked_too() {
-        let at = |text: &str| days_of(text.parse().unwrap());
-        assert_eq!(at("1970-01-02T12:00:00Z"), (1, None));
-        assert_eq!(at("1970-01-02T00:00:59Z"), (1, Some(0)));
-        assert_eq!(at("1970-01-02T23:59:00Z"), (1, Some(2)));
-    }
 }

@@ -50,6 +50,8 @@ struct State {
     webhooks: VecDeque<Entry>,
     background: VecDeque<Entry>,
     closed: bool,
+    /// Nobody takes anything out any more.
+    ended: bool,
 }
 
 /// What the committer takes at once.
@@ -96,9 +98,14 @@ impl Inbox {
         Ok(())
     }
 
+    /// Dropped, and with it who waits for its answer, where nobody takes it any more.
     pub(super) fn command(&self, command: Command) {
-        self.state().commands.push(command);
-        self.arrived.notify_one();
+        let mut state = self.state();
+        if !state.ended {
+            state.commands.push(command);
+            drop(state);
+            self.arrived.notify_one();
+        }
     }
 
     /// Refuses whatever comes from now on; what waits is still worked off.
@@ -107,9 +114,10 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Whatever still waits.
-    pub(super) fn take_all(&self) -> Vec<Entry> {
+    /// Nobody takes anything out any more: what comes is refused, and what waits is handed back.
+    pub(super) fn end(&self) -> Vec<Entry> {
         let mut state = self.state();
+        (state.closed, state.ended) = (true, true);
         let State { commands, webhooks, background, .. } = &mut *state;
         commands.clear();
         webhooks.drain(..).chain(background.drain(..)).collect()

@@ -3,6 +3,7 @@
 use super::disk::Open;
 use super::ids;
 use super::log::{Sealed, ids_path, number_of};
+use super::phase::{Phase, during};
 use super::shared::{LogShare, Shared};
 use super::sweep;
 use std::io;
@@ -131,7 +132,7 @@ impl Janitor {
             let over = summary
                 .is_some_and(|summary| summary.days.is_none_or(|(_, highest)| self.shared.is_forgotten(highest)));
             if over {
-                sweep::remove_ids(share, number)?;
+                during(Phase::DayDrop, || sweep::remove_ids(share, number))?;
             }
         }
         Ok(())

@@ -1,0 +1,114 @@
+//! The committer by itself, without its thread: what happens between two of its steps is made to happen here.
+
+use super::*;
+use crate::event::{Arrival, Event, Timestamp};
+use crate::metrics::Metrics;
+use crate::store::log::Log;
+use crate::store::shared::LogShare;
+use crate::store::{Parts, RealDisk, Settings, Store};
+use std::path::Path;
+use tokio::sync::oneshot::Receiver;
+
+#[test]
+fn about_midnight_the_neighbour_is_asked_too() {
+    let at = |text: &str| days_of(text.parse().unwrap());
+    assert_eq!(at("1970-01-02T12:00:00Z"), (1, None));
+    assert_eq!(at("1970-01-02T00:00:59Z"), (1, Some(0)));
+    assert_eq!(at("1970-01-02T23:59:00Z"), (1, Some(2)));
+}
+
+const NOON: &str = "2026-03-10T12:00:00Z";
+
+/// On an empty store; with what it tells librarian and janitor.
+fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::Receiver<janitor::Job>) {
+    let now: jiff::Timestamp = NOON.parse().unwrap();
+    let parts = Parts {
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(move || now),
+        metrics: Metrics::new("test", "test").unwrap(),
+        max_in_flight: 10,
+    };
+    let min_free = Some(bytesize::ByteSize::b(0));
+    let store = Store::open(Settings { path: path.to_owned(), min_free, ..Settings::default() }, parts).unwrap();
+    store.close();
+    let log = |share: &LogShare| Log::open(share.place.clone(), now).unwrap().0;
+    let ((librarian, opening), (janitor, tidying)) = (mpsc::channel(), mpsc::channel());
+    let committer = Committer {
+        events: log(&store.shared.events),
+        samples: log(&store.shared.samples),
+        shared: Arc::clone(&store.shared),
+        inbox: Arc::new(Inbox::new(10)),
+        next_sequence: 1,
+        librarian,
+        janitor,
+        days: HashMap::new(),
+        waiting: HashMap::new(),
+        unindexed: HashMap::new(),
+    };
+    (committer, opening, tidying)
+}
+
+fn entry(id: u128) -> (Entry, Receiver<Result<Accepted, Refused>>) {
+    let event = Event {
+        id: id.to_string(),
+        kind: "sandbox.lifecycle.created".into(),
+        timestamp: Timestamp::parse(NOON).unwrap(),
+        sandbox_id: "sbx".into(),
+        body: bytes::Bytes::from_static(b"{}"),
+    };
+    let received_at = NOON.parse().unwrap();
+    let arrival =
+        Arrival { source: "acme".into(), origin: Origin::Webhook, received_at, webhook_id: None, delivery_id: None };
+    let (reply, answer) = oneshot::channel();
+    (Entry { event, arrival, hash: id, reply }, answer)
+}
+
+#[test]
+fn an_index_that_goes_bad_while_a_group_is_made_gets_the_groups_ids_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, jobs, _tidying) = committer(&folder.path().join("store"));
+    let (day, _) = days_of(NOON.parse().unwrap());
+    committer.take_index(DayIndex::open(&folder.path().join("before"), day).unwrap());
+    let mut batch = Batch::default();
+    let (one, mut answer) = entry(1);
+    committer.sort_in(one, &mut batch);
+    // The next of the same group meets an error. What the librarian makes anew may be ready before the group is on disk.
+    committer.repair(day);
+    let anew = DayIndex::open(&folder.path().join("anew"), day).unwrap();
+    committer.commit(batch);
+    assert_eq!(answer.try_recv().unwrap(), Ok(Accepted::New { sequence: 1 }));
+    assert!(matches!(jobs.try_recv(), Ok(librarian::Job::Bad(bad)) if bad == day));
+    assert!(!anew.contains(1).unwrap());
+    committer.take_index(anew);
+    let (again, mut answer) = entry(1);
+    committer.sort_in(again, &mut Batch::default());
+    assert_eq!(answer.try_recv().unwrap(), Ok(Accepted::Duplicate));
+}
+
+#[test]
+fn when_the_writer_dies_nobody_waits_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
+    let (inbox, shared) = (Arc::clone(&committer.inbox), Arc::clone(&committer.shared));
+    let (queued, mut queued_answer) = entry(1);
+    inbox.offer(queued).unwrap();
+    let (note, mut noted) = oneshot::channel();
+    inbox.command(Command::Note(Control::Sinks(Vec::new()), note));
+    // Its day's index is being opened.
+    let (waiting, mut waiting_answer) = entry(2);
+    committer.sort_in(waiting, &mut Batch::default());
+    let died = std::thread::spawn(move || {
+        let _committer = committer;
+        panic!("as a bug would");
+    });
+    assert!(died.join().is_err());
+    assert!(*shared.dead.borrow(), "nobody is told");
+    assert_eq!(queued_answer.try_recv().unwrap(), Err(Refused::Draining));
+    assert_eq!(waiting_answer.try_recv().unwrap(), Err(Refused::Draining));
+    assert_eq!(noted.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    let (late, _) = entry(3);
+    assert_eq!(inbox.offer(late), Err(Refused::Draining));
+    let (note, mut noted) = oneshot::channel();
+    inbox.command(Command::Note(Control::Sinks(Vec::new()), note));
+    assert_eq!(noted.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+}
