@@ -1,7 +1,7 @@
 //! A full disk under load: refused with 503, nothing acknowledged lost, accepted again by itself.
 
 use super::sinks::{NAMES, print_row, shared, until_caught_up};
-use crate::support::daemon::{Home, Metrics, PATIENCE, reqwest_client};
+use crate::support::daemon::{Daemon, Home, Metrics, PATIENCE, reqwest_client};
 use crate::support::load::{self, Plan, SECRET};
 use crate::support::sign;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,15 @@ impl Drop for SmallDisk {
     }
 }
 
+/// A delivery now is answered 503, with the time to come again.
+pub(crate) async fn assert_refused(daemon: &Daemon) {
+    let body = load::body("refused", "sbx-refused", 1, true);
+    let (name, signature) = sign::e2b(SECRET, body.as_bytes());
+    let answer = reqwest_client().post(daemon.webhook()).header(name, signature).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_503_until_there_is_room_and_loses_nothing() {
     let sinks = shared().await;
@@ -54,11 +63,7 @@ async fn a_full_disk_is_503_until_there_is_room_and_loses_nothing() {
     let ballast = disk.fill();
     let refused = sum("deliveries_total", "outcome=\"store_full\"");
     daemon.until("deliveries are refused", |metrics| refused(metrics) >= 100.0).await;
-    let body = load::body("refused", "sbx-refused", 1, true);
-    let (name, signature) = sign::e2b(SECRET, body.as_bytes());
-    let answer = reqwest_client().post(&webhook).header(name, signature).body(body).send().await.unwrap();
-    assert_eq!(answer.status(), 503);
-    assert!(answer.headers().contains_key("retry-after"));
+    assert_refused(&daemon).await;
     // Sinks go on while nothing is accepted.
     for sink in NAMES {
         until_caught_up(&daemon, sink).await;

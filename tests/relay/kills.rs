@@ -1,46 +1,156 @@
-//! SIGKILL under load, again and again: nothing that was acknowledged is lost, and after each the store is sound.
+//! SIGKILL and SIGTERM under load, again and again: nothing that was acknowledged is lost, and after each the store is
+//! sound. The kills are aimed at what the store does, and the daemon's own log says what each of them cut short.
 
 use super::sinks::{IN_FLIGHT, print_row, shared};
-use crate::support::daemon::{Home, Metrics};
-use crate::support::load::{self, Plan};
+use crate::support::daemon::{Home, Metrics, Spawned};
+use crate::support::load::{self, Ongoing, SECRET};
+use crate::support::oracle::{Answer, Ledger};
+use crate::support::phases::Aim;
 use crate::support::{seed, verify};
-use std::sync::{Arc, Mutex};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-/// Of one round; a worker stops at the plan's end, so that the load outlasts every round.
-const EVENTS_PER_ROUND: usize = 2_000;
+/// A round's load: enough that segments of 1 MiB rotate.
+const EVENTS_PER_ROUND: usize = 3_000;
+/// What a soak is to hit, and how often.
+const PHASES: [&str; 6] = ["rotation", "day drop", "dead-lettering", "index flush", "recovery", "commit"];
+const HITS: usize = 5;
+/// How long a phase is waited for that is aimed at; the drain before an index flush may take 10 s.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// One of 50 is of a kind that the sinks' filter cannot judge, which makes it a dead letter of each.
+fn kind(number: usize) -> Value {
+    if number.is_multiple_of(50) { json!("neither true nor false") } else { json!(true) }
+}
+
+const FILTER: &str = ", filter: event_data.sandbox_metadata.kind";
+
+/// Segments of 1 MiB, the least. Days older than the window are dropped within a second of the start.
+fn store(dedupe_window: &str) -> String {
+    format!("store: {{max_size: 64MiB, dedupe_window: {dedupe_window}}}\n")
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_under_load_lose_nothing_that_was_acknowledged_and_leave_the_store_sound() {
     let rounds = if seed::soak() { 100 } else { 5 };
-    let mut random = seed::random("kills");
+    let mut random = seed::random("when to kill");
     let sinks = shared().await;
-    let home = Home::new(&sinks.configuration());
-    let mut daemon = home.start().await;
-    let webhook = Arc::new(Mutex::new(daemon.webhook()));
-    let target = {
-        let webhook = Arc::clone(&webhook);
-        move || webhook.lock().unwrap().clone()
-    };
-    // The last round's events are left for the daemon that ends in good order.
-    let events = (rounds + 1) * EVENTS_PER_ROUND;
-    let load = tokio::spawn(load::send(Plan { events, workers: 32, insist: true, ..Plan::default() }, target));
-    for round in 0..rounds {
-        let at_least = random.f64() * EVENTS_PER_ROUND as f64;
-        let accepted = |metrics: &Metrics| metrics.sum("events_total", "") >= at_least;
-        daemon.until("a part of the round is accepted", accepted).await;
-        daemon.kill().await;
+    let home = Home::new("");
+    let configure = |window| home.configure(&format!("{}{}", store(window), sinks.configuration_with(FILTER)));
+    let load = Ongoing::begin("kills", kind);
+    let mut old = Ledger::default();
+    let mut hits: BTreeMap<String, usize> = BTreeMap::new();
+    let is_hit = |hits: &BTreeMap<String, usize>, phase: &str| hits.get(phase).is_some_and(|hits| *hits >= HITS);
+    let mut round = 0;
+    while round < rounds || seed::soak() && !PHASES.iter().all(|phase| is_hit(&hits, phase)) {
+        assert!(round < 4 * rounds, "phases that cannot be hit: {hits:?}");
+        // Each in turn, but none that was hit often enough; then at any time.
+        let aim = PHASES.iter().cycle().skip(round).take(PHASES.len()).find(|phase| !is_hit(&hits, phase)).copied();
+        // The day drop has its days from the rounds before.
+        configure(if aim == Some("day drop") { "1d" } else { "8d" });
+        let cut = kill(&home, &load, aim, &mut random, &mut old).await;
         let proof = verify::sound(&home).await;
-        println!("kill {round}: {} accepted, {} segments: sound", proof["accepted"], proof["segments"]);
-        daemon = home.start().await;
-        *webhook.lock().unwrap() = daemon.webhook();
+        for phase in &cut {
+            *hits.entry(phase.clone()).or_default() += 1;
+        }
+        let (aim, accepted) = (aim.unwrap_or("any"), &proof["accepted"]);
+        println!(
+            "kill {round}: aimed at {aim}, cut short {cut:?}; {accepted} accepted, {} segments",
+            proof["segments"]
+        );
+        round += 1;
     }
-    let ledger = load.await.unwrap().ledger;
-    assert_eq!(ledger.acknowledged(), events);
+    println!("{round} kills: phases that were cut short {hits:?}");
+    configure("8d");
+    let daemon = home.start().await;
+    load.top_up(daemon.webhook(), EVENTS_PER_ROUND);
+    let mut ledger = load.end().await;
+    ledger.extend(old);
     sinks.until_caught_up(&daemon).await;
     assert!(daemon.terminate().await.success());
-    let repeats = rounds * IN_FLIGHT;
+    let repeats = round * IN_FLIGHT;
     let verdicts = sinks.judge(&home, &ledger, [repeats, 0, repeats, repeats]).await;
-    print_row("SIGKILL", rounds, &verdicts);
+    assert!(verdicts.iter().all(|verdict| verdict.dead_lettered > 0 && verdict.pending == 0), "{verdicts:?}");
+    print_row("SIGKILL", round, &verdicts);
+}
+
+/// One daemon's life under load: killed where it is aimed at; what that cut short.
+async fn kill(
+    home: &Home,
+    load: &Ongoing,
+    aim: Option<&'static str>,
+    random: &mut fastrand::Rng,
+    old: &mut Ledger,
+) -> BTreeSet<String> {
+    // Recovery takes tens of milliseconds, a flush several; the rest is over sooner than a kill can come late.
+    let later = match aim {
+        Some("recovery") => Duration::from_micros(random.u64(..50_000)),
+        Some("index flush") => Duration::from_micros(random.u64(..2_000)),
+        _ => Duration::ZERO,
+    };
+    let at_start = |aim: &str| ["recovery", "day drop"].contains(&aim);
+    let (at_start, aimed) = (aim.is_some_and(at_start), aim.map(|phase| Aim { phase, later }));
+    let mut daemon: Spawned = home.spawn_traced(aimed.clone().filter(|_| at_start));
+    let Some(webhook) = daemon.webhook().await else { return daemon.cut_short(PATIENCE).await };
+    load.top_up(webhook.clone(), EVENTS_PER_ROUND);
+    if at_start {
+        return daemon.cut_short(PATIENCE).await;
+    }
+    let daemon = daemon.ready().await;
+    send_old(&webhook, random, old).await;
+    let at_least = random.f64() * EVENTS_PER_ROUND as f64 / 2.0;
+    let accepted = |metrics: &Metrics| metrics.sum("events_total", "") >= at_least;
+    daemon.until("a part of the round is accepted", accepted).await;
+    if aim == Some("index flush") {
+        // When it ends in good order it puts them all on disk.
+        daemon.ask_to_end();
+    }
+    match aimed {
+        Some(aim) => daemon.kill_in(aim, PATIENCE).await,
+        None => daemon.kill().await,
+    }
+}
+
+/// Some events of days gone by, which are known in indexes of their own.
+async fn send_old(webhook: &str, random: &mut fastrand::Rng, old: &mut Ledger) {
+    let client = crate::support::daemon::reqwest_client();
+    for days in 3..=7 {
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
+        let id = format!("old-{:016x}", random.u64(..));
+        let body = load::body_of(&id, "sbx-old", 1, true, &json!(true), at);
+        let answer = match load::post(&client, webhook, SECRET, &body).await {
+            Some((200, _)) => Answer::Acknowledged,
+            Some((503, _)) | None => Answer::Unknown,
+            Some((status, answer)) => panic!("answered {status}: {answer}"),
+        };
+        old.note("sbx-old", &id, answer);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drains_under_load_end_with_0_and_nothing_is_lost_or_sent_twice() {
+    let rounds = if seed::soak() { 20 } else { 3 };
+    let mut random = seed::random("when to drain");
+    let sinks = shared().await;
+    let home = Home::new(&sinks.configuration());
+    let load = Ongoing::begin("drains", |_| json!("usual"));
+    for round in 0..=rounds {
+        let daemon = home.start().await;
+        load.top_up(daemon.webhook(), EVENTS_PER_ROUND / 2);
+        if round == rounds {
+            let ledger = load.end().await;
+            sinks.until_caught_up(&daemon).await;
+            assert!(daemon.terminate().await.success());
+            let verdicts = sinks.judge(&home, &ledger, [0; 4]).await;
+            return print_row("SIGTERM", rounds, &verdicts);
+        }
+        let at_least = random.f64() * EVENTS_PER_ROUND as f64 / 2.0;
+        let accepted = |metrics: &Metrics| metrics.sum("events_total", "") >= at_least;
+        daemon.until("a part of the round is accepted", accepted).await;
+        assert!(daemon.terminate().await.success(), "it does not end in good order");
+        verify::sound(&home).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

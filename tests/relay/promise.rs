@@ -3,9 +3,8 @@
 use super::sinks::{IN_FLIGHT, Sinks, print_row, shared};
 use crate::support::brokers::{self, Broker, Kind};
 use crate::support::consume::OUTAGE;
-use crate::support::daemon::{Home, Metrics};
+use crate::support::daemon::Home;
 use crate::support::load::{self, Plan};
-use std::sync::{Arc, Mutex};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_deliveries_reach_four_sinks_exactly_once_and_in_order() {
@@ -55,33 +54,4 @@ async fn one_broker_down_for_20_s_delays_nobody_else_and_has_everything_afterwar
     assert!(daemon.terminate().await.success());
     let verdicts = sinks.judge(&home, &ledger, [0, 0, IN_FLIGHT, 0]).await;
     print_row("RabbitMQ stopped for 20 s", 1, &verdicts);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restarts_in_the_middle_lose_nothing_that_was_acknowledged() {
-    let sinks = shared().await;
-    let home = Home::new(&sinks.configuration());
-    let daemon = home.start().await;
-    let webhook = Arc::new(Mutex::new(daemon.webhook()));
-    let target = {
-        let webhook = Arc::clone(&webhook);
-        move || webhook.lock().unwrap().clone()
-    };
-    let plan = Plan { events: 20_000, workers: 32, insist: true, ..Plan::default() };
-    let load = tokio::spawn(load::send(plan, target));
-    let accepted = |at_least: f64| move |metrics: &Metrics| metrics.sum("events_total", "") >= at_least;
-    daemon.until("a part is accepted", accepted(5_000.0)).await;
-    assert!(daemon.terminate().await.success());
-    let daemon = home.start().await;
-    *webhook.lock().unwrap() = daemon.webhook();
-    daemon.until("another part is accepted", accepted(5_000.0)).await;
-    daemon.kill().await;
-    let daemon = home.start().await;
-    *webhook.lock().unwrap() = daemon.webhook();
-    let ledger = load.await.unwrap().ledger;
-    assert_eq!(ledger.acknowledged(), 20_000);
-    sinks.until_caught_up(&daemon).await;
-    assert!(daemon.terminate().await.success());
-    let verdicts = sinks.judge(&home, &ledger, [IN_FLIGHT, 0, IN_FLIGHT, IN_FLIGHT]).await;
-    print_row("SIGTERM, then SIGKILL", 1, &verdicts);
 }

@@ -27,6 +27,11 @@ impl Sinks {
         Self { kafka, nats, amqp, name }
     }
 
+    /// The topic, stream and queue.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// One source, and these four.
     pub(crate) fn configuration(&self) -> String {
         self.configuration_with("")

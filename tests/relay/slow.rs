@@ -14,11 +14,8 @@ const EVENTS: usize = 10_000;
 
 /// A proxy that adds the delay to whatever the broker says, and the broker's address by way of it.
 async fn far_away(url: &str) -> (Proxy, String) {
-    let (_, host) = url.rsplit_once('@').expect("a URL with a user");
-    let host = host.split('/').next().expect("a host");
-    let proxy = Proxy::start(host, Holds::Everything).await;
+    let (proxy, url) = Proxy::before(url, Holds::Everything).await;
     proxy.delay_answers(DELAY);
-    let url = url.replace(host, &proxy.address().to_string());
     (proxy, url)
 }
 

@@ -70,6 +70,55 @@ pub(crate) async fn send(plan: Plan, target: impl Fn() -> String + Clone + Send 
     Arc::into_inner(sent).unwrap().into_inner().unwrap()
 }
 
+/// Deliveries without an end, as many as it is told to, to whichever daemon is there; each is sent until it is
+/// acknowledged.
+pub(crate) struct Ongoing {
+    webhook: Arc<Mutex<String>>,
+    permits: Arc<Semaphore>,
+    sending: tokio::task::JoinHandle<Sent>,
+}
+
+impl Ongoing {
+    /// Sends nothing yet. `purpose` tells its seed from others'.
+    pub(crate) fn begin(purpose: &str, kind: fn(usize) -> Value) -> Self {
+        let webhook = Arc::new(Mutex::new(String::new()));
+        let permits = Arc::new(Semaphore::new(0));
+        let target = {
+            let webhook = Arc::clone(&webhook);
+            move || webhook.lock().unwrap().clone()
+        };
+        let plan = Plan {
+            seed: seed::random(purpose).u64(..),
+            events: usize::MAX,
+            insist: true,
+            permits: Some(Arc::clone(&permits)),
+            kind,
+            ..Plan::default()
+        };
+        Self { webhook, permits, sending: tokio::spawn(send(plan, target)) }
+    }
+
+    /// So many more, and there.
+    pub(crate) fn go_on(&self, webhook: String, events: usize) {
+        *self.webhook.lock().unwrap() = webhook;
+        self.permits.add_permits(events);
+    }
+
+    /// There, and so many from now on.
+    pub(crate) fn top_up(&self, webhook: String, events: usize) {
+        self.go_on(webhook, events.saturating_sub(self.permits.available_permits()));
+    }
+
+    /// Once all that was allowed is acknowledged.
+    pub(crate) async fn end(self) -> Ledger {
+        while self.permits.available_permits() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        self.permits.close();
+        self.sending.await.unwrap().ledger
+    }
+}
+
 async fn work(plan: Plan, worker: usize, target: impl Fn() -> String + Sync, sent: Arc<Mutex<Sent>>) {
     let mut random = fastrand::Rng::with_seed(plan.seed ^ (worker as u64) << 32);
     let client = super::daemon::reqwest_client();
@@ -82,7 +131,8 @@ async fn work(plan: Plan, worker: usize, target: impl Fn() -> String + Sync, sen
         let own = (plan.sandboxes / plan.workers).max(1);
         let sandbox = format!("sbx{:06}", worker + plan.workers * random.usize(..own));
         let id = uuid::Builder::from_random_bytes(random.u128(..).to_le_bytes()).into_uuid().to_string();
-        let body = body_of_kind(&id, &sandbox, number, random.bool(), &(plan.kind)(number));
+        let now = jiff::Timestamp::now();
+        let body = body_of(&id, &sandbox, number, random.bool(), &(plan.kind)(number), now);
         if random.f64() < plan.forged {
             let forged_id = format!("forged-{number}");
             let forged = body.replace(&id, &forged_id);
@@ -136,15 +186,23 @@ pub(crate) async fn post(client: &reqwest::Client, url: &str, secret: &str, body
 
 /// An event in one of the two spellings, about 600 bytes.
 pub(crate) fn body(id: &str, sandbox: &str, number: usize, snake_case: bool) -> String {
-    body_of_kind(id, sandbox, number, snake_case, &json!("usual"))
+    body_of(id, sandbox, number, snake_case, &json!("usual"), jiff::Timestamp::now())
 }
 
-fn body_of_kind(id: &str, sandbox: &str, number: usize, snake_case: bool, kind_of_user: &Value) -> String {
+/// The same with the `kind` of its metadata, and of that time.
+pub(crate) fn body_of(
+    id: &str,
+    sandbox: &str,
+    number: usize,
+    snake_case: bool,
+    metadata: &Value,
+    at: jiff::Timestamp,
+) -> String {
     let kinds =
         [("created", "create"), ("updated", "update"), ("paused", "pause"), ("resumed", "resume"), ("killed", "kill")];
     let (kind, label) = kinds[number % kinds.len()];
-    let (kind, now) = (format!("sandbox.lifecycle.{kind}"), jiff::Timestamp::now().to_string());
-    let data = json!({"sandbox_metadata": {"user": format!("user-{number}"), "kind": kind_of_user, "note": "n".repeat(80)}, "number": number});
+    let (kind, now) = (format!("sandbox.lifecycle.{kind}"), at.to_string());
+    let data = json!({"sandbox_metadata": {"user": format!("user-{number}"), "kind": metadata, "note": "n".repeat(80)}, "number": number});
     let (execution, build) = ("1dae9e1c-9957-4ce7-a236-a99d5779aadf", "a979a14b-bdcc-49e6-bc04-1189fc9fe7c2");
     let (template, team) = ("rki5dems9wqfm4r03t7g", "460355b3-4f64-48f9-9a16-4442817f79f5");
     let event = if snake_case {

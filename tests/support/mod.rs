@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod fault_disk;
 pub(crate) mod load;
 pub(crate) mod oracle;
+pub(crate) mod phases;
 pub(crate) mod proxy;
 pub(crate) mod seed;
 pub(crate) mod sending;

@@ -27,13 +27,16 @@ pub(crate) struct Proxy {
 }
 
 struct Shared {
-    target: String,
+    target: Mutex<String>,
     holds: Holds,
     delay: Mutex<Duration>,
     sighting: Mutex<Sighting>,
     held: watch::Sender<bool>,
     cuts: watch::Sender<u64>,
     refusing: watch::Sender<bool>,
+    /// What the next answer is cut in the middle of; empty: none is.
+    tear: Mutex<Vec<u8>>,
+    torn: watch::Sender<u64>,
 }
 
 /// Counts how often the clients have sent a text.
@@ -53,16 +56,32 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("bound");
         let shared = Arc::new(Shared {
-            target: target.to_owned(),
+            target: Mutex::new(target.to_owned()),
             holds,
             delay: Mutex::default(),
             sighting: Mutex::default(),
             held: watch::Sender::new(false),
             cuts: watch::Sender::new(0),
             refusing: watch::Sender::new(false),
+            tear: Mutex::default(),
+            torn: watch::Sender::new(0),
         });
         tokio::spawn(accept(listener, shared.clone()));
         Self { address, shared }
+    }
+
+    /// To the host and port of a broker's URL with a user; returns the URL that leads through here, too.
+    pub(crate) async fn before(url: &str, holds: Holds) -> (Self, String) {
+        let (_, host) = url.rsplit_once('@').expect("a URL with a user");
+        let host = host.split('/').next().expect("a host");
+        let proxy = Self::start(host, holds).await;
+        let through = url.replace(host, &proxy.address().to_string());
+        (proxy, through)
+    }
+
+    /// New connections go to `host:port`.
+    pub(crate) fn aim_at(&self, target: &str) {
+        *self.shared.target.lock().expect("not poisoned") = target.to_owned();
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -110,6 +129,15 @@ impl Proxy {
         self.shared.held.send_replace(false);
     }
 
+    /// Ends the next connection whose broker says `needle`, in the middle of that: the half of it is lost. Returns when it
+    /// is.
+    pub(crate) async fn tear(&self, needle: &[u8]) {
+        let mut torn = self.shared.torn.subscribe();
+        torn.mark_unchanged();
+        *self.shared.tear.lock().expect("not poisoned") = needle.to_vec();
+        torn.changed().await.expect("the proxy lives");
+    }
+
     /// Whether new connections are closed at once.
     pub(crate) fn refuse(&self, refusing: bool) {
         self.shared.refusing.send_replace(refusing);
@@ -127,7 +155,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn relay(client: TcpStream, shared: Arc<Shared>) {
     let mut cuts = shared.cuts.subscribe();
-    let Ok(broker) = TcpStream::connect(&shared.target).await else { return };
+    let target = shared.target.lock().expect("not poisoned").clone();
+    let Ok(broker) = TcpStream::connect(target).await else { return };
     let _ = (client.set_nodelay(true), broker.set_nodelay(true));
     let (client_reader, client_writer) = client.into_split();
     let (broker_reader, broker_writer) = broker.into_split();
@@ -198,12 +227,31 @@ async fn downstream(mut broker: OwnedReadHalf, answers: mpsc::UnboundedSender<(I
                 let Ok(length @ 1..) = read else { return };
                 input.extend_from_slice(&buffer[..length]);
                 while let Some(unit) = next_unit(&mut input, shared.holds) {
+                    if let Some(half) = torn(&unit, shared) {
+                        schedule(half.to_vec());
+                        // Closed when this is written.
+                        drop(answers);
+                        return std::future::pending().await;
+                    }
                     let holds = shared.holds == Holds::Everything || is_confirmation(&unit);
                     if holds && *shared.held.borrow() { kept.push(unit) } else { schedule(unit) }
                 }
             }
         }
     }
+}
+
+/// What of an answer still goes out where it is to be torn.
+fn torn<'a>(unit: &'a [u8], shared: &Shared) -> Option<&'a [u8]> {
+    let mut tear = shared.tear.lock().expect("not poisoned");
+    if tear.is_empty() {
+        return None;
+    }
+    let at = unit.windows(tear.len()).position(|window| window == tear.as_slice())?;
+    let half = unit.get(..at + tear.len() / 2);
+    tear.clear();
+    shared.torn.send_modify(|torn| *torn += 1);
+    half
 }
 
 /// Takes the next AMQP frame out of `input`, or all of it where frames do not matter.
