@@ -28,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(10);
 const MIDNIGHT_MARGIN: i64 = 60;
 /// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
 const USEFUL_ROOM: usize = 64 * 1024;
+/// Most events that wait for the index of one day.
+const MAX_WAITING: usize = 4096;
 /// How long events that wait for an index are waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -124,10 +126,13 @@ impl Committer {
 
     fn wait_for(&mut self, day: Day, entry: Entry) {
         let waiting = self.waiting.entry(day).or_default();
-        if waiting.is_empty() {
+        if waiting.len() >= MAX_WAITING {
+            return answer(entry.reply, Err(Refused::Overloaded));
+        }
+        waiting.push(entry);
+        if waiting.len() == 1 {
             self.send_librarian(librarian::Job::Open(day));
         }
-        self.waiting.entry(day).or_default().push(entry);
     }
 
     fn repair(&mut self, day: Day) {
@@ -239,12 +244,13 @@ impl Committer {
         }
         let (log, share) =
             if events { (&self.events, &self.shared.events) } else { (&self.samples, &self.shared.samples) };
-        let segment = share.place.segment_size;
-        if !log.needs_segment(length) || share.spare().is_some() || self.shared.has_room(events, segment) {
+        let begins = log.needs_segment(length) && share.spare().is_none();
+        let wanted = log.excess(length) + if begins { share.place.segment_size } else { 0 };
+        if wanted == 0 || self.shared.has_room(events, wanted) {
             return Ok(());
         }
-        sweep::make_room(&self.shared, events, segment).map_err(|error| failed(&error))?;
-        if self.shared.has_room(events, segment) {
+        sweep::make_room(&self.shared, events, wanted).map_err(|error| failed(&error))?;
+        if self.shared.has_room(events, wanted) {
             return Ok(());
         }
         let setting = if events { "store.max_size" } else { "store.max_samples_size" };

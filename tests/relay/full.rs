@@ -4,6 +4,7 @@ use super::sinks::{NAMES, print_row, shared, until_caught_up};
 use crate::support::daemon::{Daemon, Home, Metrics, PATIENCE, reqwest_client};
 use crate::support::load::{self, Plan, SECRET};
 use crate::support::sign;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -37,9 +38,9 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A delivery now is answered 503, with the time to come again.
-pub(crate) async fn assert_refused(daemon: &Daemon) {
-    let body = load::body("refused", "sbx-refused", 1, true);
+/// A delivery with such metadata is now answered 503, with the time to come again.
+pub(crate) async fn assert_refused(daemon: &Daemon, metadata: &Value) {
+    let body = load::body_of("refused", "sbx-refused", 1, true, metadata, jiff::Timestamp::now());
     let (name, signature) = sign::e2b(SECRET, body.as_bytes());
     let answer = reqwest_client().post(daemon.webhook()).header(name, signature).body(body).send().await.unwrap();
     assert_eq!(answer.status(), 503);
@@ -63,7 +64,7 @@ async fn a_full_disk_is_503_until_there_is_room_and_loses_nothing() {
     let ballast = disk.fill();
     let refused = sum("deliveries_total", "outcome=\"store_full\"");
     daemon.until("deliveries are refused", |metrics| refused(metrics) >= 100.0).await;
-    assert_refused(&daemon).await;
+    assert_refused(&daemon, &json!("usual")).await;
     // Sinks go on while nothing is accepted.
     for sink in NAMES {
         until_caught_up(&daemon, sink).await;

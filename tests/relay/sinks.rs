@@ -85,10 +85,13 @@ sinks:
     }
 }
 
-/// Waits until a sink has nothing left to send.
+/// Waits until a sink has nothing left to send: not what this daemon has accepted, and nothing from before. What it tells
+/// of its lag is up to a second old.
 pub(crate) async fn until_caught_up(daemon: &Daemon, sink: &str) {
     let label = format!("sink=\"{sink}\"");
-    let caught_up = |metrics: &Metrics| metrics.sum("sink_lag_events", &label) == 0.0;
+    let caught_up = |metrics: &Metrics| {
+        metrics.sum("sink_lag_events", &label) == 0.0 && metrics.settled(sink) >= metrics.sum("events_total", "") as u64
+    };
     daemon.until(&format!("{sink} catches up"), caught_up).await;
 }
 

@@ -207,11 +207,7 @@ impl Daemon {
 
     /// Waits until a sink has settled `events`.
     pub(crate) async fn until_settled(&self, sink: &str, events: u64) {
-        let settled = |metrics: &Metrics| {
-            let label = format!("sink=\"{sink}\"");
-            let sum = |family: &str| metrics.sum(family, &label) as u64;
-            sum("sink_sent_total") + sum("sink_filtered_total") + sum("sink_dead_letters_total") >= events
-        };
+        let settled = |metrics: &Metrics| metrics.settled(sink) >= events;
         self.until(&format!("{sink} settles {events} events"), settled).await;
     }
 }
@@ -229,6 +225,12 @@ impl Metrics {
             .filter(|(series, _)| series.split('{').next() == Some(&family) && series.contains(label))
             .map(|(_, value)| value.parse::<f64>().unwrap())
             .sum()
+    }
+
+    /// How many events the daemon has settled for a sink.
+    pub(crate) fn settled(&self, sink: &str) -> u64 {
+        let families = ["sink_sent_total", "sink_filtered_total", "sink_dead_letters_total"];
+        families.iter().map(|family| self.sum(family, &format!("sink=\"{sink}\"")) as u64).sum()
     }
 
     /// The lines that begin so.

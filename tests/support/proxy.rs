@@ -34,8 +34,8 @@ struct Shared {
     held: watch::Sender<bool>,
     cuts: watch::Sender<u64>,
     refusing: watch::Sender<bool>,
-    /// What the next answer is cut in the middle of; empty: none is.
-    tear: Mutex<Vec<u8>>,
+    /// What an answer is to be cut in the middle of, and how many answers with it go through before.
+    tear: Mutex<Option<(Vec<u8>, usize)>>,
     torn: watch::Sender<u64>,
 }
 
@@ -129,13 +129,15 @@ impl Proxy {
         self.shared.held.send_replace(false);
     }
 
-    /// Ends the next connection whose broker says `needle`, in the middle of that: the half of it is lost. Returns when it
-    /// is.
-    pub(crate) async fn tear(&self, needle: &[u8]) {
-        let mut torn = self.shared.torn.subscribe();
-        torn.mark_unchanged();
-        *self.shared.tear.lock().expect("not poisoned") = needle.to_vec();
-        torn.changed().await.expect("the proxy lives");
+    /// Lets so many of the broker's answers with `needle` through and ends the connection in the middle of the next one: the
+    /// half of it is lost.
+    pub(crate) fn tear(&self, needle: &[u8], after: usize) {
+        *self.shared.tear.lock().expect("not poisoned") = Some((needle.to_vec(), after));
+    }
+
+    /// Returns once so many answers are torn in all.
+    pub(crate) async fn torn(&self, times: u64) {
+        self.shared.torn.subscribe().wait_for(|torn| *torn >= times).await.expect("the proxy lives");
     }
 
     /// Whether new connections are closed at once.
@@ -244,12 +246,14 @@ async fn downstream(mut broker: OwnedReadHalf, answers: mpsc::UnboundedSender<(I
 /// What of an answer still goes out where it is to be torn.
 fn torn<'a>(unit: &'a [u8], shared: &Shared) -> Option<&'a [u8]> {
     let mut tear = shared.tear.lock().expect("not poisoned");
-    if tear.is_empty() {
+    let (needle, before) = tear.as_mut()?;
+    let at = unit.windows(needle.len()).position(|window| window == needle.as_slice())?;
+    if *before > 0 {
+        *before -= 1;
         return None;
     }
-    let at = unit.windows(tear.len()).position(|window| window == tear.as_slice())?;
-    let half = unit.get(..at + tear.len() / 2);
-    tear.clear();
+    let half = unit.get(..at + needle.len() / 2);
+    *tear = None;
     shared.torn.send_modify(|torn| *torn += 1);
     half
 }

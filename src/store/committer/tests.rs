@@ -86,6 +86,22 @@ fn an_index_that_goes_bad_while_a_group_is_made_gets_the_groups_ids_when_it_is_b
 }
 
 #[test]
+fn as_many_as_fit_wait_for_an_index_and_the_next_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, jobs, _tidying) = committer(&folder.path().join("store"));
+    let mut answers: Vec<_> = (0..=MAX_WAITING as u128)
+        .map(|id| {
+            let (entry, answer) = entry(id);
+            committer.sort_in(entry, &mut Batch::default());
+            answer
+        })
+        .collect();
+    assert_eq!(answers.pop().unwrap().try_recv().unwrap(), Err(Refused::Overloaded));
+    assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()), "the others wait");
+    assert_eq!(jobs.try_iter().count(), 1, "it is opened once");
+}
+
+#[test]
 fn when_the_writer_dies_nobody_waits_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
