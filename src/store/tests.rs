@@ -214,26 +214,6 @@ async fn segments_go_only_when_every_sink_is_past_them_and_their_ids_stay() {
 }
 
 #[tokio::test]
-async fn groups_larger_than_a_segment_stay_within_max_size() {
-    let folder = tempfile::tempdir().unwrap();
-    let small = Settings { max_size: ByteSize::mib(8), ..settings(folder.path()) };
-    let store = Store::open(small, parts(NOON)).unwrap();
-    attach(&store, "lake", Start::Earliest).await;
-    let mut full = false;
-    for round in 0..20 {
-        // Offered at once: a group of about 3 MiB, where a segment has one.
-        let offers = (0..150).map(|n| {
-            let event = Event { body: Bytes::from(vec![b'x'; 20_000]), ..event(&format!("{round}-{n}"), NOON) };
-            store.accept(event, arrival(Origin::Webhook))
-        });
-        let answers = futures_util::future::join_all(offers).await;
-        full |= answers.iter().any(|answer| matches!(answer, Err(Refused::Full(_))));
-        assert!(store.used_bytes() <= 8 << 20, "{} bytes after round {round}", store.used_bytes());
-    }
-    assert!(full, "all fitted");
-}
-
-#[tokio::test]
 async fn a_torn_last_group_is_dropped_and_damage_before_it_is_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     {

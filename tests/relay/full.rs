@@ -5,6 +5,7 @@ use crate::support::daemon::{Daemon, Home, Metrics, PATIENCE, reqwest_client};
 use crate::support::load::{self, Plan, SECRET};
 use crate::support::sign;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,9 +27,15 @@ impl SmallDisk {
     /// Takes all room but a rest below `min_free`.
     fn fill(&self) -> PathBuf {
         let path = self.0.join("ballast");
-        let free = rustix::fs::statvfs(&self.0).map(|space| space.f_bavail * space.f_frsize).unwrap();
-        std::fs::write(&path, vec![1; free.saturating_sub(1024 * 1024) as usize]).unwrap();
-        path
+        let mut file = std::fs::File::create(&path).unwrap();
+        // Bit by bit, since the daemon takes room meanwhile; it may have taken the last of it.
+        loop {
+            let free = rustix::fs::statvfs(&self.0).map(|space| space.f_bavail * space.f_frsize).unwrap();
+            let block = free.saturating_sub(1024 * 1024).min(256 * 1024);
+            if block == 0 || file.write_all(&vec![1; block as usize]).is_err() {
+                return path;
+            }
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use crate::metrics::Metrics;
 use crate::store::log::Log;
 use crate::store::shared::LogShare;
 use crate::store::{Parts, RealDisk, Settings, Store};
+use bytes::Bytes;
+use bytesize::ByteSize;
 use std::path::Path;
 use tokio::sync::oneshot::Receiver;
 
@@ -28,15 +30,24 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
         metrics: Metrics::new("test", "test").unwrap(),
         max_in_flight: 10,
     };
-    let min_free = Some(bytesize::ByteSize::b(0));
-    let store = Store::open(Settings { path: path.to_owned(), min_free, ..Settings::default() }, parts).unwrap();
+    let (min_free, max_size) = (Some(ByteSize::b(0)), ByteSize::mib(10));
+    let store =
+        Store::open(Settings { path: path.to_owned(), min_free, max_size, ..Settings::default() }, parts).unwrap();
     store.close();
-    let log = |share: &LogShare| Log::open(share.place.clone(), now).unwrap().0;
+    let mut shared = Arc::clone(&store.shared);
+    drop(store);
+    let log = |share: &mut LogShare| {
+        let (log, _) = Log::open(share.place.clone(), now).unwrap();
+        share.segments = Arc::clone(&log.segments);
+        log
+    };
+    let alone = Arc::get_mut(&mut shared).unwrap();
+    let (events, samples) = (log(&mut alone.events), log(&mut alone.samples));
     let ((librarian, opening), (janitor, tidying)) = (mpsc::channel(), mpsc::channel());
     let committer = Committer {
-        events: log(&store.shared.events),
-        samples: log(&store.shared.samples),
-        shared: Arc::clone(&store.shared),
+        events,
+        samples,
+        shared,
         inbox: Arc::new(Inbox::new(10)),
         next_sequence: 1,
         librarian,
@@ -48,13 +59,13 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
     (committer, opening, tidying)
 }
 
-fn entry(id: u128) -> (Entry, Receiver<Result<Accepted, Refused>>) {
+fn entry(id: u128, length: usize) -> (Entry, Receiver<Result<Accepted, Refused>>) {
     let event = Event {
         id: id.to_string(),
         kind: "sandbox.lifecycle.created".into(),
         timestamp: Timestamp::parse(NOON).unwrap(),
         sandbox_id: "sbx".into(),
-        body: bytes::Bytes::from_static(b"{}"),
+        body: Bytes::from(vec![b'x'; length]),
     };
     let received_at = NOON.parse().unwrap();
     let arrival =
@@ -70,7 +81,7 @@ fn an_index_that_goes_bad_while_a_group_is_made_gets_the_groups_ids_when_it_is_b
     let (day, _) = days_of(NOON.parse().unwrap());
     committer.take_index(DayIndex::open(&folder.path().join("before"), day).unwrap());
     let mut batch = Batch::default();
-    let (one, mut answer) = entry(1);
+    let (one, mut answer) = entry(1, 2);
     committer.sort_in(one, &mut batch);
     // The next of the same group meets an error. What the librarian makes anew may be ready before the group is on disk.
     committer.repair(day);
@@ -80,7 +91,7 @@ fn an_index_that_goes_bad_while_a_group_is_made_gets_the_groups_ids_when_it_is_b
     assert!(matches!(jobs.try_recv(), Ok(librarian::Job::Bad(bad)) if bad == day));
     assert!(!anew.contains(1).unwrap());
     committer.take_index(anew);
-    let (again, mut answer) = entry(1);
+    let (again, mut answer) = entry(1, 2);
     committer.sort_in(again, &mut Batch::default());
     assert_eq!(answer.try_recv().unwrap(), Ok(Accepted::Duplicate));
 }
@@ -91,7 +102,7 @@ fn as_many_as_fit_wait_for_an_index_and_the_next_is_refused() {
     let (mut committer, jobs, _tidying) = committer(&folder.path().join("store"));
     let mut answers: Vec<_> = (0..=MAX_WAITING as u128)
         .map(|id| {
-            let (entry, answer) = entry(id);
+            let (entry, answer) = entry(id, 2);
             committer.sort_in(entry, &mut Batch::default());
             answer
         })
@@ -102,16 +113,39 @@ fn as_many_as_fit_wait_for_an_index_and_the_next_is_refused() {
 }
 
 #[test]
+fn a_group_larger_than_a_segment_stays_within_max_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
+    let (day, _) = days_of(NOON.parse().unwrap());
+    committer.take_index(DayIndex::open(&folder.path().join("index"), day).unwrap());
+    // 3.5 MiB at once, where a segment has one: two such groups fit.
+    let mut commit = |group: u128| {
+        let mut batch = Batch::default();
+        let mut answers: Vec<_> = (0..175)
+            .map(|id| {
+                let (entry, answer) = entry(group * 1_000 + id, 21_000);
+                committer.sort_in(entry, &mut batch);
+                answer
+            })
+            .collect();
+        committer.commit(batch);
+        assert!(committer.shared.used() <= 10 << 20, "{} bytes", committer.shared.used());
+        answers.iter_mut().all(|answer| answer.try_recv().unwrap().is_ok())
+    };
+    assert_eq!([0, 1, 2].map(&mut commit), [true, true, false]);
+}
+
+#[test]
 fn when_the_writer_dies_nobody_waits_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
     let (inbox, shared) = (Arc::clone(&committer.inbox), Arc::clone(&committer.shared));
-    let (queued, mut queued_answer) = entry(1);
+    let (queued, mut queued_answer) = entry(1, 2);
     inbox.offer(queued).unwrap();
     let (note, mut noted) = oneshot::channel();
     inbox.command(Command::Note(Control::Sinks(Vec::new()), note));
     // Its day's index is being opened.
-    let (waiting, mut waiting_answer) = entry(2);
+    let (waiting, mut waiting_answer) = entry(2, 2);
     committer.sort_in(waiting, &mut Batch::default());
     let died = std::thread::spawn(move || {
         let _committer = committer;
@@ -122,7 +156,7 @@ fn when_the_writer_dies_nobody_waits_for_ever() {
     assert_eq!(queued_answer.try_recv().unwrap(), Err(Refused::Draining));
     assert_eq!(waiting_answer.try_recv().unwrap(), Err(Refused::Draining));
     assert_eq!(noted.try_recv(), Err(oneshot::error::TryRecvError::Closed));
-    let (late, _) = entry(3);
+    let (late, _) = entry(3, 2);
     assert_eq!(inbox.offer(late), Err(Refused::Draining));
     let (note, mut noted) = oneshot::channel();
     inbox.command(Command::Note(Control::Sinks(Vec::new()), note));
