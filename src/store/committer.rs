@@ -28,8 +28,6 @@ const IDLE: Duration = Duration::from_secs(10);
 const MIDNIGHT_MARGIN: i64 = 60;
 /// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
 const USEFUL_ROOM: usize = 64 * 1024;
-/// Most events that wait for the index of one day.
-const MAX_WAITING: usize = 4096;
 /// How long events that wait for an index are waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -126,7 +124,7 @@ impl Committer {
 
     fn wait_for(&mut self, day: Day, entry: Entry) {
         let waiting = self.waiting.entry(day).or_default();
-        if waiting.len() >= MAX_WAITING {
+        if waiting.len() >= self.inbox.limit() {
             return answer(entry.reply, Err(Refused::Overloaded));
         }
         waiting.push(entry);

@@ -78,6 +78,11 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Most events that wait here, and again most that wait for the index of one day.
+    pub(super) fn limit(&self) -> usize {
+        self.max_webhooks + MAX_BACKGROUND
+    }
+
     /// Offers an event; its answer goes to `entry.reply`, or comes back at once where it cannot wait.
     pub(super) fn offer(&self, entry: Entry) -> Result<(), Refused> {
         let mut state = self.state();

@@ -5,6 +5,7 @@ use crate::support::brokers::{self, Broker, Kind};
 use crate::support::consume::OUTAGE;
 use crate::support::daemon::Home;
 use crate::support::load::{self, Plan};
+use crate::support::seed;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_deliveries_reach_four_sinks_exactly_once_and_in_order() {
@@ -32,9 +33,10 @@ async fn one_broker_down_for_20_s_delays_nobody_else_and_has_everything_afterwar
     let home = Home::new(&sinks.configuration());
     let daemon = home.start().await;
     let webhook = daemon.webhook();
-    let send = |events| {
+    let mut random = seed::random("one broker down");
+    let mut send = |events| {
         let webhook = webhook.clone();
-        load::send(Plan { events, ..Plan::default() }, move || webhook.clone())
+        load::send(Plan { seed: random.u64(..), events, ..Plan::default() }, move || webhook.clone())
     };
     let mut ledger = send(5_000).await.ledger;
     rabbit.stop().await;

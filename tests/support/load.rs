@@ -13,6 +13,7 @@ pub(crate) const SECRET: &str = "a secret for tests, 32 bytes long";
 /// What is sent.
 #[derive(Clone)]
 pub(crate) struct Plan {
+    /// Another one for each load that one daemon gets: it makes the ids.
     pub(crate) seed: u64,
     /// Most events.
     pub(crate) events: usize,
@@ -162,16 +163,22 @@ async fn deliver(
     body: &str,
     id: &str,
 ) -> Answer {
+    let mut is_first = true;
     loop {
         match post(client, &target(), SECRET, body).await {
             Some((200, answer)) => {
                 assert_eq!(answer["id"], json!(id));
+                assert!(
+                    !is_first || answer.get("duplicate").is_none(),
+                    "{id} was sent before: its plan's seed is another's"
+                );
                 return Answer::Acknowledged;
             }
             Some((503, _)) | None if plan.insist => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
             Some((503, _)) | None => return Answer::Unknown,
             Some((status, answer)) => panic!("answered {status}: {answer}"),
         }
+        is_first = false;
     }
 }
 

@@ -147,9 +147,9 @@ pub(crate) fn judge(sink: &str, got: &[Got], remains: &Remains, ledger: &Ledger,
         let there: Vec<&str> = sent.iter().map(String::as_str).filter(|id| sequences.contains_key(id)).collect();
         let came = in_order.remove(sandbox).unwrap_or_default();
         if !terms.unordered && came != there {
-            let first = there.iter().zip(&came).position(|(sent, came)| sent != came);
-            verdict
-                .fault(|| format!("{sandbox} is out of order from its record {first:?} on: {came:?}, sent {there:?}"));
+            let at = there.iter().zip(&came).take_while(|(sent, came)| sent == came).count();
+            let (sent, came) = (there.get(at), came.get(at));
+            verdict.fault(|| format!("{sandbox} is out of order: its record {at} is {came:?}, and {sent:?} was sent"));
         }
         for id in sent {
             let stays = remains.dead_lettered.contains(id) || remains.pending.contains(id);
