@@ -10,6 +10,7 @@ use super::day_index::{self, DayIndex};
 use super::frame::Day;
 use super::ids::Id;
 use super::inbox::{Command, Inbox};
+use super::phase::{Phase, during};
 use super::shared::Shared;
 use super::sled_guard::{self, Bad};
 use std::collections::{BTreeMap, HashSet};
@@ -163,7 +164,7 @@ impl Librarian {
         for index in indexes {
             let day = index.day;
             self.open.remove(&day);
-            let synced = index.sync().map_err(io::Error::other);
+            let synced = during(Phase::IndexFlush, || index.sync()).map_err(io::Error::other);
             // The last handle: sled writes and lets go of the files.
             drop(index);
             let folder = day_index::folder(&self.seen, day);
@@ -191,7 +192,8 @@ impl Librarian {
             Err(error) => return tracing::error!(error = %error, "the indexes cannot be listed"),
         };
         for day in days.into_iter().filter(|day| self.shared.is_forgotten(*day) && !self.open.contains_key(day)) {
-            if let Err(error) = sled_guard::remove(&day_index::folder(&self.seen, day)) {
+            let folder = day_index::folder(&self.seen, day);
+            if let Err(error) = during(Phase::DayDrop, || sled_guard::remove(&folder)) {
                 tracing::error!(day, error = %error, "the index of a day that is over cannot be removed");
             }
         }

@@ -34,6 +34,7 @@ mod librarian;
 mod log;
 mod meta;
 mod open;
+mod phase;
 mod quarantine;
 mod reader;
 mod reserve;
@@ -59,6 +60,7 @@ pub use verify::{Proof, Sum, verify};
 
 use crate::event::{Arrival, Event, Stored};
 use inbox::{Entry, Inbox};
+use phase::{Phase, during};
 use shared::Shared;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
@@ -87,7 +89,7 @@ impl Store {
     ///
     /// Blocks on the disk.
     pub fn open(settings: Settings, parts: Parts) -> Result<Self, OpenError> {
-        open::open(settings, parts)
+        during(Phase::Recovery, || open::open(settings, parts))
     }
 
     /// The store's UUID.
@@ -128,7 +130,7 @@ impl Store {
     /// Blocks on the disk.
     pub fn advance(&self, sink: &str, progress: Progress) -> io::Result<()> {
         self.shared.meta.set_progress(sink, progress);
-        self.shared.reserve.write(|| self.shared.meta.flush())
+        during(Phase::Position, || self.shared.reserve.write(|| self.shared.meta.flush()))
     }
 
     /// Reads the events after a sequence.
@@ -158,7 +160,7 @@ impl Store {
     /// Blocks on the disk.
     pub fn park(&self, sink: &str, letters: &[(Arc<Stored>, Cause)]) -> io::Result<usize> {
         let now = self.shared.now();
-        self.shared.reserve.write(|| self.shared.letters().park(sink, letters, now))
+        during(Phase::DeadLettering, || self.shared.reserve.write(|| self.shared.letters().park(sink, letters, now)))
     }
 
     /// How many dead letters of a sink wait.
