@@ -40,6 +40,7 @@ pub mod cli;
 pub mod client;
 pub mod decode;
 pub mod deliver;
+pub mod e2b;
 pub mod event;
 pub mod http;
 pub mod intake;

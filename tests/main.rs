@@ -5,6 +5,7 @@
 
 mod client;
 mod dev;
+mod e2b;
 mod readme;
 mod receiver;
 mod relay;

@@ -2,6 +2,7 @@
 
 pub mod webhook;
 
+use crate::e2b;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +15,9 @@ pub struct Settings {
     pub team_id: Option<String>,
     /// Takes signed deliveries.
     pub webhook: Option<webhook::Settings>,
+    /// Asks the provider's API.
+    pub api: Option<e2b::Settings>,
 }
 
 /// Keys of the contract that a later version delivers; until then they are refused, not ignored.
-pub const NOT_YET: &[&str] =
-    &["api", "backfill", "metrics", "redact", "register", "reconcile", "usage", "verify_kills"];
+pub const NOT_YET: &[&str] = &["backfill", "metrics", "redact", "register", "reconcile", "usage", "verify_kills"];
