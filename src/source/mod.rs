@@ -1,5 +1,6 @@
 //! Every way something reaches the relay. One source is one E2B team or one self-hosted installation.
 
+pub mod backfill;
 pub mod webhook;
 
 use crate::e2b;
@@ -17,6 +18,8 @@ pub struct Settings {
     pub webhook: Option<webhook::Settings>,
     /// Asks the provider's API.
     pub api: Option<e2b::Settings>,
+    /// How what the deliveries missed is fetched; on as soon as there is an `api`.
+    pub backfill: Option<backfill::Settings>,
 }
 
 /// Keys of the contract that a later version delivers; until then they are refused, not ignored.

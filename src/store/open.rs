@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -115,6 +115,7 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
         disk: parts.disk,
         metrics: parts.metrics,
         started: (now, Instant::now()),
+        doubtful_clock: AtomicBool::new(false),
         clock: parts.clock,
         durable: watch::Sender::new(last),
         meta,

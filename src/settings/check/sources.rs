@@ -26,6 +26,7 @@ pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     paths(settings, findings);
     secrets(settings, findings);
     apis(settings, findings);
+    backfills(settings, findings);
 }
 
 fn paths(settings: &Settings, findings: &mut Findings) {
@@ -141,4 +142,27 @@ fn is_loopback(peer: &str) -> bool {
     let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
     let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+fn backfills(settings: &Settings, findings: &mut Findings) {
+    for (name, source) in &settings.sources {
+        let here = KeyPath::of(["sources", name, "backfill"]);
+        if source.backfill.is_some() && source.api.is_none() {
+            findings.error(&here, "has no `api` beside it to ask", format!("give sources.{name} an `api`"));
+        }
+        if source.backfill.is_none() && source.api.is_none() {
+            continue;
+        }
+        let backfill = source.backfill.clone().unwrap_or_default();
+        if backfill.interval.is_zero() {
+            findings.error(&here.key("interval"), "is 0, so that it would never rest", "the default is 30s");
+        }
+        let (window, needed) = (settings.store.dedupe_window, backfill.lookback + backfill.overlap);
+        if backfill.enabled && window < needed {
+            let shown = |time| humantime::format_duration(time);
+            let message = format!("{} is less than lookback and overlap of sources.{name}.backfill", shown(window));
+            let remedy = format!("give it {} or more, since what is fetched again must be known", shown(needed));
+            findings.error(&KeyPath::of(["store", "dedupe_window"]), message, remedy);
+        }
+    }
 }
