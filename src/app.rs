@@ -301,6 +301,7 @@ fn pollers(
             intake: Arc::clone(intake),
             state: Arc::clone(store) as Arc<dyn intake::State>,
             spool: settings.store.path.join("backfill"),
+            bounds: backfill::Bounds::default(),
             metrics: metrics.clone(),
         });
         pollers.push(Box::pin(backfill.run(shutdown.clone())));

@@ -5,6 +5,7 @@ use crate::simulate::Running;
 use e2b_relay::event::Origin;
 use e2b_relay::simulator::Fault;
 use e2b_relay::simulator::provider::Options;
+use e2b_relay::source::backfill::Bounds;
 use jiff::SignedDuration;
 use std::time::Duration;
 
@@ -116,6 +117,22 @@ async fn the_cursor_goes_on_after_a_restart_and_what_was_known_is_not_asked_for_
     working.polls(1, "ok").await;
     assert_eq!((site.ids().len(), working.sum("api_requests_total", "endpoint=\"events\"")), (1030, 1.0));
     assert!(site.cursor().unwrap() > cursor);
+    working.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_the_spool_holds_is_taken_in_several_sweeps_and_in_order() {
+    let provider = Running::start(Options::default()).await;
+    provider.happen(3000, 3000).await;
+    let mut site = Site::new(&provider.base);
+    // Four pages or so.
+    site.bounds = Bounds { file: 100_000, files: 2 };
+    let working = site.work();
+    working.polls(2, "ok").await;
+    assert_eq!(by_sandbox(&provider, &site.ids()), by_sandbox(&provider, &provider.told()));
+    let calls = working.sum("api_requests_total", "endpoint=\"events\"");
+    println!("3,000 events through a spool of about 400 took {calls} calls");
+    assert!(calls > 60.0, "the spool held it all");
     working.end().await;
 }
 

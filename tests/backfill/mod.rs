@@ -14,7 +14,7 @@ use e2b_relay::event::{Arrival, Event};
 use e2b_relay::intake::{Accepted, Intake, Limits, Log, Recalled, Refused, State};
 use e2b_relay::metrics::Metrics;
 use e2b_relay::shutdown::{self, Trigger};
-use e2b_relay::source::backfill::{Backfill, Parts, Settings};
+use e2b_relay::source::backfill::{Backfill, Bounds, Parts, Settings};
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -67,10 +67,12 @@ impl State for Kept {
 /// One source, over restarts of its backfill.
 pub(crate) struct Site {
     pub(crate) url: String,
-    pub(crate) key: &'static str,
     pub(crate) taken: Arc<Taken>,
     pub(crate) kept: Arc<Kept>,
     pub(crate) settings: Settings,
+    /// Of one call.
+    pub(crate) timeout: Duration,
+    pub(crate) bounds: Bounds,
     /// Added to the host's clock.
     pub(crate) clock: jiff::SignedDuration,
     spool: tempfile::TempDir,
@@ -90,10 +92,11 @@ impl Site {
             Settings { interval: Duration::from_millis(50), overlap: Duration::from_secs(60), ..Settings::default() };
         Self {
             url: url.to_owned(),
-            key: KEY,
             taken: Arc::default(),
             kept: Arc::default(),
             settings,
+            timeout: Duration::from_secs(10),
+            bounds: Bounds::default(),
             clock: jiff::SignedDuration::ZERO,
             spool: tempfile::tempdir().unwrap(),
         }
@@ -111,7 +114,8 @@ impl Site {
         let intake = Arc::new(Intake::new(log, limits, clock, metrics.clone(), shutdown.clone()));
         let api = e2b::Settings {
             url: Some(self.url.clone()),
-            api_key: Some(self.key.to_owned().into()),
+            api_key: Some(KEY.to_owned().into()),
+            timeout: self.timeout,
             ..e2b::Settings::default()
         };
         let (webhook_id, known) = watch::channel(self.settings.webhook_id.clone());
@@ -123,6 +127,7 @@ impl Site {
             intake,
             state: Arc::clone(&self.kept) as Arc<dyn State>,
             spool: self.spool.path().to_owned(),
+            bounds: self.bounds,
             metrics: metrics.clone(),
             webhook_id: known,
         });

@@ -62,7 +62,8 @@ impl Attempts {
         loop {
             let answer = match api.deliveries(&id, &query).await {
                 Ok(answer) => answer,
-                Err(ApiError::NotFound { .. }) => {
+                // 403: a plan without the log; the key itself was good for the list of events.
+                Err(ApiError::NotFound { .. } | ApiError::Unauthorized { status: 403, .. }) => {
                     tracing::info!(source = api.source(), "the API keeps no log of deliveries to this webhook");
                     self.not_offered = Some(id);
                     return Ok(None);

@@ -19,6 +19,7 @@ mod walk;
 
 pub use attempts::WebhookId;
 pub use settings::Settings;
+pub use spool::Bounds;
 
 use crate::e2b::{Api, ApiError, EventsPage, MAX_EVENTS};
 use crate::event::Origin;
@@ -30,7 +31,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use offer::{Draining, Offer};
 use saved::{Found, Saved};
-use spool::{Bounds, Spool};
+use spool::Spool;
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ const SMALL_PAGE: usize = 10;
 const MAX_KNOWN: usize = MAX_EVENTS;
 /// An API that refuses the key or has no events is asked more rarely by this factor.
 const PATIENCE: u32 = 10;
+/// The longest that an API may ask to be left alone.
+const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 
 /// What a backfill is made of.
 pub struct Parts {
@@ -62,6 +65,8 @@ pub struct Parts {
     pub state: Arc<dyn State>,
     /// A folder for pages that wait.
     pub spool: PathBuf,
+    /// What they may take.
+    pub bounds: Bounds,
     /// Counts.
     pub metrics: Metrics,
     /// Of the webhook whose failed deliveries are looked at, once known.
@@ -178,27 +183,39 @@ impl Backfill {
         }
         match ended {
             Err(Cut::Api(ApiError::Unauthorized { .. } | ApiError::NotOffered { .. })) => interval * PATIENCE,
-            Err(Cut::Api(error)) => interval.max(error.retry_after().unwrap_or_default()),
+            Err(Cut::Api(error)) => interval.max(error.retry_after().unwrap_or_default().min(LONGEST_REST)),
             _ => interval,
         }
     }
 
     async fn poll(&mut self) -> Result<(), Cut> {
         // As long as pages had to be let go, the next sweep fetches what they held.
-        while self.sweep().await? {}
+        let mut rest = self.sweep(Timestamp::MIN).await?;
+        while let Some(from) = rest {
+            rest = self.sweep(from).await?;
+            if rest == Some(from) {
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "too small for the events of one time").into());
+            }
+        }
         self.look_at_attempts().await
     }
 
-    /// Fetches and accepts what is new. Returns whether there is more than a spool holds.
-    async fn sweep(&mut self) -> Result<bool, Cut> {
+    /// Fetches and accepts what is new, from `least` on. If that was more than a spool holds, it returns from where on
+    /// events are missing.
+    async fn sweep(&mut self, least: Timestamp) -> Result<Option<Timestamp>, Cut> {
         let limit = if self.known.is_some() { SMALL_PAGE } else { MAX_EVENTS };
         let (page, date) = self.fetch(0, limit).await?;
-        let now = date.unwrap_or_else(|| self.parts.intake.now());
-        if self.is_idle(&page) {
-            return Ok(false);
+        let host = self.parts.intake.now();
+        let began = date.unwrap_or(host);
+        // Of two clocks that are apart the slower goes back further, and can only repeat.
+        let now = began.min(host);
+        let is_quiet = self.is_quiet(&page);
+        let settles = self.settle_at.is_some_and(|at| Instant::now() >= at);
+        if is_quiet && !settles {
+            return Ok(None);
         }
         let window = earlier(now, self.parts.intake.dedupe_window());
-        let floor = self.floor(now).await?.max(window);
+        let floor = self.floor(now).await?.max(window).max(least);
         let fetched = self.walk(page, floor, window).await?;
         self.tell_gap(now, floor, &fetched).await?;
         let Fetched { mut spool, newest, known, .. } = fetched;
@@ -214,25 +231,21 @@ impl Backfill {
             let Some(page) = page? else { break };
             self.offer.all(page.into_iter().map(|raw| offer::Fetched { raw, attempt: None })).await?;
         }
-        let seen = lost.or(newest).map(|seen| seen.min(now));
+        let seen = lost.or(newest).map(|seen| seen.min(began));
         if let Some(seen) = seen.max(self.found.saved.cursor) {
             self.keep(Saved { cursor: Some(seen), since: None, gap: None, ..self.found.saved.clone() }).await?;
             self.tell_verified();
         }
         // One more sweep when everything that is listed late has had its time; then only what is new.
-        let settles = self.settle_at.is_some_and(|at| Instant::now() >= at);
-        self.settle_at = (!settles).then(|| Instant::now() + self.parts.settings.overlap);
-        self.known = Some(known);
-        Ok(lost.is_some())
+        self.settle_at = (!is_quiet).then(|| Instant::now() + self.parts.settings.overlap);
+        self.known = lost.is_none().then_some(known);
+        Ok(lost)
     }
 
     /// Whether the newest events are those of the last sweep. Some of them must be as old as the cursor: above it may
     /// stand events from a machine whose clock is fast, and what is new stands below them.
-    fn is_idle(&self, page: &Page) -> bool {
+    fn is_quiet(&self, page: &Page) -> bool {
         let Some(known) = &self.known else { return false };
-        if self.settle_at.is_some_and(|at| Instant::now() >= at) {
-            return false;
-        }
         let is_known = page.rows.iter().all(|row| row.as_ref().is_none_or(|row| known.contains(&row.id)));
         let last = page.rows.iter().rev().flatten().next();
         let reaches_cursor = last.is_some_and(|row| self.found.saved.cursor.is_some_and(|cursor| row.at <= cursor));
@@ -273,7 +286,8 @@ impl Backfill {
     /// From the first page down to the floor; everything at the floor or above is then in the spool.
     async fn walk(&mut self, first: Page, floor: Timestamp, window: Timestamp) -> Result<Fetched, Cut> {
         let (folder, source) = (self.parts.spool.clone(), Arc::clone(&self.parts.source));
-        let spool = tokio::task::spawn_blocking(move || Spool::new(&folder, &source, Bounds::default()));
+        let bounds = self.parts.bounds;
+        let spool = tokio::task::spawn_blocking(move || Spool::new(&folder, &source, bounds));
         let mut spool = spool.await.map_err(io::Error::other)??;
         let (mut newest, mut oldest) = (None, None);
         let mut known = HashSet::new();
@@ -339,7 +353,11 @@ impl Backfill {
         let through = match looked {
             Ok(through) => through,
             Err(Trouble::Draining) => return Err(Cut::Draining),
-            Err(Trouble::Api(error)) => return Err(error.into()),
+            // The list of events was read all the same; the requests are counted.
+            Err(Trouble::Api(error)) => {
+                tracing::debug!(source = %self.parts.source, %error, "failed deliveries cannot be looked at");
+                return Ok(());
+            }
         };
         let last = self.found.saved.attempts;
         // Kept now and then only: what is read again is known.

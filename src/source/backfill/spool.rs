@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 /// What a spool may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// A file is left for the next once it is so long, in bytes.
-    pub(super) file: u64,
+    pub file: u64,
     /// Files at once.
-    pub(super) files: usize,
+    pub files: usize,
 }
 
 impl Default for Bounds {
