@@ -73,6 +73,8 @@ async fn every_event_ever_told_is_in_jetstream_once_and_in_the_file_over_a_bad_d
         while kill_at.first().is_some_and(|at| *at <= told) {
             kill_at.remove(0);
             daemon.kill().await;
+            // Nobody takes these.
+            provider.happen(40, 0).await;
             verify::sound(&home).await;
             daemon = home.start().await;
             front.retarget(&format!("http://{}", daemon.public));

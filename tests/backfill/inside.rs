@@ -137,6 +137,24 @@ async fn more_than_the_spool_holds_is_taken_in_several_sweeps_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lookback_counts_from_the_very_first_start_however_long_the_api_fails() {
+    let provider = Running::start(Options::default()).await;
+    provider.happen(10, 1).await;
+    provider.always(Fault::NoEventsApi);
+    let mut site = Site::new(&provider.base);
+    site.settings.lookback = Duration::from_secs(3);
+    let working = site.work();
+    working.polls(1, "not_offered").await;
+    working.end().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    provider.faults.set(Fault::NoEventsApi, 0.0).expect("a part");
+    let working = site.work();
+    working.polls(1, "ok").await;
+    assert_eq!(site.ids().len(), 10);
+    working.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn state_that_cannot_be_read_is_no_first_start() {
     let provider = Running::start(Options::default()).await;
     provider.happen_ago(50, 100, 5 * 86_400).await;

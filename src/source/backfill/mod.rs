@@ -189,6 +189,7 @@ impl Backfill {
     }
 
     async fn poll(&mut self) -> Result<(), Cut> {
+        self.note_first_start().await?;
         // As long as pages had to be let go, the next sweep fetches what they held.
         let mut rest = self.sweep(Timestamp::MIN).await?;
         while let Some(from) = rest {
@@ -215,7 +216,7 @@ impl Backfill {
             return Ok(None);
         }
         let window = earlier(now, self.parts.intake.dedupe_window());
-        let floor = self.floor(now).await?.max(window).max(least);
+        let floor = self.floor(now).max(window).max(least);
         let fetched = self.walk(page, floor, window).await?;
         self.tell_gap(now, floor, &fetched).await?;
         let Fetched { mut spool, newest, known, .. } = fetched;
@@ -252,20 +253,29 @@ impl Backfill {
         is_known && (reaches_cursor || !page.full)
     }
 
+    /// How far a sweep goes back that has no cursor.
+    fn lookback(&self) -> Duration {
+        if self.found.lost { self.parts.intake.dedupe_window() } else { self.parts.settings.lookback }
+    }
+
+    /// Before anything is asked: if the API cannot be reached for long, or the very first sweep is cut short, the one that
+    /// comes to its end goes back as far as that one would have.
+    async fn note_first_start(&mut self) -> Result<(), Cut> {
+        if self.found.saved.cursor.or(self.found.saved.since).is_some() {
+            return Ok(());
+        }
+        let since = earlier(self.parts.intake.now(), self.lookback());
+        self.keep(Saved { since: Some(since), ..self.found.saved.clone() }).await
+    }
+
     /// How far the next sweep goes back.
-    async fn floor(&mut self, now: Timestamp) -> Result<Timestamp, Cut> {
-        let settings = &self.parts.settings;
-        if let Some(cursor) = self.found.saved.cursor {
-            return Ok(earlier(cursor, settings.overlap));
+    fn floor(&self, now: Timestamp) -> Timestamp {
+        let Saved { cursor, since, .. } = self.found.saved;
+        match cursor {
+            Some(cursor) => earlier(cursor, self.parts.settings.overlap),
+            // The host's clock may have been fast.
+            None => earlier(now, self.lookback()).min(since.unwrap_or(Timestamp::MAX)),
         }
-        if let Some(since) = self.found.saved.since {
-            return Ok(since);
-        }
-        // Kept before anything else: if the very first sweep is cut short, the next one goes back as far as it did.
-        let back = if self.found.lost { self.parts.intake.dedupe_window() } else { settings.lookback };
-        let since = earlier(now, back);
-        self.keep(Saved { since: Some(since), ..self.found.saved.clone() }).await?;
-        Ok(since)
     }
 
     async fn fetch(&mut self, offset: usize, limit: usize) -> Result<(Page, Option<Timestamp>), Cut> {
