@@ -1,6 +1,8 @@
 //! Wires the rooms: store, sinks, deliveries, listeners; the only file that knows them all.
 
+use crate::client::ClientError;
 use crate::deliver::{self, Delivery};
+use crate::e2b::Api;
 use crate::http::{self, BindError, Listener};
 use crate::intake::{self, Intake};
 use crate::metrics::{self, Metrics};
@@ -13,9 +15,10 @@ use crate::sink::kafka::Kafka;
 use crate::sink::nats::Nats;
 use crate::sink::stdout::Stdout;
 use crate::sink::{InvalidSetting, Sink};
+use crate::source::backfill::{self, Backfill};
 use crate::source::webhook::{self, Receiver};
 use crate::store::{self, OpenError, RealDisk, SinkStart, Store};
-use crate::{admin, route};
+use crate::{admin, route, source};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,6 +48,14 @@ pub enum StartError {
         name: String,
         /// What is wrong with it.
         source: SinkError,
+    },
+    /// A source's API.
+    #[error("sources.{name}.api: {source}")]
+    Api {
+        /// The source.
+        name: String,
+        /// What is wrong with it.
+        source: ClientError,
     },
     /// A metric's name or labels.
     #[error(transparent)]
@@ -105,6 +116,8 @@ pub struct Daemon {
     store: Arc<Store>,
     sinks: Vec<Arc<dyn Sink>>,
     deliveries: Vec<BoxFuture<'static, ()>>,
+    /// What asks the providers' APIs; ends with the public listener.
+    pollers: Vec<BoxFuture<'static, ()>>,
     /// The public one ends first; the operators' stays until it is stopped.
     listeners: Vec<BoxFuture<'static, ()>>,
     stop_listening: Trigger,
@@ -162,6 +175,7 @@ impl Daemon {
         let mut daemon = Self {
             sinks: built.iter().map(|(.., sink)| Arc::clone(sink)).collect(),
             deliveries: Vec::new(),
+            pollers: Vec::new(),
             listeners: Vec::new(),
             stop_listening,
             stop_delivering,
@@ -181,6 +195,10 @@ impl Daemon {
                 clock: Arc::clone(&clock),
             });
             daemon.deliveries.push(Box::pin(delivery.run(delivering.clone())));
+        }
+        for (name, source) in &settings.sources {
+            metrics.source(name);
+            daemon.pollers.extend(pollers(name, source, &settings, &store, &intake, &metrics, &listening)?);
         }
         let receiver = Arc::new(Receiver::new(
             settings.sources.iter().map(|(name, source)| (name.as_str(), source)),
@@ -215,6 +233,7 @@ impl Daemon {
     /// sinks take it within [`deliver::DRAIN`], and the rest stays for the next start.
     pub async fn run(self, mut shutdown: Shutdown) -> End {
         let mut deliveries: JoinSet<()> = self.deliveries.into_iter().collect();
+        let mut pollers: JoinSet<()> = self.pollers.into_iter().collect();
         let mut listeners: JoinSet<()> = self.listeners.into_iter().collect();
         let mut died = self.store.died();
         let end = tokio::select! {
@@ -226,6 +245,11 @@ impl Daemon {
         // The admin listener stays: whoever watches the drain reads it there.
         if tokio::time::timeout(LAST_REQUESTS, listeners.join_next()).await.is_err() {
             tracing::warn!("some requests did not end in time");
+        }
+        while let Some(ended) = pollers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "what asks an API panicked");
+            }
         }
         self.store.stop_accepting();
         self.stop_delivering.fire();
@@ -250,6 +274,39 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "the limit on open files stays as it is");
     }
+}
+
+/// What asks the API of one source, if it has one.
+fn pollers(
+    name: &str,
+    source: &source::Settings,
+    settings: &Settings,
+    store: &Arc<Store>,
+    intake: &Arc<Intake>,
+    metrics: &Metrics,
+    shutdown: &Shutdown,
+) -> Result<Vec<BoxFuture<'static, ()>>, StartError> {
+    let Some(api) = &source.api else { return Ok(Vec::new()) };
+    let api = Api::new(name, api, metrics.clone(), fastrand::Rng::new())
+        .map_err(|source| StartError::Api { name: name.to_owned(), source })?;
+    let mut pollers: Vec<BoxFuture<'static, ()>> = Vec::new();
+    if let Some(backfill) = source.backfill.clone().filter(|backfill| backfill.enabled) {
+        let backfill = Backfill::new(backfill::Parts {
+            source: name.into(),
+            team_id: source.team_id.clone(),
+            api,
+            // The last value stays readable without its sender.
+            webhook_id: tokio::sync::watch::channel(backfill.webhook_id.clone()).1,
+            settings: backfill,
+            intake: Arc::clone(intake),
+            state: Arc::clone(store) as Arc<dyn intake::State>,
+            spool: settings.store.path.join("backfill"),
+            bounds: backfill::Bounds::default(),
+            metrics: metrics.clone(),
+        });
+        pollers.push(Box::pin(backfill.run(shutdown.clone())));
+    }
+    Ok(pollers)
 }
 
 async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock) -> Result<Arc<Store>, StartError> {

@@ -154,6 +154,16 @@ impl Client {
         self.exchange(Method::POST, path, headers, body).await
     }
 
+    /// `path` begins with `/` and may have a query.
+    pub async fn patch(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Reply, ClientError> {
+        self.exchange(Method::PATCH, path, headers, body).await
+    }
+
+    /// `path` begins with `/` and may have a query.
+    pub async fn delete(&self, path: &str, headers: &[(&str, &str)]) -> Result<Reply, ClientError> {
+        self.exchange(Method::DELETE, path, headers, Bytes::new()).await
+    }
+
     async fn exchange(
         &self,
         method: Method,

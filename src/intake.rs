@@ -1,8 +1,11 @@
 //! The one door in: whatever a source has understood is offered here, and the answer says what became of it.
 
+mod clock;
 mod store;
 
-use crate::event::{Arrival, Event};
+pub use clock::MAX_CLOCK_OFFSET;
+
+use crate::event::{Arrival, Event, Origin};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
@@ -26,6 +29,29 @@ pub trait Log: Send + Sync {
 
     /// Whether [`Log::accept`] could take an event now; what is in the way otherwise, for people to read.
     fn ready(&self) -> Result<(), String>;
+
+    /// While the host's clock is in doubt nothing is forgotten that rests on it.
+    fn doubt_clock(&self, _doubtful: bool) {}
+}
+
+/// Where a source keeps how far it is.
+pub trait State: Send + Sync {
+    /// What was kept last under this name.
+    fn recall(&self, key: &str) -> Recalled;
+
+    /// Durable when this returns. Blocks on the disk.
+    fn keep(&self, key: &str, value: &str) -> std::io::Result<()>;
+}
+
+/// What a source finds of what it kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recalled {
+    /// It never kept anything.
+    Nothing,
+    /// It may have, and it cannot be read any more.
+    Lost,
+    /// This.
+    Value(String),
 }
 
 /// The event is durable.
@@ -143,6 +169,7 @@ pub struct Intake {
     limits: Limits,
     in_flight: Arc<Semaphore>,
     clock: Clock,
+    provider_clocks: clock::Offsets,
     metrics: Metrics,
     draining: Shutdown,
 }
@@ -151,7 +178,7 @@ impl Intake {
     /// Opens the door in front of `log`. Once `draining` is requested nothing new is let in.
     pub fn new(log: Arc<dyn Log>, limits: Limits, clock: Clock, metrics: Metrics, draining: Shutdown) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS)));
-        Self { log, limits, in_flight, clock, metrics, draining }
+        Self { log, limits, in_flight, clock, provider_clocks: clock::Offsets::default(), metrics, draining }
     }
 
     /// The host's time.
@@ -169,12 +196,32 @@ impl Intake {
         if self.is_draining() { Err("draining".to_owned()) } else { self.log.ready() }
     }
 
+    /// How long an event's id is remembered.
+    pub fn dedupe_window(&self) -> Duration {
+        self.limits.dedupe_window
+    }
+
+    /// The time that a source's provider has just told. While it and the host's are more than [`MAX_CLOCK_OFFSET`]
+    /// apart, no event of the source is too old or too new.
+    pub fn provider_time(&self, source: &Arc<str>, time: jiff::Timestamp) {
+        let seconds = self.provider_clocks.tell(source, time, self.now());
+        self.metrics.api_clock_offset(source, seconds);
+        self.log.doubt_clock(self.provider_clocks.any_is_apart());
+    }
+
     /// Offers one event. On [`Answer::Accepted`] and [`Answer::Duplicate`] it is on disk.
     pub async fn accept(&self, event: Event, arrival: Arrival) -> Answer {
-        if let Some(refusal) = self.outside_window(event.timestamp.instant()) {
+        if let Some(refusal) = self.outside_window(&arrival.source, event.timestamp.instant()) {
             return refusal;
         }
-        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else { return Answer::Overloaded };
+        // What the relay fetches by itself waits in a lane of its own, and takes no delivery's place.
+        let permit = match arrival.origin {
+            Origin::Webhook => match Arc::clone(&self.in_flight).try_acquire_owned() {
+                Ok(permit) => Some(permit),
+                Err(_) => return Answer::Overloaded,
+            },
+            Origin::Backfill | Origin::Metrics | Origin::Reconcile | Origin::Relay => None,
+        };
         let (source, origin, kind) = (Arc::clone(&arrival.source), arrival.origin, event.kind.clone());
         let metrics = self.metrics.clone();
         let outcome = self.log.accept(event, arrival);
@@ -206,7 +253,10 @@ impl Intake {
     }
 
     /// The answer to a time that is too far from the host's.
-    fn outside_window(&self, timestamp: jiff::Timestamp) -> Option<Answer> {
+    fn outside_window(&self, source: &str, timestamp: jiff::Timestamp) -> Option<Answer> {
+        if self.provider_clocks.is_apart(source) {
+            return None;
+        }
         let now = self.now();
         // Past the ends of jiff's range nothing is outside.
         let floor = now.checked_sub(self.limits.dedupe_window).unwrap_or(jiff::Timestamp::MIN);

@@ -3,6 +3,13 @@
 //! Counters of a source or sink stand at zero for every label value from the moment [`Metrics::source`] or
 //! [`Metrics::sink`] is called, so that a rate over them is right from the first event on.
 
+mod api;
+mod process;
+
+pub use api::SKIPPED_REASONS;
+
+use api::Api;
+use process::Process;
 use prometheus::{
     Counter, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
@@ -79,7 +86,8 @@ pub const SINK_REASONS: [&str; 9] =
 /// Values of the label `reason` of `sink_filtered_total`: why a sink did not want an event.
 pub const FILTERED_REASONS: [&str; 5] = ["type", "source", "filter", "filter_absent", "unroutable"];
 
-const ORIGINS: [&str; 5] = ["webhook", "backfill", "metrics", "reconcile", "relay"];
+const BACKFILL: &str = "backfill";
+const ORIGINS: [&str; 5] = ["webhook", BACKFILL, "metrics", "reconcile", "relay"];
 
 /// Event types known here; any other counts as `other`, so that a stranger cannot make labels.
 const TYPES: [&str; 11] = [
@@ -122,6 +130,7 @@ pub struct Metrics {
     dead_letters: IntGaugeVec,
     dead_letters_total: IntCounterVec,
     up: IntGaugeVec,
+    api: Api,
     process: Process,
 }
 
@@ -219,6 +228,7 @@ impl Metrics {
                 &["sink", "reason"],
             )?,
             up: int_gauges(r, "sink_up", "1 while the sink's last attempt succeeded, else 0.", &["sink"])?,
+            api: Api::new(r)?,
             process: Process::new()?,
             registry,
         })
@@ -272,6 +282,9 @@ impl Metrics {
     pub fn event(&self, source: &str, origin: &str, kind: &str) {
         let kind = if TYPES.contains(&kind) { kind } else { "other" };
         self.events.with_label_values(&[source, origin, kind]).inc();
+        if origin == BACKFILL {
+            self.api.recovered(source);
+        }
     }
 
     /// One group of `events` was made durable in `took`.
@@ -344,50 +357,6 @@ impl Metrics {
 
     /// The content type of [`Metrics::encode`].
     pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
-}
-
-/// The `process_*` families, which have no prefix. Read from `/proc/self` at each scrape.
-#[derive(Clone)]
-struct Process {
-    registry: Registry,
-    cpu: Counter,
-    resident: IntGauge,
-    open_fds: IntGauge,
-    max_fds: IntGauge,
-}
-
-impl Process {
-    fn new() -> Result<Self, Error> {
-        let registry = Registry::new();
-        let start =
-            gauge(&registry, "process_start_time_seconds", "Unix time at which the process started, in seconds.")?;
-        start.set(
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
-        );
-        Ok(Self {
-            cpu: float_counter(&registry, "process_cpu_seconds_total", "User and system CPU time spent, in seconds.")?,
-            resident: int_gauge(&registry, "process_resident_memory_bytes", "Resident memory, in bytes.")?,
-            open_fds: int_gauge(&registry, "process_open_fds", "Open file descriptors.")?,
-            max_fds: int_gauge(&registry, "process_max_fds", "The soft limit on open file descriptors.")?,
-            registry,
-        })
-    }
-
-    fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        // Fields are counted after the command's closing parenthesis, since the command may hold spaces.
-        let fields: Vec<&str> = stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
-        let number = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        let ticks = rustix::param::clock_ticks_per_second().max(1);
-        // The system counts; ours only shows what it says.
-        self.cpu.reset();
-        self.cpu.inc_by((number(11) + number(12)) as f64 / ticks as f64);
-        self.resident.set(clamp(number(21).saturating_mul(rustix::param::page_size() as u64)));
-        self.open_fds.set(std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as i64));
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-        self.max_fds.set(clamp(limit));
-        self.registry.gather()
-    }
 }
 
 fn clamp(number: u64) -> i64 {

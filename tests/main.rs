@@ -3,8 +3,10 @@
 // So that clippy takes its helpers, too, for tests: they may unwrap and panic.
 #![cfg(test)]
 
+mod backfill;
 mod client;
 mod dev;
+mod e2b;
 mod readme;
 mod receiver;
 mod relay;

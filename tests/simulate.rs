@@ -16,20 +16,20 @@ use e2b_relay::simulator::{Fault, Faults, Ledger};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 
-const KEY: &str = "e2b_0123456789abcdef0123456789abcdef01234567";
+pub(crate) const KEY: &str = "e2b_0123456789abcdef0123456789abcdef01234567";
 
 /// A provider whose story only goes on when it is told to.
-struct Running {
-    base: String,
+pub(crate) struct Running {
+    pub(crate) base: String,
     http: reqwest::Client,
-    ledger: Ledger,
-    faults: Faults,
+    pub(crate) ledger: Ledger,
+    pub(crate) faults: Faults,
     // Ends the provider when dropped.
     _stop: Trigger,
 }
 
 impl Running {
-    async fn start(options: Options) -> Self {
+    pub(crate) async fn start(options: Options) -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let options = Options { listen, events_per_second: 0.0, api_key: Some(KEY.to_owned().into()), ..options };
         let provider = Provider::bind(options).await.expect("it listens");
@@ -68,8 +68,13 @@ impl Running {
     }
 
     /// The next `count` events, over the last `span` seconds.
-    async fn happen(&self, count: usize, span: usize) {
-        let path = format!("/simulator/events?count={count}&span={span}");
+    pub(crate) async fn happen(&self, count: usize, span: usize) {
+        self.happen_ago(count, span, 0).await;
+    }
+
+    /// Likewise, that ended `ago` seconds before now.
+    pub(crate) async fn happen_ago(&self, count: usize, span: usize, ago: usize) {
+        let path = format!("/simulator/events?count={count}&span={span}&ago={ago}");
         let reply = self.request(reqwest::Method::POST, &path).send().await.expect("a reply");
         assert_eq!(reply.status(), 200);
     }
@@ -79,17 +84,17 @@ impl Running {
         (reply.status().as_u16(), reply.json().await.unwrap_or_default())
     }
 
-    fn always(&self, fault: Fault) {
+    pub(crate) fn always(&self, fault: Fault) {
         self.faults.set(fault, 1.0).expect("a part");
     }
 
-    fn told(&self) -> Vec<String> {
+    pub(crate) fn told(&self) -> Vec<String> {
         self.ledger.entries().into_iter().filter_map(|entry| entry.id).collect()
     }
 }
 
 /// Against the provider's schemas.
-fn assert_valid(name: &str, body: &Value) {
+pub(crate) fn assert_valid(name: &str, body: &Value) {
     let mut schemas: Value = serde_json::from_str(include_str!("data/e2b/schemas.json")).expect("the schemas");
     assert!(schemas["$defs"][name].is_object(), "no schema {name}");
     schemas["$ref"] = json!(format!("#/$defs/{name}"));

@@ -1,7 +1,7 @@
 //! `check`: whether the configuration is right, and with `--connect` whether the peers answer.
 
 use super::outcome::{Exit, Failure, print, print_json};
-use super::probe::{self, Answer};
+use super::probe::{self, Answer, ApiAnswer};
 use super::sources::Sources;
 use super::{Format, runtime};
 use crate::settings::{Problem, Problems};
@@ -12,7 +12,7 @@ use serde::Serialize;
 pub(super) struct Options {
     #[command(flatten)]
     sources: Sources,
-    /// Also ask every sink for a sign of life, for at most 10 s.
+    /// Also ask every API and every sink for a sign of life, for at most 10 s.
     #[arg(long)]
     connect: bool,
     /// How the result is written.
@@ -26,6 +26,9 @@ struct Report {
     valid: bool,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// Only with `--connect`: the sources that have an API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<Vec<ApiAnswer>>,
     /// Only with `--connect`.
     #[serde(skip_serializing_if = "Option::is_none")]
     sinks: Option<Vec<Answer>>,
@@ -36,29 +39,36 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(problems, options.format),
     };
-    let sinks = if options.connect {
+    let (apis, sinks) = if options.connect {
         let runtime = runtime()?;
-        let answers = runtime.block_on(probe::probe(&loaded.settings));
+        let settings = &loaded.settings;
+        let (apis, sinks) =
+            runtime.block_on(futures_util::future::join(probe::probe_apis(settings), probe::probe(settings)));
         // A client may still be trying; nobody waits for it.
         runtime.shutdown_background();
-        Some(answers)
+        (Some(apis), Some(sinks))
     } else {
-        None
+        (None, None)
     };
-    let available = sinks.iter().flatten().all(|answer| answer.available);
+    let available =
+        apis.iter().flatten().all(|answer| answer.available) && sinks.iter().flatten().all(|answer| answer.available);
     let (sources, sinks_given) = (loaded.settings.sources.len(), loaded.settings.sinks.len());
-    let report = Report { valid: true, errors: Vec::new(), warnings: loaded.warnings, sinks };
+    let report = Report { valid: true, errors: Vec::new(), warnings: loaded.warnings, sources: apis, sinks };
     match options.format {
         Format::Json => print_json(&report)?,
         Format::Text => {
             print(format_args!("{report}valid: {} and {}\n", count(sources, "source"), count(sinks_given, "sink")))?;
         }
     }
-    if available { Ok(()) } else { Err(Failure::new(Exit::Unavailable, "not every sink can be reached")) }
+    if available { Ok(()) } else { Err(Failure::new(Exit::Unavailable, "not every peer can be reached")) }
 }
 
 fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+fn verdict(available: bool) -> &'static str {
+    if available { "available" } else { "unavailable" }
 }
 
 impl std::fmt::Display for Report {
@@ -66,9 +76,11 @@ impl std::fmt::Display for Report {
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
         }
+        for ApiAnswer { source, available, answer } in self.sources.iter().flatten() {
+            writeln!(f, "{source} (api): {}: {answer}", verdict(*available))?;
+        }
         for Answer { sink, kind, available, answer } in self.sinks.iter().flatten() {
-            let verdict = if *available { "available" } else { "unavailable" };
-            writeln!(f, "{sink} ({kind}): {verdict}: {answer}")?;
+            writeln!(f, "{sink} ({kind}): {}: {answer}", verdict(*available))?;
         }
         Ok(())
     }

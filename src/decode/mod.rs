@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Verified ─► strict (is it one object, and only one reading of it?) ─► members ─► fields ─► Event
+//! the API  ─► likewise
 //! journal  ────────────────────────────────────────────────────────────► members ─► fields ─► Record
 //! ```
 //!
@@ -81,27 +82,40 @@ pub enum Malformed {
 
 /// Reads a signed delivery of any shape.
 pub fn delivery(verified: &Verified) -> Result<Decoded, Malformed> {
-    let text =
-        std::str::from_utf8(verified.body()).map_err(|error| Malformed::NotUtf8 { offset: error.valid_up_to() })?;
+    read(verified.body(), |has_type| {
+        let derivable = !has_type || verified.dialect() == Dialect::Hmac;
+        derivable.then(|| event::body_id(&verified.sha256_hex()))
+    })
+}
+
+/// Reads what the provider's API gave, which nobody signed but whoever holds the key asked for: an event of its list, or
+/// the body of a delivery that failed. It has the id that the delivery has or had; without one it is no event, since
+/// none could be derived that is the same on either road.
+pub fn listed(body: &Bytes) -> Result<Decoded, Malformed> {
+    read(body, |_| None)
+}
+
+/// `derived_id` is asked where there is no id, and told whether there is a type.
+fn read(body: &Bytes, derived_id: impl FnOnce(bool) -> Option<String>) -> Result<Decoded, Malformed> {
+    let text = std::str::from_utf8(body).map_err(|error| Malformed::NotUtf8 { offset: error.valid_up_to() })?;
     strict::check(text)?;
     let fields = Fields::collect(members::read(text)?)?;
     let given_type = fields.text(Field::Type)?;
-    let derivable = given_type.is_none() || verified.dialect() == Dialect::Hmac;
+    let has_type = given_type.is_some();
     let kind = match given_type {
         Some(kind) => kind.into_owned(),
         None => self_hosted::kind(&fields.text(Field::EventLabel)?.ok_or(Malformed::NoType)?),
     };
     let id = match fields.text(Field::Id)? {
         Some(id) => id.into_owned(),
-        None if derivable => event::body_id(&verified.sha256_hex()),
-        None => return Err(Malformed::Missing(Field::Id.name())),
+        None => derived_id(has_type).ok_or(Malformed::Missing(Field::Id.name()))?,
     };
     let timestamp = fields.required_text(Field::Timestamp)?;
     let timestamp = Timestamp::parse(&timestamp).map_err(Malformed::Timestamp)?;
     let sandbox_id = fields.required_text(Field::SandboxId)?.into_owned();
     let team_id = fields.get(Field::SandboxTeamId);
     let team_id = team_id.map(|json| fields::unquote(json).map_or_else(|| json.to_owned(), Cow::into_owned));
-    let event = Event { id, kind, timestamp, sandbox_id, body: Bytes::clone(verified.body()) };
+    let event = Event { id, kind, timestamp, sandbox_id, body: Bytes::clone(body) };
     Ok(Decoded { event, team_id })
 }
 

@@ -9,6 +9,7 @@
 //! they are written down. Every fault found at one stage is reported, not only the first.
 
 mod check;
+mod defaults;
 mod interpolate;
 mod later;
 mod layer;
@@ -86,22 +87,24 @@ pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Prob
     walk.visit(&schema::schema_of::<Settings>(), &mut tree, &KeyPath::root());
     let walk::Walk { problems, mut secrets, .. } = walk;
     secrets.extend_from_slice(provenance.variables());
-    let tell = |problems: Vec<Problem>| -> Vec<Problem> {
-        problems.into_iter().map(|problem| provenance.locate(redact(problem, &secrets))).collect()
+    let tell = |problems: Vec<Problem>, secrets: &[String]| -> Vec<Problem> {
+        problems.into_iter().map(|problem| provenance.locate(redact(problem, secrets))).collect()
     };
     if !problems.is_empty() {
-        return Err(Problems(tell(problems)));
+        return Err(Problems(tell(problems, &secrets)));
     }
     let mut settings: Settings = serde_path_to_error::deserialize(&tree)
-        .map_err(|error| Problems(tell(vec![typed_problem(&error, &provenance)])))?;
+        .map_err(|error| Problems(tell(vec![typed_problem(&error, &provenance)], &secrets)))?;
+    defaults::of_environment(&mut settings, environment, &mut secrets)
+        .map_err(|problem| Problems(tell(vec![problem], &secrets)))?;
     let findings = check::check(&settings, &provenance);
     if !findings.errors.is_empty() {
-        return Err(Problems(tell(findings.errors)));
+        return Err(Problems(tell(findings.errors, &secrets)));
     }
-    fill_in(&mut settings);
+    defaults::of_keys(&mut settings);
     let shown = show::masked(&settings, &tree)
         .map_err(|error| Problem::new(&KeyPath::root(), format!("cannot be shown: {error}")))?;
-    Ok(Loaded { settings, warnings: tell(findings.warnings), shown })
+    Ok(Loaded { settings, warnings: tell(findings.warnings, &secrets), shown })
 }
 
 /// Masks what must not be seen, should a message quote it after all: other rooms and libraries word some of them.
@@ -113,13 +116,6 @@ fn redact(mut problem: Problem, secrets: &[String]) -> Problem {
         problem.remedy = problem.remedy.map(|remedy| remedy.replace(secret.as_str(), crate::secret::MASK));
     }
     problem
-}
-
-/// The default that depends on another key: the path of the only source.
-fn fill_in(settings: &mut Settings) {
-    for webhook in settings.sources.values_mut().filter_map(|source| source.webhook.as_mut()) {
-        webhook.path.get_or_insert_with(|| source::webhook::DEFAULT_PATH.to_owned());
-    }
 }
 
 /// The JSON Schema of the configuration (2020-12).

@@ -1,7 +1,9 @@
 //! Every way something reaches the relay. One source is one E2B team or one self-hosted installation.
 
+pub mod backfill;
 pub mod webhook;
 
+use crate::e2b;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +16,11 @@ pub struct Settings {
     pub team_id: Option<String>,
     /// Takes signed deliveries.
     pub webhook: Option<webhook::Settings>,
+    /// Asks the provider's API.
+    pub api: Option<e2b::Settings>,
+    /// How what the deliveries missed is fetched; on as soon as there is an `api`.
+    pub backfill: Option<backfill::Settings>,
 }
 
 /// Keys of the contract that a later version delivers; until then they are refused, not ignored.
-pub const NOT_YET: &[&str] =
-    &["api", "backfill", "metrics", "redact", "register", "reconcile", "usage", "verify_kills"];
+pub const NOT_YET: &[&str] = &["backfill", "metrics", "redact", "register", "reconcile", "usage", "verify_kills"];

@@ -65,6 +65,7 @@ use shared::Shared;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
@@ -131,6 +132,29 @@ impl Store {
     pub fn advance(&self, sink: &str, progress: Progress) -> io::Result<()> {
         self.shared.meta.set_progress(sink, progress);
         during(Phase::Position, || self.shared.reserve.write(|| self.shared.meta.flush()))
+    }
+
+    /// Small state that somebody keeps here under a name of his own.
+    pub fn state(&self, key: &str) -> Option<Vec<u8>> {
+        self.shared.meta.value(key)
+    }
+
+    /// Whether the small state that was there could not be read when the store was opened.
+    pub fn state_was_lost(&self) -> bool {
+        self.shared.meta.was_lost()
+    }
+
+    /// Keeps small state; on disk for good when this returns.
+    ///
+    /// Blocks on the disk.
+    pub fn set_state(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        self.shared.meta.set_value(key, value);
+        self.shared.reserve.write(|| self.shared.meta.sync())
+    }
+
+    /// While the host's clock is in doubt no id is forgotten.
+    pub fn doubt_clock(&self, doubtful: bool) {
+        self.shared.doubtful_clock.store(doubtful, Ordering::Relaxed);
     }
 
     /// Reads the events after a sequence.

@@ -115,6 +115,7 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
         disk: parts.disk,
         metrics: parts.metrics,
         started: (now, Instant::now()),
+        doubtful_clock: AtomicBool::new(false),
         clock: parts.clock,
         durable: watch::Sender::new(last),
         meta,

@@ -116,6 +116,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// Wall and monotonic clock at the start; see [`Shared::clock_is_sane`].
     pub(super) started: (jiff::Timestamp, Instant),
+    /// Somebody who knows better says that the wall clock is wrong.
+    pub(super) doubtful_clock: AtomicBool,
     pub(super) events: LogShare,
     pub(super) samples: LogShare,
     /// Highest sequence that is on disk.
@@ -178,12 +180,12 @@ impl Shared {
     }
 
     /// Whether wall and monotonic clock have moved alike since the start, within a tenth of the dedupe window. While
-    /// they have not, nothing is forgotten: somebody is setting the clock.
+    /// they have not, nothing is forgotten: somebody is setting the clock. Nor while it is said to be wrong.
     pub(super) fn clock_is_sane(&self) -> bool {
         let (wall, monotonic) = self.started;
         let wall = self.now().duration_since(wall);
         let drift = wall.as_secs_f64() - monotonic.elapsed().as_secs_f64();
-        drift.abs() <= self.settings.dedupe_window.as_secs_f64() / 10.0
+        !self.doubtful_clock.load(Ordering::Relaxed) && drift.abs() <= self.settings.dedupe_window.as_secs_f64() / 10.0
     }
 
     /// Whether the ids of a day need not be remembered any more.

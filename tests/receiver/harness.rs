@@ -109,8 +109,13 @@ impl Relay {
 
     pub(crate) async fn start_signed(server: http::Settings, signature: Accept) -> Self {
         let server = http::Settings { listen: ([127, 0, 0, 1], 0).into(), ..server };
-        let acme = source::Settings { team_id: Some(TEAM.to_owned()), webhook: Some(webhook(None, SECRET, signature)) };
-        let beta = source::Settings { team_id: None, webhook: Some(webhook(Some("/beta"), OTHER_SECRET, signature)) };
+        let acme = source::Settings {
+            team_id: Some(TEAM.to_owned()),
+            webhook: Some(webhook(None, SECRET, signature)),
+            ..Default::default()
+        };
+        let beta =
+            source::Settings { webhook: Some(webhook(Some("/beta"), OTHER_SECRET, signature)), ..Default::default() };
         let (log, metrics) = (MemoryLog::new(), Metrics::new("0", "0").unwrap());
         let (draining, is_draining) = shutdown::channel();
         let limits = Limits {

@@ -18,7 +18,7 @@ const CONFIGURATION: &str = r#"
 server: {listen: "127.0.0.1:0"}
 admin: {listen: "127.0.0.1:0"}
 sources:
-  acme: {webhook: {path: /a, secrets: ["{}", "{}"]}}
+  acme: {webhook: {path: /a, secrets: ["{}", "{}"]}, api: {url: "http://127.0.0.1:1", api_key: "{}"}}
   zeta: {webhook: {path: /z, secrets_file: secrets.txt}}
 sinks:
   typed:
@@ -121,6 +121,7 @@ fn every_key_for_a_secret_has_a_canary() {
         ".sinks.*<nats>.nkey",
         ".sinks.*<nats>.servers",
         ".sinks.*<nats>.token",
+        ".sources.*.api.api_key",
         ".sources.*.webhook.secrets",
     ];
     assert_eq!(keys.iter().map(String::as_str).collect::<Vec<_>>(), expected);
@@ -153,7 +154,7 @@ fn peers_that_refuse_bring_no_canary_out() {
     let folder = folder();
     let run = run(relay(folder.path()).args(["--log-level", "trace", "check", "--connect"]));
     assert_eq!(run.code, Some(69), "{}", run.said());
-    assert_eq!(run.stdout.matches(": unavailable: ").count(), 10, "{}", run.stdout);
+    assert_eq!(run.stdout.matches(": unavailable: ").count(), 11, "{}", run.stdout);
     assert_silent("check --connect", &run.said());
 }
 

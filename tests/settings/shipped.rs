@@ -8,8 +8,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 fn environment() -> Environment {
-    let names =
-        ["E2B_WEBHOOK_SECRET", "KAFKA_KEY_PASSWORD", "KAFKA_PASSWORD", "NATS_TOKEN", "NATS_NKEY", "NATS_CREDENTIALS"];
+    let names = [
+        "E2B_API_KEY",
+        "E2B_WEBHOOK_SECRET",
+        "KAFKA_KEY_PASSWORD",
+        "KAFKA_PASSWORD",
+        "NATS_TOKEN",
+        "NATS_NKEY",
+        "NATS_CREDENTIALS",
+    ];
     names.iter().map(|name| (OsString::from(name), OsString::from(SECRET))).collect()
 }
 

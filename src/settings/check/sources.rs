@@ -1,8 +1,11 @@
 //! Paths and secrets, over all sources.
 
 use super::Findings;
+use crate::client::{Client, Limits};
+use crate::e2b;
 use crate::settings::Settings;
 use crate::settings::problem::KeyPath;
+use crate::source;
 use crate::source::webhook::{DEFAULT_PATH, MAX_SECRETS};
 use std::collections::BTreeMap;
 
@@ -15,12 +18,15 @@ const GOOD_SECRET: usize = 32;
 
 pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     let here = KeyPath::of(["sources"]);
-    for name in settings.sources.iter().filter(|(_, source)| source.webhook.is_none()).map(|(name, _)| name) {
-        let message = "has no `webhook`, so that nothing could reach it";
+    let is_empty = |source: &source::Settings| source.webhook.is_none() && source.api.is_none();
+    for name in settings.sources.iter().filter(|(_, source)| is_empty(source)).map(|(name, _)| name) {
+        let message = "has neither `webhook` nor `api`, so that nothing could reach it";
         findings.error(&here.key(name), message, "give it `webhook: {secrets: [...]}`");
     }
     paths(settings, findings);
     secrets(settings, findings);
+    apis(settings, findings);
+    backfills(settings, findings);
 }
 
 fn paths(settings: &Settings, findings: &mut Findings) {
@@ -84,6 +90,79 @@ fn secrets(settings: &Settings, findings: &mut Findings) {
             } else {
                 known.insert(secret, key);
             }
+        }
+    }
+}
+
+fn apis(settings: &Settings, findings: &mut Findings) {
+    let mut known: BTreeMap<(&str, &str), KeyPath> = BTreeMap::new();
+    for (name, source) in &settings.sources {
+        let Some(api) = &source.api else { continue };
+        let here = KeyPath::of(["sources", name, "api"]);
+        let url = api.url.as_deref().unwrap_or(e2b::DEFAULT_URL);
+        match Client::new(url, Limits::default()) {
+            Err(error) => findings.error(&here.key("url"), error.to_string(), "write it like https://api.e2b.app"),
+            Ok(client) if url.starts_with("http://") && !is_loopback(&client.peer()) => {
+                let message = "is not https: whoever is on the way can read the key";
+                findings.warn(&here.key("url"), message, "use https, if the API has it");
+            }
+            Ok(_) => {}
+        }
+        if api.max_calls_per_minute == 0 {
+            let message = "is 0, so that nothing could be asked";
+            findings.error(&here.key("max_calls_per_minute"), message, "give it 1 or more");
+        }
+        if api.timeout.is_zero() {
+            findings.error(&here.key("timeout"), "is 0, so that every reply would be too late", "the default is 10s");
+        }
+        let Some(key) = &api.api_key else {
+            let message = format!("lacks `api_key`, and {} is not set", e2b::KEY_VARIABLE);
+            findings.error(&here, message, "make a key at https://e2b.dev/dashboard and set one of the two");
+            continue;
+        };
+        let (here, key_text) = (here.key("api_key"), key.expose());
+        if key_text.is_empty() || !key_text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            findings.error(&here, "is empty or holds characters that no header can", "copy it again");
+        } else if !api.has_usual_key() {
+            let message = "does not look like one of E2B's: `e2b_` and hexadecimal digits";
+            findings.warn(&here, message, "leave it, if the installation has other keys");
+        }
+        if let Some(other) = known.insert((url, key_text), here.clone()) {
+            findings.warn(
+                &here,
+                format!("is the same key as {other}"),
+                "every event then comes twice, once by each source",
+            );
+        }
+    }
+}
+
+/// Of `host:port`.
+fn is_loopback(peer: &str) -> bool {
+    let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
+    let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+fn backfills(settings: &Settings, findings: &mut Findings) {
+    for (name, source) in &settings.sources {
+        let here = KeyPath::of(["sources", name, "backfill"]);
+        if source.backfill.is_some() && source.api.is_none() {
+            findings.error(&here, "has no `api` beside it to ask", format!("give sources.{name} an `api`"));
+        }
+        if source.backfill.is_none() && source.api.is_none() {
+            continue;
+        }
+        let backfill = source.backfill.clone().unwrap_or_default();
+        if backfill.interval.is_zero() {
+            findings.error(&here.key("interval"), "is 0, so that it would never rest", "the default is 30s");
+        }
+        let (window, needed) = (settings.store.dedupe_window, backfill.lookback + backfill.overlap);
+        if backfill.enabled && window < needed {
+            let shown = |time| humantime::format_duration(time);
+            let message = format!("{} is less than lookback and overlap of sources.{name}.backfill", shown(window));
+            let remedy = format!("give it {} or more, since what is fetched again must be known", shown(needed));
+            findings.error(&KeyPath::of(["store", "dedupe_window"]), message, remedy);
         }
     }
 }

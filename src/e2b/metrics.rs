@@ -1,0 +1,101 @@
+//! `GET /sandboxes/metrics` (the latest sample of many) and `GET /sandboxes/{id}/metrics` (a span of one).
+//!
+//! What a sandbox used that has long ended is still given as its latest sample: compare its time with the last one seen.
+
+use super::api::{Request, encode};
+use super::{Answer, Api, ApiError, Endpoint};
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+
+/// Most sandboxes of one call; the API refuses more.
+pub const MAX_SANDBOXES: usize = 100;
+
+/// One sample.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(from = "Wire")]
+pub struct Sample {
+    /// When it was taken, Unix seconds.
+    pub unix_seconds: i64,
+    /// Number of CPUs.
+    pub cpu_count: i64,
+    /// Percent of all of them.
+    pub cpu_used_pct: f64,
+    /// Bytes.
+    pub mem_used: i64,
+    /// Bytes.
+    pub mem_total: i64,
+    /// Bytes; `None` where the installation does not tell.
+    pub mem_cache: Option<i64>,
+    /// Bytes; 0 may mean that the sandbox does not report it.
+    pub disk_used: i64,
+    /// Bytes; likewise.
+    pub disk_total: i64,
+}
+
+/// As it comes; older installations lack `timestampUnix` and `memCache`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    #[serde(default)]
+    timestamp_unix: Option<i64>,
+    #[serde(default)]
+    timestamp: Option<jiff::Timestamp>,
+    cpu_count: i64,
+    cpu_used_pct: f64,
+    mem_used: i64,
+    mem_total: i64,
+    #[serde(default)]
+    mem_cache: Option<i64>,
+    #[serde(default, deserialize_with = "or_zero")]
+    disk_used: i64,
+    #[serde(default, deserialize_with = "or_zero")]
+    disk_total: i64,
+}
+
+fn or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl From<Wire> for Sample {
+    fn from(wire: Wire) -> Self {
+        let unix_seconds = wire.timestamp_unix.or_else(|| Some(wire.timestamp?.as_second())).unwrap_or_default();
+        Self {
+            unix_seconds,
+            cpu_count: wire.cpu_count,
+            cpu_used_pct: wire.cpu_used_pct,
+            mem_used: wire.mem_used,
+            mem_total: wire.mem_total,
+            mem_cache: wire.mem_cache,
+            disk_used: wire.disk_used,
+            disk_total: wire.disk_total,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Latest {
+    sandboxes: BTreeMap<String, Sample>,
+}
+
+impl Api {
+    /// The latest sample of each of at most [`MAX_SANDBOXES`] sandboxes; who has none is left out. One malformed id has
+    /// the API refuse all of them.
+    pub async fn metrics(&self, sandbox_ids: &[&str]) -> Result<Answer<BTreeMap<String, Sample>>, ApiError> {
+        let request = Request::get(Endpoint::Metrics, "/sandboxes/metrics").query("sandbox_ids", sandbox_ids.join(","));
+        let answer: Answer<Latest> = self.json(request).await?;
+        Ok(answer.map(|latest| latest.sandboxes))
+    }
+
+    /// The samples of one sandbox from `start` to `end` (Unix seconds), ascending; none where it is not known. Above an
+    /// hour the API gives maxima of coarser steps.
+    pub async fn sandbox_metrics(&self, id: &str, start: i64, end: i64) -> Result<Answer<Vec<Sample>>, ApiError> {
+        let path = format!("/sandboxes/{}/metrics", encode(id));
+        // Both, always: with one left out the API fills in the sandbox's own, and refuses what is then the wrong way
+        // round.
+        let request = Request::get(Endpoint::SandboxMetrics, &path).query("start", start).query("end", end);
+        match self.json(request).await {
+            Err(ApiError::NotFound { .. }) => Ok(Answer { value: Vec::new(), date: None }),
+            answered => answered,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `GET /v2/sandboxes` and `GET /sandboxes/{id}`: which sandboxes there are.
+
+use super::api::{Request, encode};
+use super::{Answer, Api, ApiError, Endpoint};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Most sandboxes of one page.
+const LIMIT: usize = 100;
+
+/// One sandbox. What else the API says of it is not read: the reply for one sandbox holds an access token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListedSandbox {
+    /// The short id.
+    #[serde(rename = "sandboxID")]
+    pub id: String,
+    /// What it was made from.
+    #[serde(rename = "templateID")]
+    pub template_id: String,
+    /// The template's name.
+    #[serde(default)]
+    pub alias: Option<String>,
+    /// RFC 3339; of this stretch of running, so that a resume changes it.
+    #[serde(rename = "startedAt")]
+    pub started_at: String,
+    /// RFC 3339; when its time is over.
+    #[serde(rename = "endAt")]
+    pub end_at: String,
+    /// `running` or `paused`.
+    pub state: String,
+    /// Number of CPUs.
+    #[serde(rename = "cpuCount", default)]
+    pub cpu_count: Option<i64>,
+    /// In MiB.
+    #[serde(rename = "memoryMB", default)]
+    pub memory_mb: Option<i64>,
+    /// In MiB.
+    #[serde(rename = "diskSizeMB", default)]
+    pub disk_size_mb: Option<i64>,
+    /// As the user set it.
+    #[serde(default)]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// One page. A walk over the pages is no snapshot: a sandbox that is resumed meanwhile may come twice or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct SandboxPage {
+    /// Newest start first.
+    pub sandboxes: Vec<ListedSandbox>,
+    /// `None` on the last page.
+    pub next_token: Option<String>,
+}
+
+impl Api {
+    /// A page of the team's running and paused sandboxes.
+    pub async fn sandboxes(&self, next_token: Option<&str>) -> Result<Answer<SandboxPage>, ApiError> {
+        let mut request = Request::get(Endpoint::Sandboxes, "/v2/sandboxes");
+        request = request.query("state", "running,paused").query("limit", LIMIT);
+        if let Some(token) = next_token {
+            request = request.query("nextToken", token);
+        }
+        let page = |reply: &crate::client::Reply| {
+            let sandboxes = serde_json::from_slice(&reply.body).map_err(|error| super::api::no_json(&error))?;
+            let next_token = reply.header("x-next-token").filter(|token| !token.is_empty()).map(str::to_owned);
+            Ok(SandboxPage { sandboxes, next_token })
+        };
+        self.call(request, page).await
+    }
+
+    /// One sandbox; `None` if the API does not know it (any more).
+    pub async fn sandbox(&self, id: &str) -> Result<Answer<Option<ListedSandbox>>, ApiError> {
+        let path = format!("/sandboxes/{}", encode(id));
+        match self.json(Request::get(Endpoint::Sandbox, &path)).await {
+            Ok(answer) => Ok(answer.map(Some)),
+            Err(ApiError::NotFound { .. }) => Ok(Answer { value: None, date: None }),
+            Err(error) => Err(error),
+        }
+    }
+}
