@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// A spare is made once the first segment is a quarter full: a log that is not used needs none.
 const SPARE_FROM: u64 = 4;
 /// What a spare is zeroed with at once.
-const BLOCK: usize = 1024 * 1024;
+const BLOCK: usize = 256 * 1024;
 
 pub(super) struct Janitor {
     shared: Arc<Shared>,
@@ -111,9 +111,10 @@ impl Janitor {
         while length < place.segment_size {
             let block = zeros.get(..zeros.len().min((place.segment_size - length) as usize)).unwrap_or(&zeros);
             file.write_all_at(block, length)?;
+            // Bit by bit: the committer's `fdatasync` waits behind whatever the disk has been given at once.
+            file.sync_data()?;
             length += block.len() as u64;
         }
-        file.sync_data()?;
         let path = place.dir.join("spare-ready");
         place.disk.rename(&unfinished, &path)?;
         place.disk.sync_dir(&place.dir)?;
