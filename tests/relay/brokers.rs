@@ -120,7 +120,8 @@ async fn endure(bench: &Bench, fault: Fault) {
     }
     let verdicts = sinks.judge(&home, &ledger, repeats).await;
     let (kind, times) = (bench.kind, if fault == Fault::CutOff { cuts } else { 1 });
-    print_row(&format!("{kind:?} {fault:?} ({away:?})"), times, &verdicts);
+    let away = if fault == Fault::CutOff { String::new() } else { format!(" for {away:?}") };
+    print_row(&format!("{kind:?} {fault:?}{away}"), times, &verdicts);
 }
 
 async fn endure_all(kind: Kind) {
