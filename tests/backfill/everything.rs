@@ -3,13 +3,14 @@
 
 use crate::simulate::{KEY, Running};
 use crate::support::brokers::{self, unique};
-use crate::support::consume::{self, Records};
+use crate::support::consume;
 use crate::support::daemon::{Home, Metrics, PATIENCE};
 use crate::support::forward::Forwarder;
 use crate::support::load::SECRET;
 use crate::support::verify;
 use e2b_relay::simulator::Fault;
 use e2b_relay::simulator::provider::Options;
+use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -98,8 +99,8 @@ async fn every_event_ever_told_is_in_jetstream_once_and_in_the_file_over_a_bad_d
     let requests = daemon.metrics().await.of("e2b_relay_api_requests_total{");
     assert!(daemon.terminate().await.success());
     verify::sound(&home).await;
-    let bus = consume::jetstream(&nats, &stream).await;
-    let audit = consume::file(&file);
+    let bus: Vec<Value> = consume::jetstream(&nats, &stream).await;
+    let audit: Vec<Value> = consume::file(&file);
     println!("{KILLS} kills; {}", provider.ledger.summary());
     println!("came by {:?}; calls since the last start:", by_way(&bus));
     requests.lines().filter(|line| !line.ends_with(" 0")).for_each(|line| println!("  {line}"));
@@ -115,11 +116,11 @@ async fn every_event_ever_told_is_in_jetstream_once_and_in_the_file_over_a_bad_d
 }
 
 /// How many came by which way: what only the log of failed deliveries told names the attempt.
-fn by_way(records: &Records) -> BTreeMap<&str, usize> {
+fn by_way(records: &[Value]) -> BTreeMap<&str, usize> {
     let mut ways = BTreeMap::new();
     for record in records {
         let way = match (record["relay"]["origin"].as_str().unwrap(), &record["relay"]["delivery_id"]) {
-            ("backfill", serde_json::Value::String(_)) => "failed deliveries",
+            ("backfill", Value::String(_)) => "failed deliveries",
             (origin, _) => origin,
         };
         *ways.entry(way).or_default() += 1;

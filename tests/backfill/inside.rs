@@ -40,6 +40,15 @@ pub(super) fn by_sandbox(provider: &Running, ids: &[String]) -> std::collections
     sandboxes
 }
 
+/// What the provider told of, each of which is owed, in that order.
+pub(super) fn ledger(provider: &Running, ids: &[String]) -> crate::support::oracle::Ledger {
+    let mut ledger = crate::support::oracle::Ledger::default();
+    for (sandbox, ids) in by_sandbox(provider, ids) {
+        ids.iter().for_each(|id| ledger.note(&sandbox, id, crate::support::oracle::Answer::Acknowledged));
+    }
+    ledger
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_nothing_is_new_each_look_is_one_small_page_and_something_late_is_found_all_the_same() {
     let provider = Running::start(Options { late_by: Duration::ZERO, ..Options::default() }).await;
