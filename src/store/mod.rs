@@ -6,7 +6,7 @@
 //! reserve       given up when the disk is full, so that positions, ids and dead letters can still be written
 //! journal/      000000000001.seg …  000000000001.ids …  spare-ready
 //! samples/      likewise, for metrics samples
-//! seen/         one sled database per UTC day of the events' own timestamps: hash of source and id → sequence
+//! seen/         one sled database per UTC day of the events' own timestamps: hashes of source and id, many in each value
 //! meta/         sled: position and counts per sink
 //! dead-letters/ letters.log
 //! quarantine/   well signed bodies that were no events
