@@ -40,28 +40,20 @@ pub(super) fn by_sandbox(provider: &Running, ids: &[String]) -> std::collections
     sandboxes
 }
 
-/// What the provider told of, each of which is owed, in that order.
-pub(super) fn ledger(provider: &Running, ids: &[String]) -> crate::support::oracle::Ledger {
-    let mut ledger = crate::support::oracle::Ledger::default();
-    for (sandbox, ids) in by_sandbox(provider, ids) {
-        ids.iter().for_each(|id| ledger.note(&sandbox, id, crate::support::oracle::Answer::Acknowledged));
-    }
-    ledger
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_nothing_is_new_each_look_is_one_small_page_and_something_late_is_found_all_the_same() {
     let provider = Running::start(Options { late_by: Duration::ZERO, ..Options::default() }).await;
-    provider.happen(500, 1000).await;
+    // The newest ten are of the last tenth of a second.
+    provider.happen(500, 5).await;
     let mut site = Site::new(&provider.base);
-    site.settings.overlap = Duration::from_secs(3);
+    site.settings.overlap = Duration::from_secs(4);
     let working = site.work();
     working.until("all is taken", || site.ids().len() == 500).await;
     // One that is listed below the newest ten, and not at once.
     provider.happen_ago(1, 0, 2).await;
     working.until("the late one is taken", || site.ids().len() == 501).await;
     // Whatever was late is in; now it rests.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let asked = |code: &str| working.sum("api_requests_total", &format!("code=\"{code}\",endpoint=\"events\""));
     let (polls, before) = (working.sum("backfill_polls_total", "ok"), asked("200"));
     working.polls(20, "ok").await;

@@ -8,7 +8,9 @@ mod trouble;
 mod witness;
 
 use crate::e2b::KEY;
+use crate::simulate::Running;
 use crate::support::daemon::PATIENCE;
+use crate::support::oracle::{Answer, Ledger};
 use e2b_relay::e2b::{self, Api};
 use e2b_relay::event::{Arrival, Event};
 use e2b_relay::intake::{Accepted, Intake, Limits, Log, Recalled, Refused, State};
@@ -20,6 +22,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// Whatever the provider told of must come out.
+fn ledger(provider: &Running) -> Ledger {
+    let mut ledger = Ledger::default();
+    for entry in provider.ledger.entries() {
+        ledger.note(&entry.sandbox_id, &entry.id.unwrap(), Answer::Acknowledged);
+    }
+    ledger
+}
 
 /// A log that takes everything, and remembers it.
 #[derive(Default)]

@@ -116,3 +116,35 @@ async fn an_installation_without_events_says_so_and_lists_its_sandboxes() {
     assert_eq!(super::counted(&metrics, "events", "404"), 1);
     assert_eq!(api.sandboxes(None).await.unwrap().value.sandboxes.len(), 3);
 }
+
+/// Exit code and output of `check --connect` with the API as the only source.
+async fn check(settings: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("sources: {{acme: {{api: {settings}}}}}\nsinks: {{audit: {{type: file, path: ./a.ndjson}}}}\n");
+    std::fs::write(folder.path().join("e2b-relay.yaml"), text).unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_e2b-relay"));
+    command.args(["check", "--connect"]).current_dir(folder.path());
+    for name in ["E2B_API_KEY", "E2B_API_URL", "E2B_DOMAIN"] {
+        command.env_remove(name);
+    }
+    let output = command.output().await.unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.code(), text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_connect_says_what_the_api_answers() {
+    let provider = Running::start(Options::default()).await;
+    let with_key = |key: &str| format!("{{url: '{}', api_key: {key}}}", provider.base);
+    let (code, said) = check(&with_key(super::KEY)).await;
+    assert!(code == Some(0) && said.contains("acme (api): available: ") && said.contains("lists events"), "{said}");
+    let (code, said) = check(&with_key("e2b_abcdef")).await;
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("acme (api): unavailable: ") && said.contains("sources.acme.api.api_key"), "{said}");
+    assert!(!said.contains("e2b_abcdef"), "{said}");
+    let (code, said) = check(&with_key("another-kind-of-key")).await;
+    assert!(code == Some(69) && said.contains("does not look like one of E2B's"), "warned about, not refused: {said}");
+    provider.always(Fault::NoEventsApi);
+    let (code, said) = check(&with_key(super::KEY)).await;
+    assert!(code == Some(0) && said.contains("no events"), "{said}");
+}
