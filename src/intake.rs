@@ -2,7 +2,7 @@
 
 mod store;
 
-use crate::event::{Arrival, Event};
+use crate::event::{Arrival, Event, Origin};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
@@ -141,7 +141,14 @@ impl Intake {
         if let Some(refusal) = self.outside_window(event.timestamp.instant()) {
             return refusal;
         }
-        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else { return Answer::Overloaded };
+        // What the relay fetches by itself waits in a lane of its own, and takes no delivery's place.
+        let permit = match arrival.origin {
+            Origin::Webhook => match Arc::clone(&self.in_flight).try_acquire_owned() {
+                Ok(permit) => Some(permit),
+                Err(_) => return Answer::Overloaded,
+            },
+            Origin::Backfill | Origin::Metrics | Origin::Reconcile | Origin::Relay => None,
+        };
         let (source, origin, kind) = (Arc::clone(&arrival.source), arrival.origin, event.kind.clone());
         let metrics = self.metrics.clone();
         let outcome = self.log.accept(event, arrival);

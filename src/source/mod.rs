@@ -1,5 +1,7 @@
 //! Every way something reaches the relay. One source is one E2B team or one self-hosted installation.
 
+pub mod reconcile;
+pub mod scrape;
 pub mod webhook;
 
 use crate::e2b;
@@ -17,7 +19,16 @@ pub struct Settings {
     pub webhook: Option<webhook::Settings>,
     /// Asks the provider's API.
     pub api: Option<e2b::Settings>,
+    /// Reads what the running sandboxes use.
+    pub metrics: Option<scrape::Settings>,
+    /// How the set of live sandboxes is compared with the provider's list; on as soon as there is an `api`.
+    pub reconcile: Option<reconcile::Settings>,
+    /// Whether the end of each execution makes a `sandbox.usage` record.
+    pub usage: bool,
+    /// Whether the API is asked, after a killed event, if the sandbox is really gone; if it is not, that makes a
+    /// `sandbox.kill_unconfirmed` record.
+    pub verify_kills: bool,
 }
 
 /// Keys of the contract that a later version delivers; until then they are refused, not ignored.
-pub const NOT_YET: &[&str] = &["backfill", "metrics", "redact", "register", "reconcile", "usage", "verify_kills"];
+pub const NOT_YET: &[&str] = &["backfill", "redact", "register"];

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const CACHE: u64 = 1024 * 1024;
 const SINK: &str = "sink/";
+const STATE: &str = "state/";
 
 /// How far a sink is, and what became of the events up to there.
 ///
@@ -34,6 +35,8 @@ pub struct Progress {
 pub(super) struct Meta {
     folder: PathBuf,
     state: Mutex<State>,
+    /// What was there could not be read.
+    lost: bool,
 }
 
 struct State {
@@ -48,17 +51,34 @@ struct State {
 impl Meta {
     /// Opens what is there. What sled cannot read is set aside, and its sinks start again from what the journal knows.
     pub(super) fn open(folder: PathBuf) -> std::io::Result<Self> {
+        let mut lost = false;
         let (db, values) = match load(&folder) {
             Ok(loaded) => loaded,
             Err(bad) => {
                 tracing::error!(error = %bad, "the positions cannot be read: set aside; sinks repeat what they had since their birth");
+                lost = true;
                 sled_guard::set_aside(&folder)?;
                 load(&folder).map_err(std::io::Error::other)?
             }
         };
         let sinks = sinks_in(&values);
         let durable = sinks.iter().map(|(name, progress)| (name.clone(), progress.position)).collect();
-        Ok(Self { folder, state: Mutex::new(State { db: Some(db), values, sinks, durable }) })
+        Ok(Self { folder, state: Mutex::new(State { db: Some(db), values, sinks, durable }), lost })
+    }
+
+    /// Whether what was there when the store was opened could not be read.
+    pub(super) fn was_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// A value of somebody else's.
+    pub(super) fn value(&self, key: &str) -> Option<Vec<u8>> {
+        self.state().values.get(&format!("{STATE}{key}")).cloned()
+    }
+
+    /// Not on disk before [`Meta::sync`].
+    pub(super) fn set_value(&self, key: &str, value: &[u8]) {
+        self.state().put(&format!("{STATE}{key}"), value.to_owned());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -199,6 +219,27 @@ mod tests {
         assert_eq!(meta.durable_position("lake"), 10);
         meta.forget("lake");
         assert_eq!(meta.progress("lake"), None);
+    }
+
+    #[test]
+    fn small_state_is_kept_beside_the_positions_and_its_loss_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("meta");
+        {
+            let meta = Meta::open(path.clone()).unwrap();
+            assert_eq!((meta.value("backfill/acme"), meta.was_lost()), (None, false));
+            meta.set_value("backfill/acme", b"1");
+            meta.set_value("backfill/acme", b"2");
+            meta.sync().unwrap();
+        }
+        let meta = Meta::open(path.clone()).unwrap();
+        assert_eq!((meta.value("backfill/acme"), meta.was_lost()), (Some(b"2".to_vec()), false));
+        assert!(meta.sinks().is_empty(), "it is no sink's");
+        drop(meta);
+        std::fs::remove_file(path.join("db")).unwrap();
+        std::fs::create_dir(path.join("db")).unwrap();
+        let meta = Meta::open(path).unwrap();
+        assert_eq!((meta.value("backfill/acme"), meta.was_lost()), (None, true));
     }
 
     #[test]

@@ -131,6 +131,24 @@ impl Store {
         self.shared.reserve.write(|| self.shared.meta.flush())
     }
 
+    /// Small state that somebody keeps here under a name of his own.
+    pub fn state(&self, key: &str) -> Option<Vec<u8>> {
+        self.shared.meta.value(key)
+    }
+
+    /// Whether the small state that was there could not be read when the store was opened.
+    pub fn state_was_lost(&self) -> bool {
+        self.shared.meta.was_lost()
+    }
+
+    /// Keeps small state; on disk for good when this returns.
+    ///
+    /// Blocks on the disk.
+    pub fn set_state(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        self.shared.meta.set_value(key, value);
+        self.shared.reserve.write(|| self.shared.meta.sync())
+    }
+
     /// Reads the events after a sequence.
     pub fn reader(&self, after: u64) -> Reader {
         let logs = [Arc::clone(&self.shared.events.segments), Arc::clone(&self.shared.samples.segments)];
