@@ -1,10 +1,13 @@
 //! Wires the rooms: store, sinks, deliveries, listeners; the only file that knows them all.
 
+use crate::client::ClientError;
 use crate::deliver::{self, Delivery};
+use crate::e2b::Api;
 use crate::http::{self, BindError, Listener};
 use crate::intake::{self, Intake};
 use crate::metrics::{self, Metrics};
 use crate::route::{Addressing, Router, RouterError, TemplateError};
+use crate::sandboxes::{Follower, Live, Sandboxes, Wants};
 use crate::settings::{Settings, SinkKind, SinkSettings};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::sink::amqp::Amqp;
@@ -13,14 +16,18 @@ use crate::sink::kafka::Kafka;
 use crate::sink::nats::Nats;
 use crate::sink::stdout::Stdout;
 use crate::sink::{InvalidSetting, Sink};
+use crate::source::reconcile::{self, Reconciler};
+use crate::source::reports::{self, Reporter};
+use crate::source::scrape::{self, Scraper};
 use crate::source::webhook::{self, Receiver};
 use crate::store::{self, OpenError, RealDisk, SinkStart, Store};
-use crate::{admin, route};
+use crate::{admin, route, source};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How long open requests may take to end; each is bounded by `request_timeout` and `commit_timeout` too.
@@ -45,6 +52,14 @@ pub enum StartError {
         name: String,
         /// What is wrong with it.
         source: SinkError,
+    },
+    /// A source's API.
+    #[error("sources.{name}.api: {source}")]
+    Api {
+        /// The source.
+        name: String,
+        /// What is wrong with it.
+        source: ClientError,
     },
     /// A metric's name or labels.
     #[error(transparent)]
@@ -105,6 +120,8 @@ pub struct Daemon {
     store: Arc<Store>,
     sinks: Vec<Arc<dyn Sink>>,
     deliveries: Vec<BoxFuture<'static, ()>>,
+    /// What asks the providers' APIs; ends with the public listener.
+    pollers: Vec<BoxFuture<'static, ()>>,
     /// The public one ends first; the operators' stays until it is stopped.
     listeners: Vec<BoxFuture<'static, ()>>,
     stop_listening: Trigger,
@@ -162,6 +179,7 @@ impl Daemon {
         let mut daemon = Self {
             sinks: built.iter().map(|(.., sink)| Arc::clone(sink)).collect(),
             deliveries: Vec::new(),
+            pollers: Vec::new(),
             listeners: Vec::new(),
             stop_listening,
             stop_delivering,
@@ -182,6 +200,18 @@ impl Daemon {
             });
             daemon.deliveries.push(Box::pin(delivery.run(delivering.clone())));
         }
+        let sandboxes = open_sandboxes(&settings, &store, &intake, &metrics).await?;
+        let follower = Follower::new(sandboxes.clone(), Arc::clone(&store));
+        let caught_up = follower.caught_up();
+        daemon.pollers.push(Box::pin(follower.run(listening.clone())));
+        for (name, source) in &settings.sources {
+            metrics.source(name);
+            let Some(live) = sandboxes.of(name) else { continue };
+            let api = source.api.as_ref().map(|api| Api::new(name, api, metrics.clone(), fastrand::Rng::new()));
+            let api = api.transpose().map_err(|source| StartError::Api { name: name.to_owned(), source })?;
+            let watching = Watching { live, api, intake: &intake, metrics: &metrics, caught_up: &caught_up };
+            daemon.pollers.extend(watching.pollers(source, &listening));
+        }
         let receiver = Arc::new(Receiver::new(
             settings.sources.iter().map(|(name, source)| (name.as_str(), source)),
             webhook_limits(&settings.server),
@@ -190,7 +220,7 @@ impl Daemon {
         ));
         let public = public.serve(http::public(receiver, Arc::clone(&intake)), listening);
         daemon.listeners.push(Box::pin(public));
-        let admin = admin.serve(admin::router(&settings.admin, intake, metrics), delivering);
+        let admin = admin.serve(admin::router(&settings.admin, intake, metrics, sandboxes), delivering);
         daemon.listeners.push(Box::pin(admin));
         Ok(daemon)
     }
@@ -215,6 +245,7 @@ impl Daemon {
     /// sinks take it within [`deliver::DRAIN`], and the rest stays for the next start.
     pub async fn run(self, mut shutdown: Shutdown) -> End {
         let mut deliveries: JoinSet<()> = self.deliveries.into_iter().collect();
+        let mut pollers: JoinSet<()> = self.pollers.into_iter().collect();
         let mut listeners: JoinSet<()> = self.listeners.into_iter().collect();
         let mut died = self.store.died();
         let end = tokio::select! {
@@ -226,6 +257,11 @@ impl Daemon {
         // The admin listener stays: whoever watches the drain reads it there.
         if tokio::time::timeout(LAST_REQUESTS, listeners.join_next()).await.is_err() {
             tracing::warn!("some requests did not end in time");
+        }
+        while let Some(ended) = pollers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "what asks an API panicked");
+            }
         }
         self.store.stop_accepting();
         self.stop_delivering.fire();
@@ -250,6 +286,73 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "the limit on open files stays as it is");
     }
+}
+
+/// What watches over one source's sandboxes.
+struct Watching<'a> {
+    live: Live,
+    api: Option<Api>,
+    intake: &'a Arc<Intake>,
+    metrics: &'a Metrics,
+    caught_up: &'a watch::Receiver<bool>,
+}
+
+impl Watching<'_> {
+    fn pollers(self, source: &source::Settings, shutdown: &Shutdown) -> Vec<BoxFuture<'static, ()>> {
+        let Self { live, api, intake, metrics, caught_up } = self;
+        let mut pollers: Vec<BoxFuture<'static, ()>> = Vec::new();
+        if let Some(api) = &api {
+            let reconciler = Reconciler::new(reconcile::Parts {
+                live: live.clone(),
+                api: api.clone(),
+                settings: source.reconcile.clone().unwrap_or_default(),
+                intake: Arc::clone(intake),
+                caught_up: caught_up.clone(),
+            });
+            pollers.push(Box::pin(reconciler.run(shutdown.clone())));
+        }
+        if let (Some(api), Some(scrape)) = (&api, &source.metrics) {
+            let scraper = Scraper::new(scrape::Parts {
+                live: live.clone(),
+                api: api.clone(),
+                settings: scrape.clone(),
+                max_calls_per_minute: source.api.as_ref().map_or(0, |api| api.max_calls_per_minute),
+                team_id: source.team_id.clone(),
+                intake: Arc::clone(intake),
+                metrics: metrics.clone(),
+                caught_up: caught_up.clone(),
+            });
+            pollers.push(Box::pin(scraper.run(shutdown.clone())));
+        }
+        let reporter = Reporter::new(reports::Parts {
+            live,
+            api,
+            team_id: source.team_id.clone(),
+            intake: Arc::clone(intake),
+            metrics: metrics.clone(),
+            kill_grace: reports::KILL_GRACE,
+            caught_up: caught_up.clone(),
+        });
+        pollers.push(Box::pin(reporter.run(shutdown.clone())));
+        pollers
+    }
+}
+
+async fn open_sandboxes(
+    settings: &Settings,
+    store: &Arc<Store>,
+    intake: &Arc<Intake>,
+    metrics: &Metrics,
+) -> Result<Sandboxes, StartError> {
+    let wants: Vec<(String, Wants)> =
+        settings.sources.iter().map(|(name, source)| (name.clone(), source.wants())).collect();
+    let (folder, metrics) = (settings.store.path.join("sandboxes"), metrics.clone());
+    let (durable, now) = (*store.durable().borrow(), intake.now());
+    let open = move || {
+        let wants = wants.iter().map(|(name, wants)| (name.as_str(), *wants));
+        Sandboxes::open(&folder, wants, durable, now, &metrics)
+    };
+    Ok(tokio::task::spawn_blocking(open).await?)
 }
 
 async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock) -> Result<Arc<Store>, StartError> {

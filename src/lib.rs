@@ -47,6 +47,7 @@ pub mod intake;
 pub mod logging;
 pub mod metrics;
 pub mod route;
+pub mod sandboxes;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;

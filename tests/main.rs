@@ -6,6 +6,7 @@
 mod client;
 mod dev;
 mod e2b;
+mod live;
 mod readme;
 mod receiver;
 mod relay;

@@ -1,12 +1,17 @@
 //! Every way something reaches the relay. One source is one E2B team or one self-hosted installation.
 
+mod own;
 pub mod reconcile;
+pub mod reports;
 pub mod scrape;
 pub mod webhook;
 
 use crate::e2b;
+use crate::sandboxes::Wants;
+use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// `sources.<name>`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -32,3 +37,20 @@ pub struct Settings {
 
 /// Keys of the contract that a later version delivers; until then they are refused, not ignored.
 pub const NOT_YET: &[&str] = &["backfill", "redact", "register"];
+
+/// The most that an event is late: a delivery is tried for half a minute, then the backfill finds it.
+const LATE: Duration = Duration::from_secs(2 * 60);
+
+impl Settings {
+    /// What is to be made of the source's live set.
+    pub fn wants(&self) -> Wants {
+        let reconcile = self.reconcile.clone().unwrap_or_default();
+        Wants {
+            usage: self.usage,
+            verify_kills: self.verify_kills && self.api.is_some(),
+            metrics: self.metrics.is_some(),
+            emit: reconcile.emit,
+            grace: SignedDuration::try_from(LATE.min(reconcile.interval)).unwrap_or(SignedDuration::MAX),
+        }
+    }
+}
