@@ -1,13 +1,14 @@
-//! Wires the rooms: store, sinks, deliveries, listeners; the only file that knows them all.
+//! Wires the rooms: store, sinks, deliveries, listeners; the only file that knows them all, with
+//! [`pollers`] beside it.
+
+mod pollers;
 
 use crate::client::ClientError;
 use crate::deliver::{self, Delivery};
-use crate::e2b::Api;
 use crate::http::{self, BindError, Listener};
 use crate::intake::{self, Intake};
 use crate::metrics::{self, Metrics};
 use crate::route::{Addressing, Router, RouterError, TemplateError};
-use crate::sandboxes::{Follower, Live, Sandboxes, Wants};
 use crate::settings::{Settings, SinkKind, SinkSettings};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::sink::amqp::Amqp;
@@ -16,18 +17,14 @@ use crate::sink::kafka::Kafka;
 use crate::sink::nats::Nats;
 use crate::sink::stdout::Stdout;
 use crate::sink::{InvalidSetting, Sink};
-use crate::source::reconcile::{self, Reconciler};
-use crate::source::reports::{self, Reporter};
-use crate::source::scrape::{self, Scraper};
 use crate::source::webhook::{self, Receiver};
 use crate::store::{self, OpenError, RealDisk, SinkStart, Store};
-use crate::{admin, route, source};
+use crate::{admin, route};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How long open requests may take to end; each is bounded by `request_timeout` and `commit_timeout` too.
@@ -200,18 +197,16 @@ impl Daemon {
             });
             daemon.deliveries.push(Box::pin(delivery.run(delivering.clone())));
         }
-        let sandboxes = open_sandboxes(&settings, &store, &intake, &metrics).await?;
-        let follower = Follower::new(sandboxes.clone(), Arc::clone(&store));
-        let caught_up = follower.caught_up();
-        daemon.pollers.push(Box::pin(follower.run(listening.clone())));
-        for (name, source) in &settings.sources {
-            metrics.source(name);
-            let Some(live) = sandboxes.of(name) else { continue };
-            let api = source.api.as_ref().map(|api| Api::new(name, api, metrics.clone(), fastrand::Rng::new()));
-            let api = api.transpose().map_err(|source| StartError::Api { name: name.to_owned(), source })?;
-            let watching = Watching { live, api, intake: &intake, metrics: &metrics, caught_up: &caught_up };
-            daemon.pollers.extend(watching.pollers(source, &listening));
-        }
+        let sandboxes = pollers::open_sandboxes(&settings, &store, &intake, &metrics).await?;
+        let world = pollers::World {
+            settings: &settings,
+            store: &store,
+            intake: &intake,
+            metrics: &metrics,
+            sandboxes: &sandboxes,
+            shutdown: &listening,
+        };
+        daemon.pollers = world.pollers()?;
         let receiver = Arc::new(Receiver::new(
             settings.sources.iter().map(|(name, source)| (name.as_str(), source)),
             webhook_limits(&settings.server),
@@ -286,73 +281,6 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "the limit on open files stays as it is");
     }
-}
-
-/// What watches over one source's sandboxes.
-struct Watching<'a> {
-    live: Live,
-    api: Option<Api>,
-    intake: &'a Arc<Intake>,
-    metrics: &'a Metrics,
-    caught_up: &'a watch::Receiver<bool>,
-}
-
-impl Watching<'_> {
-    fn pollers(self, source: &source::Settings, shutdown: &Shutdown) -> Vec<BoxFuture<'static, ()>> {
-        let Self { live, api, intake, metrics, caught_up } = self;
-        let mut pollers: Vec<BoxFuture<'static, ()>> = Vec::new();
-        if let Some(api) = &api {
-            let reconciler = Reconciler::new(reconcile::Parts {
-                live: live.clone(),
-                api: api.clone(),
-                settings: source.reconcile.clone().unwrap_or_default(),
-                intake: Arc::clone(intake),
-                caught_up: caught_up.clone(),
-            });
-            pollers.push(Box::pin(reconciler.run(shutdown.clone())));
-        }
-        if let (Some(api), Some(scrape)) = (&api, &source.metrics) {
-            let scraper = Scraper::new(scrape::Parts {
-                live: live.clone(),
-                api: api.clone(),
-                settings: scrape.clone(),
-                max_calls_per_minute: source.api.as_ref().map_or(0, |api| api.max_calls_per_minute),
-                team_id: source.team_id.clone(),
-                intake: Arc::clone(intake),
-                metrics: metrics.clone(),
-                caught_up: caught_up.clone(),
-            });
-            pollers.push(Box::pin(scraper.run(shutdown.clone())));
-        }
-        let reporter = Reporter::new(reports::Parts {
-            live,
-            api,
-            team_id: source.team_id.clone(),
-            intake: Arc::clone(intake),
-            metrics: metrics.clone(),
-            kill_grace: reports::KILL_GRACE,
-            caught_up: caught_up.clone(),
-        });
-        pollers.push(Box::pin(reporter.run(shutdown.clone())));
-        pollers
-    }
-}
-
-async fn open_sandboxes(
-    settings: &Settings,
-    store: &Arc<Store>,
-    intake: &Arc<Intake>,
-    metrics: &Metrics,
-) -> Result<Sandboxes, StartError> {
-    let wants: Vec<(String, Wants)> =
-        settings.sources.iter().map(|(name, source)| (name.clone(), source.wants())).collect();
-    let (folder, metrics) = (settings.store.path.join("sandboxes"), metrics.clone());
-    let (durable, now) = (*store.durable().borrow(), intake.now());
-    let open = move || {
-        let wants = wants.iter().map(|(name, wants)| (name.as_str(), *wants));
-        Sandboxes::open(&folder, wants, durable, now, &metrics)
-    };
-    Ok(tokio::task::spawn_blocking(open).await?)
 }
 
 async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock) -> Result<Arc<Store>, StartError> {

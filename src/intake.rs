@@ -1,13 +1,18 @@
 //! The one door in: whatever a source has understood is offered here, and the answer says what became of it.
 
+mod clock;
 mod store;
+
+pub use clock::MAX_CLOCK_OFFSET;
 
 use crate::event::{Arrival, Event, Origin};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -24,6 +29,29 @@ pub trait Log: Send + Sync {
 
     /// Whether [`Log::accept`] could take an event now; what is in the way otherwise, for people to read.
     fn ready(&self) -> Result<(), String>;
+
+    /// While the host's clock is in doubt nothing is forgotten that rests on it.
+    fn doubt_clock(&self, _doubtful: bool) {}
+}
+
+/// Where a source keeps how far it is.
+pub trait State: Send + Sync {
+    /// What was kept last under this name.
+    fn recall(&self, key: &str) -> Recalled;
+
+    /// Durable when this returns. Blocks on the disk.
+    fn keep(&self, key: &str, value: &str) -> std::io::Result<()>;
+}
+
+/// What a source finds of what it kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recalled {
+    /// It never kept anything.
+    Nothing,
+    /// It may have, and it cannot be read any more.
+    Lost,
+    /// This.
+    Value(String),
 }
 
 /// The event is durable.
@@ -101,6 +129,37 @@ pub struct Limits {
     pub max_in_flight: usize,
 }
 
+/// An event on its way to the disk. When the time is up or the sender has gone away it still waits, still counts as in
+/// flight, and is still to be counted when it lands: what is dropped unfinished goes on as a task of its own.
+struct Landing(Option<BoxFuture<'static, Result<Accepted, Refused>>>);
+
+impl Landing {
+    fn new(landing: impl Future<Output = Result<Accepted, Refused>> + Send + 'static) -> Self {
+        Self(Some(Box::pin(landing)))
+    }
+}
+
+impl Future for Landing {
+    type Output = Result<Accepted, Refused>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Not polled again once it has ended.
+        let Some(landing) = &mut self.0 else { return Poll::Ready(Err(Refused::Failed)) };
+        let outcome = ready!(landing.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        // Without a runtime the process is at its end.
+        if let (Some(landing), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(landing);
+        }
+    }
+}
+
 /// The host's clock, a parameter so that tests have their own.
 pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
@@ -110,6 +169,7 @@ pub struct Intake {
     limits: Limits,
     in_flight: Arc<Semaphore>,
     clock: Clock,
+    provider_clocks: clock::Offsets,
     metrics: Metrics,
     draining: Shutdown,
 }
@@ -118,7 +178,7 @@ impl Intake {
     /// Opens the door in front of `log`. Once `draining` is requested nothing new is let in.
     pub fn new(log: Arc<dyn Log>, limits: Limits, clock: Clock, metrics: Metrics, draining: Shutdown) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS)));
-        Self { log, limits, in_flight, clock, metrics, draining }
+        Self { log, limits, in_flight, clock, provider_clocks: clock::Offsets::default(), metrics, draining }
     }
 
     /// The host's time.
@@ -136,9 +196,22 @@ impl Intake {
         if self.is_draining() { Err("draining".to_owned()) } else { self.log.ready() }
     }
 
+    /// How long an event's id is remembered.
+    pub fn dedupe_window(&self) -> Duration {
+        self.limits.dedupe_window
+    }
+
+    /// The time that a source's provider has just told. While it and the host's are more than [`MAX_CLOCK_OFFSET`]
+    /// apart, no event of the source is too old or too new.
+    pub fn provider_time(&self, source: &Arc<str>, time: jiff::Timestamp) {
+        let seconds = self.provider_clocks.tell(source, time, self.now());
+        self.metrics.api_clock_offset(source, seconds);
+        self.log.doubt_clock(self.provider_clocks.any_is_apart());
+    }
+
     /// Offers one event. On [`Answer::Accepted`] and [`Answer::Duplicate`] it is on disk.
     pub async fn accept(&self, event: Event, arrival: Arrival) -> Answer {
-        if let Some(refusal) = self.outside_window(event.timestamp.instant()) {
+        if let Some(refusal) = self.outside_window(&arrival.source, event.timestamp.instant()) {
             return refusal;
         }
         // What the relay fetches by itself waits in a lane of its own, and takes no delivery's place.
@@ -152,9 +225,7 @@ impl Intake {
         let (source, origin, kind) = (Arc::clone(&arrival.source), arrival.origin, event.kind.clone());
         let metrics = self.metrics.clone();
         let outcome = self.log.accept(event, arrival);
-        // A task of its own: when the time is up or the sender has gone away, the event still waits for the disk, still
-        // counts as in flight, and is still to be counted when it lands.
-        let landing = tokio::spawn(async move {
+        let landing = Landing::new(async move {
             let outcome = outcome.await;
             if let Ok(Accepted::New { .. }) = outcome {
                 metrics.event(&source, origin.as_str(), &kind);
@@ -164,14 +235,12 @@ impl Intake {
         });
         match tokio::time::timeout(self.limits.commit_timeout, landing).await {
             Err(_) => Answer::TimedOut,
-            // The log's future panicked: whether the event is durable is not known.
-            Ok(Err(_)) => Answer::Failed,
-            Ok(Ok(Ok(Accepted::New { .. }))) => Answer::Accepted,
-            Ok(Ok(Ok(Accepted::Duplicate))) => Answer::Duplicate,
-            Ok(Ok(Err(Refused::Full { retry_after }))) => Answer::StoreFull { retry_after },
-            Ok(Ok(Err(Refused::Overloaded))) => Answer::Overloaded,
-            Ok(Ok(Err(Refused::Draining))) => Answer::Draining,
-            Ok(Ok(Err(Refused::Failed))) => Answer::Failed,
+            Ok(Ok(Accepted::New { .. })) => Answer::Accepted,
+            Ok(Ok(Accepted::Duplicate)) => Answer::Duplicate,
+            Ok(Err(Refused::Full { retry_after })) => Answer::StoreFull { retry_after },
+            Ok(Err(Refused::Overloaded)) => Answer::Overloaded,
+            Ok(Err(Refused::Draining)) => Answer::Draining,
+            Ok(Err(Refused::Failed)) => Answer::Failed,
         }
     }
 
@@ -184,7 +253,10 @@ impl Intake {
     }
 
     /// The answer to a time that is too far from the host's.
-    fn outside_window(&self, timestamp: jiff::Timestamp) -> Option<Answer> {
+    fn outside_window(&self, source: &str, timestamp: jiff::Timestamp) -> Option<Answer> {
+        if self.provider_clocks.is_apart(source) {
+            return None;
+        }
         let now = self.now();
         // Past the ends of jiff's range nothing is outside.
         let floor = now.checked_sub(self.limits.dedupe_window).unwrap_or(jiff::Timestamp::MIN);

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! deliveries ─► source/webhook ─► verify ─► decode ─┐                          ┌► deliver(kafka) ─► sink/kafka
-//!                                                   ├► intake ─► store ────────┼► deliver(nats)  ─► sink/nats
-//!              (events API, metrics API: later) ────┘   (dedupe + journal,     ├► deliver(amqp)  ─► sink/amqp
+//! events API ─► source/backfill ──────────► decode ─┼► intake ─► store ────────┼► deliver(nats)  ─► sink/nats
+//! metrics API ─► source/scrape ─────────────────────┘   (dedupe + journal,     ├► deliver(amqp)  ─► sink/amqp
 //!                                                        one group commit)     └► deliver(file)  ─► sink/file
 //! ```
 //!
@@ -16,12 +16,13 @@
 //!    cannot accept is a 503.
 //! 2. A `Verified` body is made in `verify` only, over the raw bytes, and is the only thing a webhook can be decoded
 //!    from.
-//! 3. A position moves only on the broker's own confirmation.
+//! 3. A position moves only on the broker's own confirmation. The backfill's cursor moves once per sweep, after the
+//!    whole sweep was accepted.
 //! 4. One stuck sink delays neither another sink nor the answer to the provider.
 //! 5. Every queue, batch, body, retry delay and label set has a limit, named with its unit in the settings.
 //! 6. No error is only logged: it is returned, counted, or becomes a dead letter.
-//! 7. The journal is the truth; sled holds only what can be rebuilt from it, positions aside, and losing those repeats
-//!    a send, never skips one.
+//! 7. The journal is the truth; sled holds only what can be rebuilt from it, positions and cursors aside, and losing
+//!    those repeats a send, never skips one.
 //! 8. A sequence is never used twice. A reader never sees past the last fdatasync that returned.
 //!
 //! # Rooms

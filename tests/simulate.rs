@@ -69,7 +69,12 @@ impl Running {
 
     /// The next `count` events, over the last `span` seconds.
     pub(crate) async fn happen(&self, count: usize, span: usize) {
-        let path = format!("/simulator/events?count={count}&span={span}");
+        self.happen_ago(count, span, 0).await;
+    }
+
+    /// Likewise, that ended `ago` seconds before now.
+    pub(crate) async fn happen_ago(&self, count: usize, span: usize, ago: usize) {
+        let path = format!("/simulator/events?count={count}&span={span}&ago={ago}");
         let reply = self.request(reqwest::Method::POST, &path).send().await.expect("a reply");
         assert_eq!(reply.status(), 200);
     }
@@ -83,7 +88,7 @@ impl Running {
         self.faults.set(fault, 1.0).expect("a part");
     }
 
-    fn told(&self) -> Vec<String> {
+    pub(crate) fn told(&self) -> Vec<String> {
         self.ledger.entries().into_iter().filter_map(|entry| entry.id).collect()
     }
 }

@@ -2,21 +2,19 @@
 //!
 //! `E2B_RELAY_SEED` replays a run, as far as the threads' order lets it; `E2B_RELAY_SOAK` makes it long.
 
+mod corners;
 mod ledger;
 mod life;
 mod sled_files;
 
 use crate::support::fault_disk::{End, Fault, Plan};
+use crate::support::seed::{seed, soak};
 use e2b_relay::metrics::Metrics;
 use life::Lives;
 use std::time::Instant;
 
-fn seed() -> u64 {
-    std::env::var("E2B_RELAY_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap())
-}
-
 fn times(usual: u64) -> u64 {
-    if std::env::var_os("E2B_RELAY_SOAK").is_some() { usual * 20 } else { usual }
+    if soak() { usual * 20 } else { usual }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -70,7 +68,6 @@ impl Sum {
 #[test]
 fn at_any_cut_nothing_acknowledged_is_lost() {
     let (seed, began) = (seed(), Instant::now());
-    println!("seed {seed}");
     let metrics = Metrics::new("test", "test").unwrap();
     let mut sum = Sum::default();
     for round in 0..times(100) {
@@ -103,7 +100,6 @@ fn at_any_cut_nothing_acknowledged_is_lost() {
 #[test]
 fn whichever_call_fails_it_is_refused_and_then_accepted_again() {
     let (seed, began) = (seed(), Instant::now());
-    println!("seed {seed}");
     let metrics = Metrics::new("test", "test").unwrap();
     let mut sum = Sum::default();
     for round in 0..times(300) {
@@ -138,7 +134,6 @@ fn whichever_call_fails_it_is_refused_and_then_accepted_again() {
 #[test]
 fn what_only_the_page_cache_has_after_a_failed_sync_is_not_relied_on() {
     let (seed, began) = (seed(), Instant::now());
-    println!("seed {seed}");
     let metrics = Metrics::new("test", "test").unwrap();
     let mut sum = Sum::default();
     for round in 0..times(100) {

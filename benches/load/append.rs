@@ -16,7 +16,8 @@ pub(crate) struct Options {
 
 /// The latency of a body is that of its group.
 pub(crate) fn run(options: &Options) -> anyhow::Result<Figures> {
-    let group: Vec<u8> = (0..options.group).flat_map(|number| deliveries::body(number).into_bytes()).collect();
+    let group: Vec<u8> =
+        (0..options.group).flat_map(|number| deliveries::body(number, jiff::Timestamp::now()).into_bytes()).collect();
     // Beside the stores that are measured: in the same file system.
     let mut file = tempfile::tempfile()?;
     let mut figures = Figures::new()?;

@@ -30,6 +30,9 @@ pub(crate) struct Options {
     /// scheduled. Without it each connection sends its next when the last is answered. Timers tick in milliseconds.
     #[arg(long)]
     pub(crate) rate: Option<f64>,
+    /// How long ago the events happened.
+    #[arg(long, default_value = "0s")]
+    pub(crate) age: humantime::Duration,
 }
 
 /// What came of a run. Latencies are of the answers 200 and in microseconds.
@@ -83,7 +86,14 @@ struct Run {
 impl Options {
     /// So many deliveries by 64 connections, however long they take.
     pub(crate) fn few(url: &str, events: usize) -> Self {
-        Self { url: url.to_owned(), connections: 64, events, duration: LONGEST.into(), rate: None }
+        Self {
+            url: url.to_owned(),
+            connections: 64,
+            events,
+            duration: LONGEST.into(),
+            rate: None,
+            age: Duration::ZERO.into(),
+        }
     }
 }
 
@@ -103,7 +113,7 @@ impl Load {
     pub(crate) fn prepare(options: &Options) -> anyhow::Result<Self> {
         let rest = options.url.strip_prefix("http://").context("only http:// is spoken")?;
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let requests = deliveries::requests(host, &format!("/{path}"), options.events);
+        let requests = deliveries::requests(host, &format!("/{path}"), options.events, options.age.into());
         Ok(Self { options: options.clone(), host: host.to_owned(), requests })
     }
 

@@ -15,6 +15,7 @@ mod client;
 mod deliveries;
 mod marks;
 mod process;
+mod steady;
 mod subject;
 mod table;
 
@@ -41,6 +42,8 @@ enum What {
     Table(table::Options),
     /// The marks that are no throughput: time to readiness, idle memory, memory of remembered ids.
     Marks(marks::Options),
+    /// A part of what the bare handler takes, on a schedule: latency, and whether the sinks keep up.
+    Steady(steady::Options),
     /// A handler that only checks the signature.
     Bare,
     /// Groups of 32 bodies appended to a file, with an fdatasync after each.
@@ -60,6 +63,7 @@ fn main() -> anyhow::Result<()> {
             What::Send(options) => println!("{}", client::send(&options).await?.line()),
             What::Table(options) => table::run(&options).await?,
             What::Marks(options) => marks::run(&options).await?,
+            What::Steady(options) => steady::run(&options).await?,
             What::Append(options) => println!("{}", append::run(&options)?.line()),
             What::Bare => {}
         }

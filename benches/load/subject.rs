@@ -158,6 +158,12 @@ impl Subject {
             tokio::time::sleep(ASK).await;
         }
     }
+
+    /// Events that are accepted and not yet confirmed, as the relay counts them.
+    pub(crate) async fn lag(&self) -> anyhow::Result<u64> {
+        let admin = self.admin.as_ref().context("it has a page of metrics")?;
+        Ok(sum(&client::get(admin, "/metrics").await?, "e2b_relay_sink_lag_events{"))
+    }
 }
 
 fn sum(metrics: &str, prefix: &str) -> u64 {

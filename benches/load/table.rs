@@ -5,7 +5,7 @@ use crate::client::{self, Figures};
 use crate::process;
 use crate::subject::{self, Kind, Places};
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -69,6 +69,7 @@ async fn measure(kind: Kind, connections: usize, options: &Options) -> anyhow::R
         events: options.events,
         duration: options.duration,
         rate: None,
+        age: Duration::ZERO.into(),
     };
     let load = client::Load::prepare(&load)?;
     let (before, started) = (cpu(), Instant::now());

@@ -85,8 +85,8 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     let refused = |status: u16, why: String| {
         Failure::new(Exit::Usage, format_args!("{}: would be answered {status}: {why}", options.event.display()))
     };
-    let Decoded { event, record, team_id } =
-        decode::delivery(&verified).map_err(|error| refused(400, error.to_string()))?;
+    let Decoded { event, team_id } = decode::delivery(&verified).map_err(|error| refused(400, error.to_string()))?;
+    let record = decode::stored(&event.body, &event.id).map_err(|error| refused(400, error.to_string()))?;
     let team = settings.sources.get(&source).and_then(|source| source.team_id.as_deref());
     if team.is_some() && team != team_id.as_deref() {
         return Err(refused(401, format!("it is not of the team of source `{source}`")));

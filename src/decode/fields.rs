@@ -1,9 +1,10 @@
 //! The fields of an event, whatever they were called on the wire.
 
-use super::members::Member;
+use super::members::{Member, compact};
 use super::{MAX_TEXT, Malformed, v1, v2};
 use crate::event::{Record, Timestamp};
 use serde_json::value::{RawValue, to_raw_value};
+use std::borrow::Cow;
 
 /// A field that the contract names, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,15 +61,15 @@ impl Field {
 /// The version of a delivery that names none: only the first shape had none.
 const FIRST_VERSION: &str = "v1";
 
-/// Values are compact JSON.
-pub(super) struct Fields {
-    known: [Option<Box<RawValue>>; Field::ALL.len()],
-    unknown: Vec<Member>,
+/// What an object holds, sorted.
+pub(super) struct Fields<'a> {
+    known: [Option<&'a RawValue>; Field::ALL.len()],
+    unknown: Vec<Member<'a>>,
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Sorts members by what they are. The two spellings may stand side by side, but not of one field.
-    pub(super) fn collect(members: Vec<Member>) -> Result<Self, Malformed> {
+    pub(super) fn collect(members: Vec<Member<'a>>) -> Result<Self, Malformed> {
         let mut fields = Self { known: Default::default(), unknown: Vec::new() };
         for (name, value) in members {
             let Some(field) = v2::field(&name).or_else(|| v1::field(&name)) else {
@@ -82,24 +83,24 @@ impl Fields {
         Ok(fields)
     }
 
-    fn slot(&mut self, field: Field) -> Option<&mut Option<Box<RawValue>>> {
+    fn slot(&mut self, field: Field) -> Option<&mut Option<&'a RawValue>> {
         self.known.get_mut(field as usize)
     }
 
     /// The JSON text of a field that is there and not null.
-    pub(super) fn get(&self, field: Field) -> Option<&str> {
-        self.known.get(field as usize)?.as_deref().map(RawValue::get).filter(|json| *json != "null")
+    pub(super) fn get(&self, field: Field) -> Option<&'a str> {
+        self.known.get(field as usize)?.map(RawValue::get).filter(|json| *json != "null")
     }
 
     /// A string of 1 to [`MAX_TEXT`] characters without control characters, `None` if it is absent or null.
-    pub(super) fn text(&self, field: Field) -> Result<Option<String>, Malformed> {
+    pub(super) fn text(&self, field: Field) -> Result<Option<Cow<'a, str>>, Malformed> {
         let Some(json) = self.get(field) else { return Ok(None) };
         let name = field.name();
         let text = unquote(json).ok_or(Malformed::NotText(name))?;
         if text.is_empty() {
             return Err(Malformed::Empty(name));
         }
-        if text.chars().nth(MAX_TEXT).is_some() {
+        if text.len() > MAX_TEXT && text.chars().nth(MAX_TEXT).is_some() {
             return Err(Malformed::TooLong(name));
         }
         if text.chars().any(char::is_control) {
@@ -108,33 +109,35 @@ impl Fields {
         Ok(Some(text))
     }
 
-    pub(super) fn required_text(&self, field: Field) -> Result<String, Malformed> {
+    pub(super) fn required_text(&self, field: Field) -> Result<Cow<'a, str>, Malformed> {
         self.text(field)?.ok_or(Malformed::Missing(field.name()))
     }
 
-    /// The fields in the contract's order, then the unknown ones as they came.
-    pub(super) fn into_record(mut self, id: &str, kind: &str, timestamp: &Timestamp) -> Record {
-        let version = self.get(Field::Version).is_none().then_some(FIRST_VERSION);
-        for (field, text) in [
-            (Field::Id, Some(id)),
-            (Field::Type, Some(kind)),
-            (Field::Timestamp, Some(timestamp.as_str())),
-            (Field::Version, version),
-        ] {
-            // A string always becomes JSON, so nothing is lost where this does not match.
-            if let (Some(text), Some(slot)) = (text, self.slot(field))
-                && let Ok(json) = to_raw_value(text)
-            {
-                *slot = Some(json);
-            }
-        }
-        let known = Field::ALL.into_iter().zip(self.known);
-        let known = known.filter_map(|(field, value)| Some((field.name().to_owned(), value?)));
-        Record::new(known.chain(self.unknown).collect())
+    /// The fields in the contract's order, then the unknown ones as they came, all of them compact.
+    pub(super) fn into_record(self, id: &str, kind: &str, timestamp: &Timestamp) -> Record {
+        let known = Field::ALL.into_iter().zip(self.known).filter_map(|(field, value)| {
+            let text = match field {
+                Field::Id => Some(id),
+                Field::Type => Some(kind),
+                Field::Timestamp => Some(timestamp.as_str()),
+                Field::Version if self.get(field).is_none() => Some(FIRST_VERSION),
+                _ => None,
+            };
+            // A string always becomes JSON, so nothing is lost where this does not.
+            let value = text.and_then(|text| to_raw_value(text).ok()).or_else(|| value.map(compact));
+            Some((Cow::Borrowed(field.name()), value?))
+        });
+        let unknown = self.unknown.iter().map(|(name, value)| (Cow::Owned(name.clone().into_owned()), compact(value)));
+        Record::new(known.chain(unknown).collect())
     }
 }
 
-/// The text of a JSON string, `None` for any other value.
-pub(super) fn unquote(json: &str) -> Option<String> {
-    serde_json::from_str(json).ok()
+/// The text of a JSON string, `None` for any other value. Borrowed unless it has an escape.
+pub(super) fn unquote(json: &str) -> Option<Cow<'_, str>> {
+    if let Some(text) = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))
+        && !text.contains('\\')
+    {
+        return Some(Cow::Borrowed(text));
+    }
+    serde_json::from_str(json).ok().map(Cow::Owned)
 }

@@ -1,19 +1,21 @@
-//! The members of one JSON object, their values as compact text.
+//! The members of one JSON object, borrowed from its text.
 
 use super::Malformed;
 use super::strict::Violation;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
 
-/// A decoded name and the compact JSON text of its value.
-pub(super) type Member = (String, Box<RawValue>);
+/// A decoded name and the JSON text of its value as it came.
+pub(super) type Member<'a> = (Cow<'a, str>, &'a RawValue);
 
 /// The members in their order. Names are not compared here.
-pub(super) fn read(text: &str) -> Result<Vec<Member>, Malformed> {
+pub(super) fn read(text: &str) -> Result<Vec<Member<'_>>, Malformed> {
     struct Object;
     impl<'de> Visitor<'de> for Object {
-        type Value = Vec<Member>;
+        type Value = Vec<Member<'de>>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -21,8 +23,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Member>, Malformed> {
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::with_capacity(16);
-            while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-                members.push((name, compact(value).map_err(A::Error::custom)?));
+            while let Some((Name(name), value)) = map.next_entry()? {
+                members.push((name, value));
             }
             Ok(members)
         }
@@ -36,15 +38,21 @@ pub(super) fn read(text: &str) -> Result<Vec<Member>, Malformed> {
     })
 }
 
+/// Borrowed unless it has an escape.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// Takes the white space between tokens out; strings and the digits of numbers stay as they are.
-fn compact(value: &RawValue) -> serde_json::Result<Box<RawValue>> {
+pub(super) fn compact(value: &RawValue) -> Box<RawValue> {
     let text = value.get();
-    let mut outside = OutsideStrings::default();
-    if !text.chars().any(|character| outside.is_white_space(character)) {
-        return Ok(value.to_owned());
+    // In a text without any there is none to take out; most are such.
+    if !text.bytes().any(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) {
+        return value.to_owned();
     }
     let mut outside = OutsideStrings::default();
-    RawValue::from_string(text.chars().filter(|character| !outside.is_white_space(*character)).collect())
+    let compact = text.chars().filter(|character| !outside.is_white_space(*character)).collect();
+    // JSON without the white space between its tokens is JSON still.
+    RawValue::from_string(compact).unwrap_or_else(|_| value.to_owned())
 }
 
 /// Follows JSON text to tell white space between tokens from that in strings.
@@ -75,7 +83,8 @@ mod tests {
     fn only_white_space_between_tokens_goes() {
         let text = "\t{ \"a\" : { \"x y\" : [ 1 , 2.50 , \"\\\" \\\\\" , { } ] } ,\r\n \"b\":1E+2 }\n";
         let members = read(text).expect("valid");
-        let members: Vec<_> = members.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
+        let members: Vec<_> = members.iter().map(|(name, value)| (&**name, compact(value))).collect();
+        let members: Vec<_> = members.iter().map(|(name, value)| (*name, value.get())).collect();
         assert_eq!(members, [("a", r#"{"x y":[1,2.50,"\" \\",{}]}"#), ("b", "1E+2")]);
     }
 }

@@ -1,7 +1,7 @@
 //! The provider's wire shapes → [`Event`] and [`Record`]. Pure: no clock, no I/O, no tokio.
 //!
 //! ```text
-//! Verified ─► strict (is it one object, and only one reading of it?) ─► members ─► fields ─► Event + Record
+//! Verified ─► strict (is it one object, and only one reading of it?) ─► members ─► fields ─► Event
 //! the API  ─► likewise
 //! journal  ────────────────────────────────────────────────────────────► members ─► fields ─► Record
 //! ```
@@ -22,6 +22,7 @@ use crate::event::{self, Event, Record, Timestamp};
 use crate::verify::{Dialect, Verified};
 use bytes::Bytes;
 use fields::{Field, Fields};
+use std::borrow::Cow;
 
 /// Longest id, type, label, time or sandbox id, in characters.
 pub const MAX_TEXT: usize = 255;
@@ -29,10 +30,8 @@ pub const MAX_TEXT: usize = 255;
 /// A delivery, understood.
 #[derive(Debug, Clone)]
 pub struct Decoded {
-    /// For the log.
+    /// For the log. Consumers get what [`stored`] makes of it.
     pub event: Event,
-    /// For consumers.
-    pub record: Record,
     /// `sandbox_team_id`: absent or null is `None`; what is no string stands here as its JSON text, so that it is
     /// equal to no team.
     pub team_id: Option<String>,
@@ -104,20 +103,20 @@ fn read(body: &Bytes, derived_id: impl FnOnce(bool) -> Option<String>) -> Result
     let given_type = fields.text(Field::Type)?;
     let has_type = given_type.is_some();
     let kind = match given_type {
-        Some(kind) => kind,
+        Some(kind) => kind.into_owned(),
         None => self_hosted::kind(&fields.text(Field::EventLabel)?.ok_or(Malformed::NoType)?),
     };
     let id = match fields.text(Field::Id)? {
-        Some(id) => id,
+        Some(id) => id.into_owned(),
         None => derived_id(has_type).ok_or(Malformed::Missing(Field::Id.name()))?,
     };
     let timestamp = fields.required_text(Field::Timestamp)?;
     let timestamp = Timestamp::parse(&timestamp).map_err(Malformed::Timestamp)?;
-    let sandbox_id = fields.required_text(Field::SandboxId)?;
-    let team_id = fields.get(Field::SandboxTeamId).map(|json| fields::unquote(json).unwrap_or_else(|| json.to_owned()));
-    let record = fields.into_record(&id, &kind, &timestamp);
+    let sandbox_id = fields.required_text(Field::SandboxId)?.into_owned();
+    let team_id = fields.get(Field::SandboxTeamId);
+    let team_id = team_id.map(|json| fields::unquote(json).map_or_else(|| json.to_owned(), Cow::into_owned));
     let event = Event { id, kind, timestamp, sandbox_id, body: Bytes::clone(body) };
-    Ok(Decoded { event, record, team_id })
+    Ok(Decoded { event, team_id })
 }
 
 /// Reads a body back that was found sound when it was accepted; `id` is the event's. What was proven then is not
@@ -127,7 +126,7 @@ pub fn stored(body: &[u8], id: &str) -> Result<Record, Malformed> {
     let fields = Fields::collect(members::read(text)?)?;
     let kind = match fields.text(Field::Type)? {
         Some(kind) => kind,
-        None => self_hosted::kind(&fields.text(Field::EventLabel)?.ok_or(Malformed::NoType)?),
+        None => Cow::Owned(self_hosted::kind(&fields.text(Field::EventLabel)?.ok_or(Malformed::NoType)?)),
     };
     let timestamp = fields.required_text(Field::Timestamp)?;
     let timestamp = Timestamp::parse(&timestamp).map_err(Malformed::Timestamp)?;

@@ -5,7 +5,7 @@
 
 use super::Malformed;
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// How deep objects and arrays may stand in each other, the outermost object included.
@@ -89,7 +89,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn object(&mut self, depth: usize) -> Result<(), Violation> {
-        let mut keys = HashSet::new();
+        let mut keys = BTreeSet::new();
         self.at += 1;
         self.white_space();
         if self.take(b'}') {

@@ -36,6 +36,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 const MAX_REJECTED_IN_A_ROW: u32 = 1_000;
 /// Events that are routed before other work gets a turn.
 const ROUTE_AT_ONCE: usize = 64;
+/// How often the position is noted, unless the window is full before: a note is a write and wakes several threads, and
+/// what it would spare after a kill is a few milliseconds' records.
+const NOTE_EVERY: Duration = Duration::from_millis(10);
 /// How often lag and age are told.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a record may be unconfirmed before the client is asked what troubles it.
@@ -88,6 +91,8 @@ pub struct Delivery {
     parking: Option<Task<Parked>>,
     noting: Option<Task<Noted>>,
     noted: Progress,
+    /// The next note is due then.
+    note_at: Instant,
     /// The disk did not take something.
     disk_retry_at: Option<Instant>,
     probing: Option<Task<Result<String, SendError>>>,
@@ -119,6 +124,7 @@ impl Delivery {
             parking: None,
             noting: None,
             noted: progress,
+            note_at: Instant::now(),
             disk_retry_at: None,
             probing: Some(probe(Arc::clone(&parts.sink))),
             rejected_in_a_row: (None, 0),
@@ -349,7 +355,10 @@ impl Delivery {
         let delayed = self.delayed.keys().next().map(|(at, _)| *at).filter(|_| self.halted_until.is_none());
         let more =
             (!self.buffer.is_empty() && self.halted_until.is_none() && self.window.has_room()).then(Instant::now);
-        [Some(never), halted, delayed, more, self.disk_retry_at, deadline].into_iter().flatten().min().unwrap_or(never)
+        let unnoted = self.noting.is_none() && self.window.progress() != self.noted;
+        let note = (unnoted && self.disk_retry_at.is_none()).then_some(self.note_at);
+        let all = [Some(never), halted, delayed, more, note, self.disk_retry_at, deadline];
+        all.into_iter().flatten().min().unwrap_or(never)
     }
 
     /// At the end: everything is settled and noted, or the time is up, or the sink takes nothing anyway.

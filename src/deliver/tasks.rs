@@ -1,7 +1,7 @@
 //! What a delivery has done beside its loop: reading ahead, noting its position, writing dead letters, asking the peer for
 //! a sign of life. At most one of each is under way.
 
-use super::{Delivery, Parts};
+use super::{Delivery, NOTE_EVERY, Parts};
 use crate::event::Stored;
 use crate::sink::{Reason, Scope, SendError, Sink};
 use crate::store::{Cause, Progress, Reader};
@@ -70,8 +70,10 @@ impl Delivery {
                 Parked { letters, result }
             }));
         }
-        if self.noting.is_none() && self.window.progress() != self.noted {
-            let progress = self.window.progress();
+        let progress = self.window.progress();
+        let now = Instant::now();
+        if self.noting.is_none() && progress != self.noted && (now >= self.note_at || !self.window.has_room()) {
+            self.note_at = now + NOTE_EVERY;
             let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
             self.noting = Some(blocking(move || Noted { progress, result: store.advance(&name, progress) }));
         }

@@ -2,13 +2,15 @@
 
 use super::Origin;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// The fields of the provider's event in the contract's order and spelling, each as the compact JSON text it came as.
 ///
 /// Made by `decode`; unknown fields follow the known ones, under their own names.
 #[derive(Debug, Clone)]
 pub struct Record {
-    fields: Vec<(String, Box<RawValue>)>,
+    fields: Vec<(Cow<'static, str>, Box<RawValue>)>,
 }
 
 /// What the relay adds under `relay`.
@@ -35,7 +37,7 @@ const SCHEMA: u32 = 1;
 
 impl Record {
     /// Takes the fields as they shall stand in the record; an incoming `relay` among them becomes `relay.received`.
-    pub fn new(fields: Vec<(String, Box<RawValue>)>) -> Self {
+    pub fn new(fields: Vec<(Cow<'static, str>, Box<RawValue>)>) -> Self {
         Self { fields }
     }
 
@@ -51,40 +53,66 @@ impl Record {
 
     /// The whole as one line of compact JSON.
     pub fn to_json(&self, relay: &RelayPart<'_>) -> String {
-        let mut json = String::with_capacity(1024);
-        json.push('{');
+        let mut json = Json(String::with_capacity(1024));
+        json.0.push('{');
         for (name, value) in self.fields.iter().filter(|(name, _)| name != "relay") {
-            push_member(&mut json, name, value.get());
+            json.name(name);
+            json.0.push_str(value.get());
         }
-        json.push_str("\"relay\":{");
-        push_member(&mut json, "schema", &SCHEMA.to_string());
-        push_member(&mut json, "source", &quote(relay.source));
-        push_member(&mut json, "origin", &quote(relay.origin.as_str()));
-        push_member(&mut json, "sequence", &relay.sequence.to_string());
-        push_member(&mut json, "instance", &quote(relay.instance));
-        push_member(&mut json, "received_at", &quote(&format!("{:.3}", relay.received_at)));
+        json.name("relay");
+        json.0.push('{');
+        json.member("schema", SCHEMA);
+        json.text("source", relay.source);
+        json.text("origin", relay.origin.as_str());
+        json.member("sequence", relay.sequence);
+        json.text("instance", relay.instance);
+        // Digits and the signs of a time: nothing to escape.
+        json.member("received_at", format_args!("\"{:.3}\"", relay.received_at));
         for (name, value) in [("webhook_id", relay.webhook_id), ("delivery_id", relay.delivery_id)] {
             if let Some(value) = value {
-                push_member(&mut json, name, &quote(value));
+                json.text(name, value);
             }
         }
         if let Some(received) = self.get("relay") {
-            push_member(&mut json, "received", received);
+            json.member("received", received);
         }
-        json.pop();
-        json.push_str("}}");
-        json
+        json.0.push_str("}}");
+        json.0
     }
 }
 
-fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
+/// An object in the making.
+struct Json(String);
 
-/// Appends `"name":value,`; the last comma is the caller's to take off.
-fn push_member(json: &mut String, name: &str, value: &str) {
-    json.push_str(&quote(name));
-    json.push(':');
-    json.push_str(value);
-    json.push(',');
+impl Json {
+    /// `"name":`, behind a comma where it is not the first.
+    fn name(&mut self, name: &str) {
+        if !self.0.ends_with('{') {
+            self.0.push(',');
+        }
+        self.quoted(name);
+        self.0.push(':');
+    }
+
+    fn member(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.name(name);
+        // Writing into memory does not fail.
+        let _ = write!(self.0, "{value}");
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        self.quoted(text);
+    }
+
+    fn quoted(&mut self, text: &str) {
+        let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+        if text.bytes().all(plain) {
+            self.0.push('"');
+            self.0.push_str(text);
+            self.0.push('"');
+        } else {
+            self.0.push_str(&serde_json::Value::from(text).to_string());
+        }
+    }
 }

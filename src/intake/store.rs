@@ -1,6 +1,6 @@
 //! The door's log is the store.
 
-use super::{Accepted, Log, Refused};
+use super::{Accepted, Log, Recalled, Refused, State};
 use crate::event::{Arrival, Event};
 use crate::store::{self, Store};
 use futures_util::future::BoxFuture;
@@ -34,5 +34,24 @@ impl Log for Arc<Store> {
             None => Ok(()),
             Some(refused) => Err(refused.to_string()),
         }
+    }
+
+    fn doubt_clock(&self, doubtful: bool) {
+        Store::doubt_clock(self, doubtful);
+    }
+}
+
+impl State for Store {
+    fn recall(&self, key: &str) -> Recalled {
+        match self.state(key).map(String::from_utf8) {
+            Some(Ok(value)) => Recalled::Value(value),
+            Some(Err(_)) => Recalled::Lost,
+            None if self.state_was_lost() => Recalled::Lost,
+            None => Recalled::Nothing,
+        }
+    }
+
+    fn keep(&self, key: &str, value: &str) -> std::io::Result<()> {
+        self.set_state(key, value.as_bytes())
     }
 }

@@ -116,6 +116,45 @@ async fn the_window_is_from_the_dedupe_window_to_a_day_ahead() {
     }
 }
 
+#[tokio::test]
+async fn while_the_clocks_are_apart_nothing_is_too_old_or_too_new() {
+    let log = Arc::new(Told::default());
+    let intake = intake(&log, 1);
+    let (acme, beta): (Arc<str>, Arc<str>) = ("acme".into(), "beta".into());
+    let at = |text: &str| text.parse().expect("a time");
+    intake.provider_time(&beta, at("2026-09-21T10:00:00Z"));
+    assert!(matches!(offer(&intake, "2026-08-01T00:00:00Z").await, Answer::TooOld { .. }), "another provider's clock");
+    for apart in ["2026-08-21T10:05:01Z", "2026-08-21T09:54:59Z", "2027-08-21T10:00:00Z"] {
+        intake.provider_time(&acme, at(apart));
+        for strange in ["2026-08-01T00:00:00Z", "2026-09-21T10:00:00Z"] {
+            log.next().send(Ok(Accepted::New { sequence: 1 })).expect("listens");
+            assert_eq!(offer(&intake, strange).await, Answer::Accepted, "{apart}");
+        }
+    }
+    assert!(intake.metrics.encode().expect("text").contains(r#"api_clock_offset_seconds{source="acme"} 31536000"#));
+    intake.provider_time(&acme, at("2026-08-21T10:05:00Z"));
+    assert!(matches!(offer(&intake, "2026-08-01T00:00:00Z").await, Answer::TooOld { .. }));
+    assert!(matches!(offer(&intake, "2026-09-21T10:00:00Z").await, Answer::TooNew { .. }));
+}
+
+#[tokio::test]
+async fn what_the_relay_fetches_takes_no_deliverys_place() {
+    let log = Arc::new(Told::default());
+    let intake = intake(&log, 1);
+    let fetched = log.next();
+    let (one, arrival) = event(NOW);
+    let fetching = {
+        let intake = Arc::clone(&intake);
+        tokio::spawn(async move { intake.accept(one, Arrival { origin: Origin::Backfill, ..arrival }).await })
+    };
+    tokio::task::yield_now().await;
+    log.next().send(Ok(Accepted::New { sequence: 1 })).expect("listens");
+    assert_eq!(offer(&intake, NOW).await, Answer::Accepted);
+    fetched.send(Ok(Accepted::New { sequence: 2 })).expect("listens");
+    assert_eq!(fetching.await.expect("no panic"), Answer::Accepted);
+    assert!(intake.metrics.encode().expect("text").contains(r#"backfill_recovered_total{source="acme"} 1"#));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_the_disk_counts_until_the_disk_has_answered() {
     let log = Arc::new(Told::default());

@@ -38,7 +38,7 @@ impl Fixture {
         let body = fields.iter().map(|(name, json)| format!("{name:?}: {json}")).collect::<Vec<_>>().join(", ");
         let fields = fields
             .into_iter()
-            .map(|(name, json)| (name, RawValue::from_string(json).expect("the test's JSON")))
+            .map(|(name, json)| (name.into(), RawValue::from_string(json).expect("the test's JSON")))
             .collect();
         Self {
             stored: Stored {

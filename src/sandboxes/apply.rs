@@ -1,6 +1,6 @@
 //! What an event of the journal means for the set.
 
-use super::execution::{Ended, Execution, Measured, Reason, Told, Usage};
+use super::execution::{Ended, Execution, Reason, Told, Usage};
 use super::set::{Kill, Sandbox, Set, State};
 use crate::decode;
 use crate::event::{Origin, Record, Stored};
@@ -395,12 +395,4 @@ fn data_of(record: &Record) -> Option<Value> {
 /// What is not too long to be kept.
 pub(super) fn bounded(value: &Value) -> Option<Value> {
     (value.to_string().len() <= MAX_DATA).then(|| value.clone())
-}
-
-/// Nothing measured yet.
-impl Measured {
-    /// Whether there was a sample.
-    pub fn is_empty(&self) -> bool {
-        self.samples == 0
-    }
 }

@@ -24,8 +24,18 @@ fn tell(set: &mut Set, kind: &str, second: i64, execution: &str, data: Value) {
 }
 
 fn tell_at(set: &mut Set, kind: &str, second: i64, received: i64, execution: &str, data: Value) {
+    let stored = stored(kind, second, received, execution, data);
+    set.apply(&Stored { sequence: set.applied + 1, ..stored });
+}
+
+/// A sample where the type is `metrics`.
+fn stored(kind: &str, second: i64, received: i64, execution: &str, data: Value) -> Stored {
     let timestamp = at(second).to_string();
-    let (id, kind) = (format!("{kind}-{second}-{execution}"), format!("sandbox.lifecycle.{kind}"));
+    let id = format!("{kind}-{second}-{execution}");
+    let (kind, origin) = match kind {
+        "metrics" => ("sandbox.metrics".to_owned(), Origin::Metrics),
+        _ => (format!("sandbox.lifecycle.{kind}"), Origin::Webhook),
+    };
     let body = json!({
         "id": id, "type": kind, "version": "v2", "timestamp": timestamp, "sandbox_id": "s", "event_data": data,
         "sandbox_execution_id": execution, "sandbox_template_id": "t",
@@ -37,15 +47,9 @@ fn tell_at(set: &mut Set, kind: &str, second: i64, received: i64, execution: &st
         sandbox_id: "s".to_owned(),
         body: body.to_string().into(),
     };
-    let arrival = Arrival {
-        source: "acme".into(),
-        origin: Origin::Webhook,
-        received_at: at(received),
-        webhook_id: None,
-        delivery_id: None,
-    };
-    let sequence = set.applied + 1;
-    set.apply(&Stored { sequence, arrival, event });
+    let arrival =
+        Arrival { source: "acme".into(), origin, received_at: at(received), webhook_id: None, delivery_id: None };
+    Stored { sequence: 0, arrival, event }
 }
 
 fn listed(state: &str, started: i64) -> ListedSandbox {
@@ -241,4 +245,46 @@ fn a_sandbox_too_many_takes_the_place_of_the_most_silent() {
     }
     assert_eq!((set.sandboxes.len(), set.take_dropped()), (super::MAX_SANDBOXES, 2));
     assert!(!set.sandboxes.contains_key("s0") && set.sandboxes.contains_key("s2"));
+}
+
+#[test]
+fn a_kept_set_and_the_journal_behind_it_are_the_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sandboxes/acme.json");
+    assert!(super::snapshot::load(&file).is_none());
+    let sample =
+        |second: i64| json!({"cpu_used_pct": second as f64 / 3.0, "mem_used": second, "disk_used": 1, "disk_total": 2});
+    let mut journal = vec![stored("created", 10, 11, "e1", json!({"sandbox_metadata": {"a": "b"}}))];
+    journal.extend((11..30).map(|second| stored("metrics", second, second, "e1", sample(second))));
+    journal.push(stored("paused", 30, 31, "e1", json!({})));
+    journal.push(stored("resumed", 40, 41, "e2", json!({})));
+    journal.extend((41..50).map(|second| stored("metrics", second, second, "e2", sample(second))));
+    let journal: Vec<Stored> = (1..).zip(journal).map(|(sequence, stored)| Stored { sequence, ..stored }).collect();
+    let text = |set: &Set| String::from_utf8(super::snapshot::encode(set).unwrap()).unwrap();
+    let mut whole = set();
+    journal.iter().for_each(|stored| whole.apply(stored));
+    assert_eq!(whole.ended[0].execution.measured.samples, 19);
+    for kept in 0..=journal.len() {
+        let mut set = set();
+        journal[..kept].iter().for_each(|stored| set.apply(stored));
+        // The scraper counts a sample before the journal is read up to it.
+        if let Some(next) = journal.get(kept).filter(|next| next.event.kind == "sandbox.metrics") {
+            let second = next.event.timestamp.instant().duration_since(at(0)).as_secs();
+            let usage = Usage {
+                cpu_used_pct: second as f64 / 3.0,
+                mem_used: second,
+                disk_used: 1,
+                disk_total: 2,
+                ..usage(second, 0.0)
+            };
+            set.sampled("s", &usage);
+        }
+        super::snapshot::save(&file, &super::snapshot::encode(&set).unwrap()).unwrap();
+        let mut again = super::snapshot::load(&file).unwrap();
+        again.wants = set.wants;
+        journal.iter().for_each(|stored| again.apply(stored));
+        assert_eq!(text(&again), text(&whole), "kept after {kept}");
+    }
+    std::fs::write(&file, "{\"format\":1,\"set\":{").unwrap();
+    assert!(super::snapshot::load(&file).is_none(), "what is damaged is made anew");
 }

@@ -1,5 +1,6 @@
 //! Every way something reaches the relay. One source is one E2B team or one self-hosted installation.
 
+pub mod backfill;
 mod own;
 pub mod reconcile;
 pub mod reports;
@@ -24,6 +25,8 @@ pub struct Settings {
     pub webhook: Option<webhook::Settings>,
     /// Asks the provider's API.
     pub api: Option<e2b::Settings>,
+    /// How what the deliveries missed is fetched; on as soon as there is an `api`.
+    pub backfill: Option<backfill::Settings>,
     /// Reads what the running sandboxes use.
     pub metrics: Option<scrape::Settings>,
     /// How the set of live sandboxes is compared with the provider's list; on as soon as there is an `api`.

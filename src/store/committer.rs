@@ -1,5 +1,8 @@
 //! The one thread that writes: takes what waits, drops what is known, writes one group, syncs it, answers all of it.
 
+#[cfg(test)]
+mod tests;
+
 use super::day_index::DayIndex;
 use super::frame::{self, Control, Day, DedupeHash, EventFrame};
 use super::ids::{self, Id};
@@ -7,6 +10,7 @@ use super::inbox::{Accepted, Command, Entry, Inbox, Reply};
 use super::janitor;
 use super::librarian;
 use super::log::{Draft, Log};
+use super::phase::{Phase, during};
 use super::shared::{Refused, Shared};
 use super::sweep;
 use crate::event::{Origin, Stored};
@@ -24,6 +28,10 @@ const IDLE: Duration = Duration::from_secs(10);
 const MIDNIGHT_MARGIN: i64 = 60;
 /// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
 const USEFUL_ROOM: usize = 64 * 1024;
+/// After a group of so many events the next are on their way: whoever was answered sends on.
+const BUSY: usize = 8;
+/// Then they are given this long to gather, or many small groups would each cost an `fdatasync`.
+const GATHER: Duration = Duration::from_micros(100);
 /// How long events that wait for an index are waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -62,7 +70,12 @@ impl Committer {
     /// Works until the inbox is closed and empty.
     pub(super) fn run(mut self) {
         let mut last_wait: Option<Instant> = None;
+        let mut last_group = 0;
         loop {
+            if last_group >= BUSY {
+                #[expect(clippy::disallowed_methods, reason = "a thread of its own, and nothing to be awaited")]
+                std::thread::sleep(GATHER);
+            }
             let work = self.inbox.take(TICK);
             let mut batch = Batch::default();
             let mut entries = Vec::new();
@@ -76,6 +89,7 @@ impl Committer {
                 }
             }
             entries.extend(work.entries);
+            last_group = entries.len();
             for entry in entries {
                 self.sort_in(entry, &mut batch);
             }
@@ -101,14 +115,8 @@ impl Committer {
         for wanted in [Some(day), neighbour].into_iter().flatten() {
             let Some(open) = self.days.get_mut(&wanted) else { return self.wait_for(wanted, entry) };
             open.used = Instant::now();
-            match open.index.contains(entry.hash) {
-                Ok(false) => {}
-                Ok(true) => return answer(entry.reply, Ok(Accepted::Duplicate)),
-                Err(bad) => {
-                    tracing::error!(day = wanted, error = %bad, "the index of a day is no good: it is rebuilt");
-                    self.repair(wanted);
-                    return self.wait_for(wanted, entry);
-                }
+            if open.index.contains(entry.hash) {
+                return answer(entry.reply, Ok(Accepted::Duplicate));
             }
         }
         if !batch.new.insert(entry.hash) {
@@ -120,10 +128,13 @@ impl Committer {
 
     fn wait_for(&mut self, day: Day, entry: Entry) {
         let waiting = self.waiting.entry(day).or_default();
-        if waiting.is_empty() {
+        if waiting.len() >= self.inbox.limit() {
+            return answer(entry.reply, Err(Refused::Overloaded));
+        }
+        waiting.push(entry);
+        if waiting.len() == 1 {
             self.send_librarian(librarian::Job::Open(day));
         }
-        self.waiting.entry(day).or_default().push(entry);
     }
 
     fn repair(&mut self, day: Day) {
@@ -209,13 +220,14 @@ impl Committer {
             if log.needs_segment(draft.buffer.len()) {
                 let notes = if events { shared.notes() } else { Vec::new() };
                 let spare = share.spare().take();
-                let sealed = log.start_segment(first, &notes, shared.now(), spare).map_err(|error| failed(&error))?;
+                let begun = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare));
+                let sealed = begun.map_err(|error| failed(&error))?;
                 if let Some(sealed) = sealed {
                     share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
                     let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
                 }
             }
-            log.append(draft, first).map_err(|error| failed(&error))
+            during(Phase::Commit, || log.append(draft, first)).map_err(|error| failed(&error))
         });
         if events {
             self.note(result.clone().err());
@@ -234,12 +246,13 @@ impl Committer {
         }
         let (log, share) =
             if events { (&self.events, &self.shared.events) } else { (&self.samples, &self.shared.samples) };
-        let segment = share.place.segment_size;
-        if !log.needs_segment(length) || share.spare().is_some() || self.shared.has_room(events, segment) {
+        let begins = log.needs_segment(length) && share.spare().is_none();
+        let wanted = log.excess(length) + if begins { share.place.segment_size } else { 0 };
+        if wanted == 0 || self.shared.has_room(events, wanted) {
             return Ok(());
         }
-        sweep::make_room(&self.shared, events, segment).map_err(|error| failed(&error))?;
-        if self.shared.has_room(events, segment) {
+        sweep::make_room(&self.shared, events, wanted).map_err(|error| failed(&error))?;
+        if self.shared.has_room(events, wanted) {
             return Ok(());
         }
         let setting = if events { "store.max_size" } else { "store.max_samples_size" };
@@ -311,9 +324,8 @@ impl Drop for Committer {
         if std::thread::panicking() {
             self.shared.dead.send_replace(true);
         }
-        // Nobody takes anything out any more: whoever waits, or comes later, must not wait for ever.
-        self.inbox.close();
-        for entry in std::mem::take(&mut self.waiting).into_values().flatten().chain(self.inbox.take_all()) {
+        // Whoever waits, or comes later, must not wait for ever.
+        for entry in std::mem::take(&mut self.waiting).into_values().flatten().chain(self.inbox.end()) {
             answer(entry.reply, Err(Refused::Draining));
         }
     }
@@ -348,17 +360,4 @@ fn days_of(instant: jiff::Timestamp) -> (Day, Option<Day>) {
         None
     };
     (day, neighbour)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn about_midnight_the_neighbour_is_asked_too() {
-        let at = |text: &str| days_of(text.parse().unwrap());
-        assert_eq!(at("1970-01-02T12:00:00Z"), (1, None));
-        assert_eq!(at("1970-01-02T00:00:59Z"), (1, Some(0)));
-        assert_eq!(at("1970-01-02T23:59:00Z"), (1, Some(2)));
-    }
 }

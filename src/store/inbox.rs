@@ -50,6 +50,8 @@ struct State {
     webhooks: VecDeque<Entry>,
     background: VecDeque<Entry>,
     closed: bool,
+    /// Nobody takes anything out any more.
+    ended: bool,
 }
 
 /// What the committer takes at once.
@@ -76,6 +78,11 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Most events that wait here, and again most that wait for the index of one day.
+    pub(super) fn limit(&self) -> usize {
+        self.max_webhooks + MAX_BACKGROUND
+    }
+
     /// Offers an event; its answer goes to `entry.reply`, or comes back at once where it cannot wait.
     pub(super) fn offer(&self, entry: Entry) -> Result<(), Refused> {
         let mut state = self.state();
@@ -96,9 +103,14 @@ impl Inbox {
         Ok(())
     }
 
+    /// Dropped, and with it who waits for its answer, where nobody takes it any more.
     pub(super) fn command(&self, command: Command) {
-        self.state().commands.push(command);
-        self.arrived.notify_one();
+        let mut state = self.state();
+        if !state.ended {
+            state.commands.push(command);
+            drop(state);
+            self.arrived.notify_one();
+        }
     }
 
     /// Refuses whatever comes from now on; what waits is still worked off.
@@ -107,9 +119,10 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Whatever still waits.
-    pub(super) fn take_all(&self) -> Vec<Entry> {
+    /// Nobody takes anything out any more: what comes is refused, and what waits is handed back.
+    pub(super) fn end(&self) -> Vec<Entry> {
         let mut state = self.state();
+        (state.closed, state.ended) = (true, true);
         let State { commands, webhooks, background, .. } = &mut *state;
         commands.clear();
         webhooks.drain(..).chain(background.drain(..)).collect()

@@ -3,6 +3,7 @@
 use super::disk::Open;
 use super::ids;
 use super::log::{Sealed, ids_path, number_of};
+use super::phase::{Phase, during};
 use super::shared::{LogShare, Shared};
 use super::sweep;
 use std::io;
@@ -23,7 +24,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// A spare is made once the first segment is a quarter full: a log that is not used needs none.
 const SPARE_FROM: u64 = 4;
 /// What a spare is zeroed with at once.
-const BLOCK: usize = 1024 * 1024;
+const BLOCK: usize = 256 * 1024;
 
 pub(super) struct Janitor {
     shared: Arc<Shared>,
@@ -48,7 +49,7 @@ impl Janitor {
         }
     }
 
-    fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self) {
         self.write_ids();
         let shared = Arc::clone(&self.shared);
         let tasks: [(&str, &dyn Fn() -> io::Result<()>); 4] = [
@@ -86,12 +87,14 @@ impl Janitor {
         let segments = share.segments.snapshot();
         let in_use = segments.len() > 1
             || segments.first().is_some_and(|segment| segment.durable() > share.place.segment_size / SPARE_FROM);
-        let wanted = if in_use && share.spare().is_none() { share.place.segment_size } else { 0 };
-        sweep::make_room(shared, events, wanted)?;
-        if wanted > 0 && shared.has_room(events, wanted) {
-            self.make_spare(share)?;
+        if !in_use || share.spare().is_some() {
+            return sweep::make_room(shared, events, 0);
         }
-        Ok(())
+        share.making_spare.store(true, Ordering::Relaxed);
+        let made = sweep::make_room(shared, events, share.unfilled())
+            .and_then(|()| if shared.has_room(events, share.unfilled()) { self.make_spare(share) } else { Ok(()) });
+        share.making_spare.store(false, Ordering::Relaxed);
+        made
     }
 
     /// A zeroed and synced file: appending to it later changes no metadata, so that each `fdatasync` is one write.
@@ -108,9 +111,10 @@ impl Janitor {
         while length < place.segment_size {
             let block = zeros.get(..zeros.len().min((place.segment_size - length) as usize)).unwrap_or(&zeros);
             file.write_all_at(block, length)?;
+            // Bit by bit: the committer's `fdatasync` waits behind whatever the disk has been given at once.
+            file.sync_data()?;
             length += block.len() as u64;
         }
-        file.sync_data()?;
         let path = place.dir.join("spare-ready");
         place.disk.rename(&unfinished, &path)?;
         place.disk.sync_dir(&place.dir)?;
@@ -131,7 +135,7 @@ impl Janitor {
             let over = summary
                 .is_some_and(|summary| summary.days.is_none_or(|(_, highest)| self.shared.is_forgotten(highest)));
             if over {
-                sweep::remove_ids(share, number)?;
+                during(Phase::DayDrop, || sweep::remove_ids(share, number))?;
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ use super::day_index::{self, DayIndex};
 use super::frame::Day;
 use super::ids::Id;
 use super::inbox::{Command, Inbox};
+use super::phase::{Phase, during};
 use super::shared::Shared;
 use super::sled_guard::{self, Bad};
 use std::collections::{BTreeMap, HashSet};
@@ -33,8 +34,6 @@ pub(super) enum Job {
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How soon an index that could not be opened is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Ids that are put into an index at once while it is rebuilt.
-const CHUNK: usize = 999;
 
 pub(super) struct Librarian {
     shared: Arc<Shared>,
@@ -141,31 +140,19 @@ impl Librarian {
     /// Adds what the journal has above the index's own mark. An id that is missing below the mark means that the index
     /// lost what it had: then nothing in it can be relied on.
     fn check(&self, index: &DayIndex) -> io::Result<()> {
-        let applied = index.applied().map_err(io::Error::other)?;
-        let mut missing = Vec::with_capacity(CHUNK);
+        let applied = index.applied();
         let mut result: Result<(), Bad> = Ok(());
         let mut lost = 0u64;
         self.shared.events.for_each_id(
             |lowest, highest| (lowest..=highest).contains(&index.day),
             |id: Id| {
-                if id.day != index.day || result.is_err() {
-                    return;
-                }
-                match index.contains(id.hash) {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        lost += u64::from(id.sequence <= applied);
-                        missing.push(id);
-                    }
-                    Err(bad) => result = Err(bad),
-                }
-                if missing.len() == CHUNK && result.is_ok() {
-                    result = index.insert(&missing);
-                    missing.clear();
+                if id.day == index.day && result.is_ok() && !index.contains(id.hash) {
+                    lost += u64::from(id.sequence <= applied);
+                    result = index.insert(&[id]);
                 }
             },
         )?;
-        result.and_then(|()| index.insert(&missing)).map_err(io::Error::other)?;
+        result.map_err(io::Error::other)?;
         if lost > 0 {
             return Err(io::Error::other(format!("{lost} ids are missing that it had")));
         }
@@ -177,7 +164,7 @@ impl Librarian {
         for index in indexes {
             let day = index.day;
             self.open.remove(&day);
-            let synced = index.sync().map_err(io::Error::other);
+            let synced = during(Phase::IndexFlush, || index.sync()).map_err(io::Error::other);
             // The last handle: sled writes and lets go of the files.
             drop(index);
             let folder = day_index::folder(&self.seen, day);
@@ -205,7 +192,8 @@ impl Librarian {
             Err(error) => return tracing::error!(error = %error, "the indexes cannot be listed"),
         };
         for day in days.into_iter().filter(|day| self.shared.is_forgotten(*day) && !self.open.contains_key(day)) {
-            if let Err(error) = sled_guard::remove(&day_index::folder(&self.seen, day)) {
+            let folder = day_index::folder(&self.seen, day);
+            if let Err(error) = during(Phase::DayDrop, || sled_guard::remove(&folder)) {
                 tracing::error!(day, error = %error, "the index of a day that is over cannot be removed");
             }
         }

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+/// Room for what a segment notes of the sinks before its first event.
+const NOTES: u64 = 4096;
+
 /// A segment that is there.
 pub(super) struct Segment {
     pub(super) header: Header,
@@ -309,6 +312,13 @@ impl Log {
             let used = active.segment.durable();
             used > HEADER && used + length as u64 > self.place.segment_size
         })
+    }
+
+    /// How far a group of `length` bytes goes beyond a segment's size: one that is alone in its segment may be larger.
+    pub(super) fn excess(&self, length: usize) -> u64 {
+        let active = self.active.as_ref().filter(|_| !self.needs_segment(length));
+        let used = active.map_or(HEADER + NOTES, |active| active.segment.durable());
+        (used + length as u64).saturating_sub(self.place.segment_size)
     }
 
     /// Ends the active segment and begins the next, from `spare` where there is one. Nothing may be answered from it

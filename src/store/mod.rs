@@ -34,6 +34,7 @@ mod librarian;
 mod log;
 mod meta;
 mod open;
+mod phase;
 mod quarantine;
 mod reader;
 mod reserve;
@@ -59,10 +60,12 @@ pub use verify::{Proof, Sum, verify};
 
 use crate::event::{Arrival, Event, Stored};
 use inbox::{Entry, Inbox};
+use phase::{Phase, during};
 use shared::Shared;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
@@ -87,7 +90,7 @@ impl Store {
     ///
     /// Blocks on the disk.
     pub fn open(settings: Settings, parts: Parts) -> Result<Self, OpenError> {
-        open::open(settings, parts)
+        during(Phase::Recovery, || open::open(settings, parts))
     }
 
     /// The store's UUID.
@@ -128,7 +131,7 @@ impl Store {
     /// Blocks on the disk.
     pub fn advance(&self, sink: &str, progress: Progress) -> io::Result<()> {
         self.shared.meta.set_progress(sink, progress);
-        self.shared.reserve.write(|| self.shared.meta.flush())
+        during(Phase::Position, || self.shared.reserve.write(|| self.shared.meta.flush()))
     }
 
     /// Small state that somebody keeps here under a name of his own.
@@ -147,6 +150,11 @@ impl Store {
     pub fn set_state(&self, key: &str, value: &[u8]) -> io::Result<()> {
         self.shared.meta.set_value(key, value);
         self.shared.reserve.write(|| self.shared.meta.sync())
+    }
+
+    /// While the host's clock is in doubt no id is forgotten.
+    pub fn doubt_clock(&self, doubtful: bool) {
+        self.shared.doubtful_clock.store(doubtful, Ordering::Relaxed);
     }
 
     /// Reads the events after a sequence.
@@ -176,7 +184,7 @@ impl Store {
     /// Blocks on the disk.
     pub fn park(&self, sink: &str, letters: &[(Arc<Stored>, Cause)]) -> io::Result<usize> {
         let now = self.shared.now();
-        self.shared.reserve.write(|| self.shared.letters().park(sink, letters, now))
+        during(Phase::DeadLettering, || self.shared.reserve.write(|| self.shared.letters().park(sink, letters, now)))
     }
 
     /// How many dead letters of a sink wait.

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -115,6 +115,7 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
         disk: parts.disk,
         metrics: parts.metrics,
         started: (now, Instant::now()),
+        doubtful_clock: AtomicBool::new(false),
         clock: parts.clock,
         durable: watch::Sender::new(last),
         meta,
@@ -247,6 +248,7 @@ fn share(disk: &Arc<dyn Disk>, path: &Path, kind: Kind, max_size: u64, log: &Log
     Ok(LogShare {
         segments: Arc::clone(&log.segments),
         spare: Mutex::new(spare),
+        making_spare: AtomicBool::new(false),
         ids_bytes: AtomicU64::new(ids_bytes),
         max_size,
         place,

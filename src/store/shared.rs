@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -43,6 +43,8 @@ pub(super) struct LogShare {
     pub(super) segments: Arc<Segments>,
     /// A zeroed, synced file that waits to become a segment.
     pub(super) spare: Mutex<Option<PathBuf>>,
+    /// One is being made: it counts already, so that no segment takes the same room.
+    pub(super) making_spare: AtomicBool,
     /// Bytes of the files of ids.
     pub(super) ids_bytes: AtomicU64,
     /// Most bytes the log may take.
@@ -56,8 +58,15 @@ impl LogShare {
 
     /// Segments, ids and the spare.
     pub(super) fn bytes(&self) -> u64 {
-        let spare = if self.spare().is_some() { self.place.segment_size } else { 0 };
+        let has_spare = self.spare().is_some() || self.making_spare.load(Ordering::Relaxed);
+        let spare = if has_spare { self.place.segment_size } else { 0 };
         self.segments.allocated() + self.ids_bytes.load(Ordering::Relaxed) + spare
+    }
+
+    /// What the newest segment will still take; room for it was asked for when it was begun.
+    pub(super) fn unfilled(&self) -> u64 {
+        let newest = self.segments.snapshot().into_iter().next_back();
+        newest.map_or(0, |newest| self.place.segment_size.saturating_sub(newest.allocated.load(Ordering::Relaxed)))
     }
 
     /// Calls `visit` with every id of the days that `wanted` says yes to (lowest and highest day of a file), by rising
@@ -107,6 +116,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// Wall and monotonic clock at the start; see [`Shared::clock_is_sane`].
     pub(super) started: (jiff::Timestamp, Instant),
+    /// Somebody who knows better says that the wall clock is wrong.
+    pub(super) doubtful_clock: AtomicBool,
     pub(super) events: LogShare,
     pub(super) samples: LogShare,
     /// Highest sequence that is on disk.
@@ -169,12 +180,12 @@ impl Shared {
     }
 
     /// Whether wall and monotonic clock have moved alike since the start, within a tenth of the dedupe window. While
-    /// they have not, nothing is forgotten: somebody is setting the clock.
+    /// they have not, nothing is forgotten: somebody is setting the clock. Nor while it is said to be wrong.
     pub(super) fn clock_is_sane(&self) -> bool {
         let (wall, monotonic) = self.started;
         let wall = self.now().duration_since(wall);
         let drift = wall.as_secs_f64() - monotonic.elapsed().as_secs_f64();
-        drift.abs() <= self.settings.dedupe_window.as_secs_f64() / 10.0
+        !self.doubtful_clock.load(Ordering::Relaxed) && drift.abs() <= self.settings.dedupe_window.as_secs_f64() / 10.0
     }
 
     /// Whether the ids of a day need not be remembered any more.

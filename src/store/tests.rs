@@ -1,5 +1,7 @@
 //! The store as a whole, on real files.
 
+mod notes;
+
 use super::*;
 use crate::event::{Origin, Timestamp};
 use crate::metrics::Metrics;

@@ -1,5 +1,6 @@
 //! The daemon as a whole, against real brokers.
 
+mod brokers;
 mod full;
 mod hostile;
 mod kills;

@@ -1,9 +1,15 @@
 //! A daemon's four sinks on real brokers, and what each of them got.
 
 use crate::support::brokers::{self, unique};
-use crate::support::consume::{self, Verdict, judge};
-use crate::support::daemon::{Daemon, Home};
-use crate::support::load::{Ledger, SECRET};
+use crate::support::daemon::{Daemon, Home, Metrics};
+use crate::support::load::SECRET;
+use crate::support::oracle::{self, Got, Ledger, Terms, Verdict};
+use crate::support::{consume, verify};
+
+/// Their names: Kafka, JetStream, AMQP, file.
+pub(crate) const NAMES: [&str; 4] = ["lake", "bus", "queue", "audit"];
+/// What a sink may have sent and not yet noted at one moment, which a kill repeats.
+pub(crate) const IN_FLIGHT: usize = 1_000;
 
 /// Four sinks, one of each kind that keeps what it gets.
 pub(crate) struct Sinks {
@@ -21,36 +27,86 @@ impl Sinks {
         Self { kafka, nats, amqp, name }
     }
 
+    /// The topic, stream and queue.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// One source, and these four.
     pub(crate) fn configuration(&self) -> String {
+        self.configuration_with("")
+    }
+
+    /// The same with further keys of each sink, such as `, types: [a]`.
+    pub(crate) fn configuration_with(&self, keys: &str) -> String {
         let Self { kafka, nats, amqp, name } = self;
         format!(
             r#"
 sources: {{acme: {{webhook: {{secrets: ["{SECRET}"]}}}}}}
 sinks:
-  lake: {{type: kafka, brokers: ["{kafka}"], topic: {name}}}
-  bus: {{type: nats, servers: ["{nats}"], subject: "{name}.{{{{ type }}}}.{{{{ sandbox_id }}}}", stream: {{name: {name}, subjects: ["{name}.>"], create: true}}}}
-  queue: {{type: amqp, url: "{amqp}", exchange: {name}, declare: {{exchange_type: topic, queue: {name}}}}}
-  audit: {{type: file, path: ./audit.ndjson}}
+  lake: {{type: kafka, brokers: ["{kafka}"], topic: {name}{keys}}}
+  bus: {{type: nats, servers: ["{nats}"], subject: "{name}.{{{{ type }}}}.{{{{ sandbox_id }}}}", stream: {{name: {name}, subjects: ["{name}.>"], create: true}}{keys}}}
+  queue: {{type: amqp, url: "{amqp}", exchange: {name}, declare: {{exchange_type: topic, queue: {name}}}{keys}}}
+  audit: {{type: file, path: ./audit.ndjson{keys}}}
 "#
         )
     }
 
     pub(crate) async fn until_settled(&self, daemon: &Daemon, events: u64) {
-        for sink in ["lake", "bus", "queue", "audit"] {
+        for sink in NAMES {
             daemon.until_settled(sink, events).await;
         }
     }
 
-    pub(crate) async fn judge(&self, home: &Home, ledger: &Ledger) -> [Verdict; 4] {
-        let judge = |sink, records: consume::Records| judge(sink, &records, &ledger.acknowledged);
+    /// Waits until no sink has anything left to send.
+    pub(crate) async fn until_caught_up(&self, daemon: &Daemon) {
+        for sink in NAMES {
+            until_caught_up(daemon, sink).await;
+        }
+    }
+
+    /// Proves the stopped daemon's store sound, and that each sink kept the promise, with at most so many copies beyond
+    /// the first, in the order of [`NAMES`].
+    pub(crate) async fn judge(&self, home: &Home, ledger: &Ledger, repeats: [usize; 4]) -> [Verdict; 4] {
+        let proof = verify::sound(home).await;
+        let judge = |index: usize, got: Vec<Got>| {
+            let terms = Terms { repeats: repeats[index], unordered: false };
+            let remains = verify::remains(home, &proof, NAMES[index]);
+            let verdict = oracle::judge(NAMES[index], &got, &remains, ledger, terms);
+            verdict.assert_kept();
+            verdict
+        };
         [
-            judge("kafka", consume::kafka(&self.kafka, &self.name).await),
-            judge("nats", consume::jetstream(&self.nats, &self.name).await),
-            judge("amqp", consume::amqp(&self.amqp, &self.name).await),
-            judge("file", consume::file(&home.path().join("audit.ndjson"))),
+            judge(0, consume::kafka(&self.kafka, &self.name).await),
+            judge(1, consume::jetstream(&self.nats, &self.name).await),
+            judge(2, consume::amqp(&self.amqp, &self.name).await),
+            judge(3, consume::file(&home.path().join("audit.ndjson"))),
         ]
     }
+}
+
+/// Waits until a sink has nothing left to send: not what this daemon has accepted, and nothing from before. What it tells
+/// of its lag is up to a second old.
+pub(crate) async fn until_caught_up(daemon: &Daemon, sink: &str) {
+    let label = format!("sink=\"{sink}\"");
+    let caught_up = |metrics: &Metrics| {
+        metrics.sum("sink_lag_events", &label) == 0.0 && metrics.settled(sink) >= metrics.sum("events_total", "") as u64
+    };
+    daemon.until(&format!("{sink} catches up"), caught_up).await;
+}
+
+/// A row of the table in tests/README.md.
+pub(crate) fn print_row(fault: &str, rounds: usize, verdicts: &[Verdict]) {
+    let acknowledged = verdicts[0].acknowledged;
+    let of = |count: fn(&Verdict) -> usize| {
+        verdicts.iter().map(|verdict| format!("{} {}", verdict.sink, count(verdict))).collect::<Vec<_>>().join(", ")
+    };
+    println!(
+        "row: {fault} | {rounds} | {acknowledged} | lost: {} | doubled: {} | dead letters: {}",
+        of(|verdict| verdict.lost),
+        of(|verdict| verdict.doubled),
+        of(|verdict| verdict.dead_lettered),
+    );
 }
 
 pub(crate) async fn shared() -> Sinks {

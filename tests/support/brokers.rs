@@ -77,9 +77,22 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts one; it is ready when this returns.
     pub(crate) async fn start(kind: Kind) -> Self {
+        Self::start_as(kind, None).await
+    }
+
+    /// Starts a Kafka broker that tells its clients to connect to another port, a proxy's.
+    pub(crate) async fn start_kafka_advertising(port: u16) -> Self {
+        Self::start_as(Kind::Kafka, Some(port)).await
+    }
+
+    async fn start_as(kind: Kind, advertised: Option<u16>) -> Self {
         // tests/run looks into its folder for brokers that a killed test has left behind.
         let parent = env::var_os("E2B_RELAY_TEST_TMP").map_or_else(env::temp_dir, PathBuf::from);
         let dir = parent.join(unique(&format!("e2b-relay-{}", kind.script())));
+        if let Some(port) = advertised {
+            fs::create_dir(&dir).expect("a new folder");
+            fs::write(dir.join("advertised"), port.to_string()).expect("a new folder");
+        }
         let broker = Self { kind, dir };
         broker.run("start").await;
         broker

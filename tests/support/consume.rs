@@ -1,4 +1,7 @@
 //! Independent consumers: each broker's own client, reading everything that is there.
+//!
+//! Records come in the order in which the consumer got them; across partitions that is no order. Of each is read what
+//! `T` wants of it.
 #![cfg(test)]
 
 use super::daemon::PATIENCE;
@@ -9,13 +12,9 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::time::Duration;
-
-/// Records in the order in which the consumer got them; across partitions that is no order.
-pub(crate) type Records = Vec<Value>;
 
 pub(crate) async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> =
@@ -34,13 +33,16 @@ pub(crate) fn kafka_topics(brokers: &str, prefix: &str) -> Vec<String> {
 }
 
 /// Everything that is in a topic now.
-pub(crate) async fn kafka(brokers: &str, topic: &str) -> Records {
+pub(crate) async fn kafka<T: DeserializeOwned + Send + 'static>(brokers: &str, topic: &str) -> Vec<T> {
     let messages = kafka_with_keys(brokers, topic).await;
     messages.into_iter().map(|(_, record)| record).collect()
 }
 
 /// Everything that is in a topic now, each with its key.
-pub(crate) async fn kafka_with_keys(brokers: &str, topic: &str) -> Vec<(String, Value)> {
+pub(crate) async fn kafka_with_keys<T>(brokers: &str, topic: &str) -> Vec<(String, T)>
+where
+    T: DeserializeOwned + Send + 'static,
+{
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     tokio::task::spawn_blocking(move || {
         let mut config = ClientConfig::new();
@@ -78,13 +80,13 @@ pub(crate) async fn nats_client(url: &str) -> async_nats::Client {
 }
 
 /// Everything that is in a stream now.
-pub(crate) async fn jetstream(url: &str, stream: &str) -> Records {
+pub(crate) async fn jetstream<T: DeserializeOwned>(url: &str, stream: &str) -> Vec<T> {
     let context = jetstream_context(url).await;
     let mut stream = context.get_stream(stream).await.unwrap();
     let count = stream.info().await.unwrap().state.messages as usize;
     let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();
     let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
-    let mut records = Records::new();
+    let mut records = Vec::new();
     while records.len() < count {
         let next = tokio::time::timeout(PATIENCE, messages.next()).await.expect("the stream ends early");
         records.push(serde_json::from_slice(&next.unwrap().unwrap().payload).unwrap());
@@ -93,13 +95,13 @@ pub(crate) async fn jetstream(url: &str, stream: &str) -> Records {
 }
 
 /// Everything that is in a queue now; it is empty afterwards.
-pub(crate) async fn amqp(url: &str, queue: &str) -> Records {
+pub(crate) async fn amqp<T: DeserializeOwned>(url: &str, queue: &str) -> Vec<T> {
     let messages = amqp_with_keys(url, queue).await;
     messages.into_iter().map(|(_, record)| record).collect()
 }
 
 /// Everything that is in a queue now, each with its routing key; it is empty afterwards.
-pub(crate) async fn amqp_with_keys(url: &str, queue: &str) -> Vec<(String, Value)> {
+pub(crate) async fn amqp_with_keys<T: DeserializeOwned>(url: &str, queue: &str) -> Vec<(String, T)> {
     use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
     use lapin::types::FieldTable;
     let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
@@ -120,46 +122,10 @@ pub(crate) async fn amqp_with_keys(url: &str, queue: &str) -> Vec<(String, Value
 }
 
 /// Every line of a file.
-pub(crate) fn file(path: &Path) -> Records {
+pub(crate) fn file<T: DeserializeOwned>(path: &Path) -> Vec<T> {
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is torn");
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// What a sink got, held against what was acknowledged.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    pub(crate) missing: usize,
-    pub(crate) doubled: usize,
-    /// Delivered, though nobody got a 200 for it; an answer that was lost on the way explains it.
-    pub(crate) unacknowledged: usize,
-}
-
-pub(crate) const NOTHING_WRONG: Verdict = Verdict { missing: 0, doubled: 0, unacknowledged: 0 };
-
-/// Holds each sandbox's first copies to the order of its acknowledgements, and counts the rest.
-pub(crate) fn judge(sink: &str, records: &[Value], acknowledged: &BTreeMap<String, Vec<String>>) -> Verdict {
-    let mut first: HashMap<&str, Vec<&str>> = HashMap::new();
-    let mut copies: HashMap<&str, usize> = HashMap::new();
-    for record in records {
-        let (id, sandbox) = (record["id"].as_str().unwrap(), record["sandbox_id"].as_str().unwrap());
-        let seen = copies.entry(id).or_default();
-        *seen += 1;
-        if *seen == 1 {
-            first.entry(sandbox).or_default().push(id);
-        }
-    }
-    let mut missing = 0;
-    let mut known = 0;
-    for (sandbox, sent) in acknowledged {
-        let got = first.get(sandbox.as_str()).map_or(&[][..], Vec::as_slice);
-        let there: Vec<&str> = sent.iter().map(String::as_str).filter(|id| copies.contains_key(id)).collect();
-        let in_order: Vec<&str> = got.iter().copied().filter(|id| sent.iter().any(|sent| sent == id)).collect();
-        assert_eq!(in_order, there, "{sink}: the order of {sandbox}");
-        missing += sent.len() - there.len();
-        known += there.len();
-    }
-    Verdict { missing, doubled: records.len() - copies.len(), unacknowledged: copies.len() - known }
 }
 
 /// Long enough for a broker to be up again.

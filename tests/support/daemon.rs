@@ -1,11 +1,15 @@
 //! The real binary, started as its users start it.
 #![cfg(test)]
 
+use super::phases::{Aim, Phases};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
@@ -40,20 +44,37 @@ impl Home {
 
     /// Starts the daemon; it takes deliveries when this returns.
     pub(crate) async fn start(&self) -> Daemon {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_e2b-relay"))
-            .args(["--log-format", "json", "run", "--config"])
+        self.spawn(None).ready().await
+    }
+
+    /// Starts the daemon such that its phases are told, to be killed when one begins.
+    pub(crate) fn spawn_traced(&self, aim: Option<Aim>) -> Spawned {
+        let phases = Arc::new(Phases::default());
+        aim.into_iter().for_each(|aim| phases.aim(aim));
+        self.spawn(Some(phases))
+    }
+
+    fn spawn(&self, phases: Option<Arc<Phases>>) -> Spawned {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_e2b-relay"))
+            .args(["--log-format", "json", "--log-level", if phases.is_some() { "trace" } else { "info" }])
+            .args(["run", "--config"])
             .arg(self.configuration())
             .env_remove("RUSTC_BOOTSTRAP")
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(writer)
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let phases = phases.unwrap_or_default();
         let (said, addresses) = watch::channel(None);
+        let (following, pid) = (Arc::clone(&phases), pid_of(&child));
         // The log goes where a failing test shows it.
-        let log = tokio::spawn(async move {
-            while let Some(line) = lines.next_line().await.unwrap() {
+        let log = tokio::task::spawn_blocking(move || {
+            for line in std::io::BufReader::new(reader).lines().map(Result::unwrap) {
+                if following.line(&line, pid) {
+                    continue;
+                }
                 println!("relay: {line}");
                 let line: Value = serde_json::from_str(&line).unwrap_or_default();
                 if let (Some(public), Some(admin)) = (field(&line, "public"), field(&line, "admin")) {
@@ -61,12 +82,51 @@ impl Home {
                 }
             }
         });
-        let mut addresses = addresses;
-        let found = tokio::time::timeout(PATIENCE, addresses.wait_for(Option::is_some)).await;
+        Spawned { child, log, addresses, phases }
+    }
+}
+
+/// A daemon that may still be starting; killed when dropped.
+pub(crate) struct Spawned {
+    child: Child,
+    log: tokio::task::JoinHandle<()>,
+    addresses: watch::Receiver<Option<(String, String)>>,
+    phases: Arc<Phases>,
+}
+
+impl Spawned {
+    /// It takes deliveries when this returns.
+    pub(crate) async fn ready(mut self) -> Daemon {
+        let found = tokio::time::timeout(PATIENCE, self.addresses.wait_for(Option::is_some)).await;
         let (public, admin) =
             found.expect("the daemon did not start in time").expect("the daemon ended").clone().unwrap();
-        Daemon { child, log, public, admin, client: reqwest_client() }
+        let Self { child, log, phases, .. } = self;
+        Daemon { child, log, phases, public, admin, client: reqwest_client() }
     }
+
+    /// Where it takes deliveries; `None` when it ended before it did.
+    pub(crate) async fn webhook(&mut self) -> Option<String> {
+        let found = tokio::time::timeout(PATIENCE, self.addresses.wait_for(Option::is_some)).await;
+        let (public, _) = found.expect("the daemon did not start in time").ok()?.clone()?;
+        Some(webhook(&public))
+    }
+
+    /// The phases that were cut short when it was killed; killed now if its phase does not come within `patience`.
+    pub(crate) async fn cut_short(mut self, patience: Duration) -> BTreeSet<String> {
+        if tokio::time::timeout(patience, self.child.wait()).await.is_err() {
+            self.child.kill().await.unwrap();
+        }
+        self.log.await.unwrap();
+        self.phases.open()
+    }
+}
+
+fn webhook(public: &str) -> String {
+    format!("http://{public}/webhooks/e2b")
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id().expect("the daemon has ended") as i32).unwrap()
 }
 
 fn field(line: &Value, name: &str) -> Option<String> {
@@ -83,6 +143,7 @@ pub(crate) fn reqwest_client() -> reqwest::Client {
 pub(crate) struct Daemon {
     child: Child,
     log: tokio::task::JoinHandle<()>,
+    phases: Arc<Phases>,
     pub(crate) public: String,
     pub(crate) admin: String,
     client: reqwest::Client,
@@ -90,23 +151,37 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn webhook(&self) -> String {
-        format!("http://{}/webhooks/e2b", self.public)
+        webhook(&self.public)
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("the daemon has ended")
     }
 
-    /// SIGKILL.
-    pub(crate) async fn kill(mut self) {
-        self.child.kill().await.unwrap();
-        self.log.await.unwrap();
+    /// SIGKILL; the phases that were cut short, if it tells them.
+    pub(crate) async fn kill(self) -> BTreeSet<String> {
+        self.into_spawned().cut_short(Duration::ZERO).await
+    }
+
+    /// SIGKILL when a phase begins, or else after `patience`; the phases that were cut short.
+    pub(crate) async fn kill_in(self, aim: Aim, patience: Duration) -> BTreeSet<String> {
+        self.phases.aim(aim);
+        self.into_spawned().cut_short(patience).await
+    }
+
+    fn into_spawned(self) -> Spawned {
+        let Self { child, log, phases, .. } = self;
+        Spawned { child, log, addresses: watch::channel(None).1, phases }
+    }
+
+    /// Asks it to end in good order.
+    pub(crate) fn ask_to_end(&self) {
+        kill_process(pid_of(&self.child), Signal::TERM).unwrap();
     }
 
     /// SIGTERM, and what it ended with.
     pub(crate) async fn terminate(mut self) -> std::process::ExitStatus {
-        let pid = rustix::process::Pid::from_raw(self.pid() as i32).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.ask_to_end();
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap();
         self.log.await.unwrap();
         status
@@ -132,11 +207,7 @@ impl Daemon {
 
     /// Waits until a sink has settled `events`.
     pub(crate) async fn until_settled(&self, sink: &str, events: u64) {
-        let settled = |metrics: &Metrics| {
-            let label = format!("sink=\"{sink}\"");
-            let sum = |family: &str| metrics.sum(family, &label) as u64;
-            sum("sink_sent_total") + sum("sink_filtered_total") + sum("sink_dead_letters_total") >= events
-        };
+        let settled = |metrics: &Metrics| metrics.settled(sink) >= events;
         self.until(&format!("{sink} settles {events} events"), settled).await;
     }
 }
@@ -154,6 +225,12 @@ impl Metrics {
             .filter(|(series, _)| series.split('{').next() == Some(&family) && series.contains(label))
             .map(|(_, value)| value.parse::<f64>().unwrap())
             .sum()
+    }
+
+    /// How many events the daemon has settled for a sink.
+    pub(crate) fn settled(&self, sink: &str) -> u64 {
+        let families = ["sink_sent_total", "sink_filtered_total", "sink_dead_letters_total"];
+        families.iter().map(|family| self.sum(family, &format!("sink=\"{sink}\"")) as u64).sum()
     }
 
     /// The lines that begin so.

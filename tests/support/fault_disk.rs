@@ -148,6 +148,10 @@ struct State {
     cut: bool,
     calls: u64,
     plan: Option<Plan>,
+    /// Bytes that are free, as the store is told.
+    free: u64,
+    /// There is no room, until something is removed.
+    full: bool,
     files: HashMap<Inode, Content>,
     names: Names,
     names_on_disk: Names,
@@ -172,6 +176,9 @@ impl World {
             cut: false,
             calls: 0,
             plan: None,
+            // Enough for all a test writes, and not enough for the reserve file, which would only make it slow.
+            free: 8 << 20,
+            full: false,
             files: HashMap::new(),
             names: Names::new(),
             names_on_disk: Names::new(),
@@ -201,6 +208,16 @@ impl World {
     /// Nothing goes wrong from here on, unless the power is cut already.
     pub(crate) fn heal(&self) {
         self.state().plan = None;
+    }
+
+    /// So much is free, as the store is told.
+    pub(crate) fn set_free(&self, bytes: u64) {
+        self.state().free = bytes;
+    }
+
+    /// ENOSPC from here on, until something is removed.
+    pub(crate) fn fill(&self) {
+        self.state().full = true;
     }
 
     pub(crate) fn tally(&self) -> Tally {
@@ -275,6 +292,9 @@ impl State {
         self.calls += 1;
         let planned = |plan: &Plan| (plan.at..plan.at.saturating_add(plan.calls)).contains(&call);
         let fault = self.plan.filter(planned).map(|plan| plan.fault).filter(|fault| !fault.is_patient());
+        if self.full && writes {
+            return Ok(Some(Fault::Full));
+        }
         if fault.is_none() || (fault == Some(Fault::Full) && !writes) {
             return Ok(None);
         }

@@ -27,13 +27,16 @@ pub(crate) struct Proxy {
 }
 
 struct Shared {
-    target: String,
+    target: Mutex<String>,
     holds: Holds,
     delay: Mutex<Duration>,
     sighting: Mutex<Sighting>,
     held: watch::Sender<bool>,
     cuts: watch::Sender<u64>,
     refusing: watch::Sender<bool>,
+    /// What an answer is to be cut in the middle of, and how many answers with it go through before.
+    tear: Mutex<Option<(Vec<u8>, usize)>>,
+    torn: watch::Sender<u64>,
 }
 
 /// Counts how often the clients have sent a text.
@@ -53,16 +56,32 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("bound");
         let shared = Arc::new(Shared {
-            target: target.to_owned(),
+            target: Mutex::new(target.to_owned()),
             holds,
             delay: Mutex::default(),
             sighting: Mutex::default(),
             held: watch::Sender::new(false),
             cuts: watch::Sender::new(0),
             refusing: watch::Sender::new(false),
+            tear: Mutex::default(),
+            torn: watch::Sender::new(0),
         });
         tokio::spawn(accept(listener, shared.clone()));
         Self { address, shared }
+    }
+
+    /// To the host and port of a broker's URL with a user; returns the URL that leads through here, too.
+    pub(crate) async fn before(url: &str, holds: Holds) -> (Self, String) {
+        let (_, host) = url.rsplit_once('@').expect("a URL with a user");
+        let host = host.split('/').next().expect("a host");
+        let proxy = Self::start(host, holds).await;
+        let through = url.replace(host, &proxy.address().to_string());
+        (proxy, through)
+    }
+
+    /// New connections go to `host:port`.
+    pub(crate) fn aim_at(&self, target: &str) {
+        *self.shared.target.lock().expect("not poisoned") = target.to_owned();
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -110,6 +129,17 @@ impl Proxy {
         self.shared.held.send_replace(false);
     }
 
+    /// Lets so many of the broker's answers with `needle` through and ends the connection in the middle of the next one: the
+    /// half of it is lost.
+    pub(crate) fn tear(&self, needle: &[u8], after: usize) {
+        *self.shared.tear.lock().expect("not poisoned") = Some((needle.to_vec(), after));
+    }
+
+    /// Returns once so many answers are torn in all.
+    pub(crate) async fn torn(&self, times: u64) {
+        self.shared.torn.subscribe().wait_for(|torn| *torn >= times).await.expect("the proxy lives");
+    }
+
     /// Whether new connections are closed at once.
     pub(crate) fn refuse(&self, refusing: bool) {
         self.shared.refusing.send_replace(refusing);
@@ -127,7 +157,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn relay(client: TcpStream, shared: Arc<Shared>) {
     let mut cuts = shared.cuts.subscribe();
-    let Ok(broker) = TcpStream::connect(&shared.target).await else { return };
+    let target = shared.target.lock().expect("not poisoned").clone();
+    let Ok(broker) = TcpStream::connect(target).await else { return };
     let _ = (client.set_nodelay(true), broker.set_nodelay(true));
     let (client_reader, client_writer) = client.into_split();
     let (broker_reader, broker_writer) = broker.into_split();
@@ -198,12 +229,33 @@ async fn downstream(mut broker: OwnedReadHalf, answers: mpsc::UnboundedSender<(I
                 let Ok(length @ 1..) = read else { return };
                 input.extend_from_slice(&buffer[..length]);
                 while let Some(unit) = next_unit(&mut input, shared.holds) {
+                    if let Some(half) = torn(&unit, shared) {
+                        schedule(half.to_vec());
+                        // Closed when this is written.
+                        drop(answers);
+                        return std::future::pending().await;
+                    }
                     let holds = shared.holds == Holds::Everything || is_confirmation(&unit);
                     if holds && *shared.held.borrow() { kept.push(unit) } else { schedule(unit) }
                 }
             }
         }
     }
+}
+
+/// What of an answer still goes out where it is to be torn.
+fn torn<'a>(unit: &'a [u8], shared: &Shared) -> Option<&'a [u8]> {
+    let mut tear = shared.tear.lock().expect("not poisoned");
+    let (needle, before) = tear.as_mut()?;
+    let at = unit.windows(needle.len()).position(|window| window == needle.as_slice())?;
+    if *before > 0 {
+        *before -= 1;
+        return None;
+    }
+    let half = unit.get(..at + needle.len() / 2);
+    *tear = None;
+    shared.torn.send_modify(|torn| *torn += 1);
+    half
 }
 
 /// Takes the next AMQP frame out of `input`, or all of it where frames do not matter.

@@ -1,8 +1,13 @@
-//! `store verify` on the folder of a daemon that has ended.
+//! What the folder of a daemon that has ended holds: `store verify`, and what is left for a sink.
 #![cfg(test)]
 
 use super::daemon::Home;
+use super::oracle::Remains;
+use e2b_relay::metrics::Metrics;
+use e2b_relay::store::{Parts, RealDisk, Settings, Store};
 use serde_json::Value;
+use std::collections::HashSet;
+use std::sync::Arc;
 use tokio::process::Command;
 
 /// Runs it; exit code, standard output, standard error.
@@ -22,4 +27,30 @@ pub(crate) async fn sound(home: &Home) -> Value {
     let (code, out, err) = run(home).await;
     assert_eq!(code, Some(0), "the store is not sound: {out}{err}");
     serde_json::from_str(&out).unwrap()
+}
+
+/// What the store has left for a sink, as far as `proof` says that there is something.
+pub(crate) fn remains(home: &Home, proof: &Value, sink: &str) -> Remains {
+    let sum = proof["sinks"].as_array().unwrap().iter().find(|sum| sum["sink"] == sink).expect("a sum of each sink");
+    if sum["dead_lettered"] == 0 && sum["pending"] == 0 {
+        return Remains::default();
+    }
+    let settings = Settings { path: home.path().join("data"), ..Settings::default() };
+    let parts = Parts {
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(jiff::Timestamp::now),
+        metrics: Metrics::new("test", "test").unwrap(),
+        max_in_flight: 1,
+    };
+    let store = Store::open(settings, parts).unwrap();
+    let dead_lettered = store.dead_letters(sink).into_iter().map(|(_, letter)| letter.id).collect();
+    let mut pending = HashSet::new();
+    let mut reader = store.reader(store.progress(sink).position);
+    loop {
+        let events = reader.read(4_096, 8 << 20).unwrap();
+        if events.is_empty() {
+            return Remains { dead_lettered, pending };
+        }
+        pending.extend(events.into_iter().map(|stored| stored.event.id));
+    }
 }

@@ -30,6 +30,7 @@ pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     paths(settings, findings);
     secrets(settings, findings);
     apis(settings, findings);
+    backfills(settings, findings);
     pollers(settings, findings);
 }
 
@@ -168,6 +169,29 @@ fn pollers(settings: &Settings, findings: &mut Findings) {
         if metrics.is_some_and(|interval| !interval.is_zero() && interval < SAMPLED_EVERY) {
             let message = "is shorter than the 5 s between two samples";
             findings.warn(&here.key("metrics").key("interval"), message, "5s sees each sample");
+        }
+    }
+}
+
+fn backfills(settings: &Settings, findings: &mut Findings) {
+    for (name, source) in &settings.sources {
+        let here = KeyPath::of(["sources", name, "backfill"]);
+        if source.backfill.is_some() && source.api.is_none() {
+            findings.error(&here, "has no `api` beside it to ask", format!("give sources.{name} an `api`"));
+        }
+        if source.backfill.is_none() && source.api.is_none() {
+            continue;
+        }
+        let backfill = source.backfill.clone().unwrap_or_default();
+        if backfill.interval.is_zero() {
+            findings.error(&here.key("interval"), "is 0, so that it would never rest", "the default is 30s");
+        }
+        let (window, needed) = (settings.store.dedupe_window, backfill.lookback + backfill.overlap);
+        if backfill.enabled && window < needed {
+            let shown = |time| humantime::format_duration(time);
+            let message = format!("{} is less than lookback and overlap of sources.{name}.backfill", shown(window));
+            let remedy = format!("give it {} or more, since what is fetched again must be known", shown(needed));
+            findings.error(&KeyPath::of(["store", "dedupe_window"]), message, remedy);
         }
     }
 }

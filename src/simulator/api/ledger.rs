@@ -48,16 +48,17 @@ fn line(entry: Entry) -> Line {
     }
 }
 
-/// The next `count` events at once, their times spread over the last `span` seconds. Replies when all are listed and
+/// The next `count` events at once, their times spread over `span` seconds that end `ago` seconds before now. Replies when all are listed and
 /// their deliveries have begun.
 pub(super) async fn happen(State(shared): Provider, params: Params) -> Result<Json<Summary>, Refusal> {
     let count = params.count("count", 0, MAX_EVENTS, 1)?;
     let span = i64::try_from(params.count("span", 0, 8 * 86_400, 0)?).unwrap_or_default();
-    let start = Timestamp::now() - SignedDuration::from_secs(span);
+    let ago = i64::try_from(params.count("ago", 0, 30 * 86_400, 0)?).unwrap_or_default();
+    let start = Timestamp::now() - SignedDuration::from_secs(ago + span);
     let step = span * 1_000_000_000 / i64::try_from(count.max(1)).unwrap_or(i64::MAX);
     let mut at = start;
     for _ in 0..count {
-        shared.happen((span > 0).then_some(at)).await;
+        shared.happen((span > 0 || ago > 0).then_some(at)).await;
         at += SignedDuration::from_nanos(step);
     }
     Ok(Json(shared.ledger.summary()))

@@ -44,6 +44,7 @@ impl Disk for FaultDisk {
         let cut = state.simple(self.life, false)?;
         state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         state.change(NameChange::Unlink(path.into()));
+        state.full = false;
         unless_cut(cut)
     }
 
@@ -92,8 +93,7 @@ impl Disk for FaultDisk {
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
         unless_cut(self.world.state().simple(self.life, false)?)?;
-        // Enough for all a test writes, and not enough for the reserve file, which would only make it slow.
-        Ok(Space { free: 8 << 20, total: 64 << 20 })
+        Ok(Space { free: self.world.state().free, total: 64 << 20 })
     }
 }
 

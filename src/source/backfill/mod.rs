@@ -1,0 +1,399 @@
+//! What the deliveries missed, fetched from the provider's list of events.
+//!
+//! ```text
+//! every interval: a small page ─► anything new? ─► pages down to cursor − overlap ─► spool ─► intake, oldest first
+//!                                                                                              └─► cursor, once
+//! ```
+//!
+//! The cursor moves after the whole of a sweep is durable, to the newest time seen, or to when the sweep began by the
+//! API's own clock if that is earlier: an event from a machine whose clock is fast does not move it past what is still
+//! to come. A sweep that is cut short begins anew at the old cursor. See [`walk`] for why the pages hold everything.
+
+mod attempts;
+mod gap;
+mod offer;
+mod saved;
+mod settings;
+mod spool;
+mod walk;
+
+pub use attempts::WebhookId;
+pub use settings::Settings;
+pub use spool::Bounds;
+
+use crate::e2b::{Api, ApiError, EventsPage, MAX_EVENTS};
+use crate::event::Origin;
+use crate::intake::{Answer, Intake, State};
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use attempts::{Attempts, Trouble};
+use bytes::Bytes;
+use jiff::Timestamp;
+use offer::{Draining, Offer};
+use saved::{Found, Saved};
+use spool::Spool;
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use walk::{Row, Step, Walk};
+
+/// Events of the page that is asked for while nothing is new.
+const SMALL_PAGE: usize = 10;
+/// Newest events of a sweep whose ids are remembered, to see on a small page whether anything is new.
+const MAX_KNOWN: usize = MAX_EVENTS;
+/// An API that refuses the key or has no events is asked more rarely by this factor.
+const PATIENCE: u32 = 10;
+/// The longest that an API may ask to be left alone.
+const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
+
+/// What a backfill is made of.
+pub struct Parts {
+    /// The source's name.
+    pub source: Arc<str>,
+    /// The team whose events are taken, if the settings name one.
+    pub team_id: Option<String>,
+    /// Where it looks.
+    pub api: Api,
+    /// How it looks.
+    pub settings: Settings,
+    /// The door.
+    pub intake: Arc<Intake>,
+    /// Where the cursor is kept.
+    pub state: Arc<dyn State>,
+    /// A folder for pages that wait.
+    pub spool: PathBuf,
+    /// What they may take.
+    pub bounds: Bounds,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Of the webhook whose failed deliveries are looked at, once known.
+    pub webhook_id: WebhookId,
+}
+
+/// One source's backfill.
+pub struct Backfill {
+    parts: Parts,
+    offer: Offer,
+    attempts: Attempts,
+    found: Found,
+    /// Ids of the newest events of the last whole sweep; `None` before the first.
+    known: Option<HashSet<String>>,
+    /// When one more sweep is due though nothing is new: by then whatever is listed late is listed.
+    settle_at: Option<Instant>,
+    /// The last outcome, so that the log tells of changes only.
+    outcome: &'static str,
+}
+
+/// Why a sweep did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Cut {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("the spool in the store's folder: {0}")]
+    Spool(#[from] io::Error),
+    #[error("the daemon ends")]
+    Draining,
+}
+
+impl From<Draining> for Cut {
+    fn from(_: Draining) -> Self {
+        Self::Draining
+    }
+}
+
+impl Cut {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Api(error) => error.outcome(),
+            Self::Spool(_) | Self::Draining => "unavailable",
+        }
+    }
+}
+
+/// What a walk brought.
+struct Fetched {
+    spool: Spool,
+    newest: Option<Timestamp>,
+    oldest: Option<Timestamp>,
+    list_ended: bool,
+    known: HashSet<String>,
+}
+
+/// A page, understood.
+struct Page {
+    rows: Vec<Option<Row>>,
+    events: Vec<Bytes>,
+    full: bool,
+}
+
+impl Backfill {
+    /// Nothing is asked yet. Reads the cursor.
+    pub fn new(parts: Parts) -> Self {
+        let found = saved::recall(&*parts.state, &parts.source);
+        let offer = Offer::new(
+            Arc::clone(&parts.source),
+            parts.team_id.clone(),
+            Arc::clone(&parts.intake),
+            parts.metrics.clone(),
+        );
+        let attempts = Attempts::new(parts.webhook_id.clone());
+        let this = Self { parts, offer, attempts, found, known: None, settle_at: None, outcome: "" };
+        this.tell_verified();
+        this
+    }
+
+    /// Looks every interval, until told to end.
+    pub async fn run(mut self, mut shutdown: Shutdown) {
+        loop {
+            let started = Instant::now();
+            // Whatever is cut off here is not noted as done.
+            let rest = tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                rest = self.turn() => rest,
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep_until(started + rest) => {}
+            }
+        }
+    }
+
+    /// One look, counted; returns how long after its start the next one is due.
+    async fn turn(&mut self) -> Duration {
+        let interval = self.parts.settings.interval;
+        let ended = self.poll().await;
+        let outcome = ended.as_ref().map_or_else(Cut::outcome, |()| "ok");
+        self.parts.metrics.backfill_poll(&self.parts.source, outcome);
+        let changed = std::mem::replace(&mut self.outcome, outcome) != outcome;
+        let source = &self.parts.source;
+        match &ended {
+            // It is not the API's trouble.
+            Err(Cut::Draining) => {}
+            Ok(()) if changed => tracing::info!(%source, "the events API is read"),
+            Err(cut) if changed => {
+                tracing::warn!(%source, outcome, "what the deliveries miss cannot be fetched: {cut}")
+            }
+            Ok(()) => {}
+            Err(cut) => tracing::debug!(%source, outcome, "what the deliveries miss cannot be fetched: {cut}"),
+        }
+        match ended {
+            Err(Cut::Api(ApiError::Unauthorized { .. } | ApiError::NotOffered { .. })) => interval * PATIENCE,
+            Err(Cut::Api(error)) => interval.max(error.retry_after().unwrap_or_default().min(LONGEST_REST)),
+            _ => interval,
+        }
+    }
+
+    async fn poll(&mut self) -> Result<(), Cut> {
+        self.note_first_start().await?;
+        // As long as pages had to be let go, the next sweep fetches what they held.
+        let mut rest = self.sweep(Timestamp::MIN).await?;
+        while let Some(from) = rest {
+            rest = self.sweep(from).await?;
+            if rest == Some(from) {
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "too small for the events of one time").into());
+            }
+        }
+        self.look_at_attempts().await
+    }
+
+    /// Fetches and accepts what is new, from `least` on. If that was more than a spool holds, it returns from where on
+    /// events are missing.
+    async fn sweep(&mut self, least: Timestamp) -> Result<Option<Timestamp>, Cut> {
+        let limit = if self.known.is_some() { SMALL_PAGE } else { MAX_EVENTS };
+        let (page, date) = self.fetch(0, limit).await?;
+        let host = self.parts.intake.now();
+        let began = date.unwrap_or(host);
+        // Of two clocks that are apart the slower goes back further, and can only repeat.
+        let now = began.min(host);
+        let is_quiet = self.is_quiet(&page);
+        let settles = self.settle_at.is_some_and(|at| Instant::now() >= at);
+        if is_quiet && !settles {
+            return Ok(None);
+        }
+        let window = earlier(now, self.parts.intake.dedupe_window());
+        let floor = self.floor(now).max(window).max(least);
+        let fetched = self.walk(page, floor, window).await?;
+        self.tell_gap(now, floor, &fetched).await?;
+        let Fetched { mut spool, newest, known, .. } = fetched;
+        let lost = spool.lost();
+        loop {
+            let (returned, page) = tokio::task::spawn_blocking(move || {
+                let page = spool.pop();
+                (spool, page)
+            })
+            .await
+            .map_err(io::Error::other)?;
+            spool = returned;
+            let Some(page) = page? else { break };
+            self.offer.all(page.into_iter().map(|raw| offer::Fetched { raw, attempt: None })).await?;
+        }
+        let seen = lost.or(newest).map(|seen| seen.min(began));
+        if let Some(seen) = seen.max(self.found.saved.cursor) {
+            self.keep(Saved { cursor: Some(seen), since: None, gap: None, ..self.found.saved.clone() }).await?;
+            self.tell_verified();
+        }
+        // One more sweep when everything that is listed late has had its time; then only what is new.
+        self.settle_at = (!is_quiet).then(|| Instant::now() + self.parts.settings.overlap);
+        self.known = lost.is_none().then_some(known);
+        Ok(lost)
+    }
+
+    /// Whether the newest events are those of the last sweep. Some of them must be as old as the cursor: above it may
+    /// stand events from a machine whose clock is fast, and what is new stands below them.
+    fn is_quiet(&self, page: &Page) -> bool {
+        let Some(known) = &self.known else { return false };
+        let is_known = page.rows.iter().all(|row| row.as_ref().is_none_or(|row| known.contains(&row.id)));
+        let last = page.rows.iter().rev().flatten().next();
+        let reaches_cursor = last.is_some_and(|row| self.found.saved.cursor.is_some_and(|cursor| row.at <= cursor));
+        is_known && (reaches_cursor || !page.full)
+    }
+
+    /// How far a sweep goes back that has no cursor.
+    fn lookback(&self) -> Duration {
+        if self.found.lost { self.parts.intake.dedupe_window() } else { self.parts.settings.lookback }
+    }
+
+    /// Before anything is asked: if the API cannot be reached for long, or the very first sweep is cut short, the one that
+    /// comes to its end goes back as far as that one would have.
+    async fn note_first_start(&mut self) -> Result<(), Cut> {
+        if self.found.saved.cursor.or(self.found.saved.since).is_some() {
+            return Ok(());
+        }
+        let since = earlier(self.parts.intake.now(), self.lookback());
+        self.keep(Saved { since: Some(since), ..self.found.saved.clone() }).await
+    }
+
+    /// How far the next sweep goes back.
+    fn floor(&self, now: Timestamp) -> Timestamp {
+        let Saved { cursor, since, .. } = self.found.saved;
+        match cursor {
+            Some(cursor) => earlier(cursor, self.parts.settings.overlap),
+            // The host's clock may have been fast.
+            None => earlier(now, self.lookback()).min(since.unwrap_or(Timestamp::MAX)),
+        }
+    }
+
+    async fn fetch(&mut self, offset: usize, limit: usize) -> Result<(Page, Option<Timestamp>), Cut> {
+        let answer = self.parts.api.events(offset, limit).await?;
+        if let Some(date) = answer.date {
+            self.parts.intake.provider_time(&self.parts.source, date);
+        }
+        let EventsPage { events } = answer.value;
+        let rows = events.iter().map(|raw| {
+            let event = self.offer.read(raw)?;
+            Some(Row { at: event.timestamp.instant(), id: event.id })
+        });
+        let rows: Vec<_> = rows.collect();
+        let full = rows.len() >= limit;
+        Ok((Page { rows, events, full }, answer.date))
+    }
+
+    /// From the first page down to the floor; everything at the floor or above is then in the spool.
+    async fn walk(&mut self, first: Page, floor: Timestamp, window: Timestamp) -> Result<Fetched, Cut> {
+        let (folder, source) = (self.parts.spool.clone(), Arc::clone(&self.parts.source));
+        let bounds = self.parts.bounds;
+        let spool = tokio::task::spawn_blocking(move || Spool::new(&folder, &source, bounds));
+        let mut spool = spool.await.map_err(io::Error::other)??;
+        let (mut newest, mut oldest) = (None, None);
+        let mut known = HashSet::new();
+        let (mut walk, mut page) = (Walk::new(floor), first);
+        loop {
+            let step = walk.take(&page.rows, page.full);
+            if let Step::Next(_) | Step::Done { .. } = step {
+                let times = || page.rows.iter().flatten().map(|row| row.at);
+                newest = newest.max(times().max());
+                oldest = oldest.into_iter().chain(times().min()).min();
+                let room = MAX_KNOWN.saturating_sub(known.len());
+                known.extend(page.rows.iter().flatten().take(room).map(|row| row.id.clone()));
+                spool = self.spool(spool, page, floor, window).await?;
+            }
+            let offset = match step {
+                Step::Next(offset) | Step::Again(offset) => offset,
+                Step::Done { list_ended } => return Ok(Fetched { spool, newest, oldest, list_ended, known }),
+            };
+            (page, _) = self.fetch(offset, MAX_EVENTS).await?;
+        }
+    }
+
+    /// Puts the page's events that are not older than the floor on top, the oldest first.
+    async fn spool(&mut self, mut spool: Spool, page: Page, floor: Timestamp, window: Timestamp) -> Result<Spool, Cut> {
+        let (mut events, mut oldest) = (Vec::with_capacity(page.events.len()), None);
+        for (row, raw) in page.rows.into_iter().zip(page.events).rev() {
+            match row {
+                Some(row) if row.at >= floor => {
+                    oldest = oldest.or(Some(row.at));
+                    events.push(raw);
+                }
+                Some(row) if row.at < window => self.offer.refuse(&raw, "too_old", "outside the dedupe window"),
+                Some(_) | None => {}
+            }
+        }
+        let Some(oldest) = oldest else { return Ok(spool) };
+        let pushed = tokio::task::spawn_blocking(move || spool.push(&events, oldest).map(|()| spool));
+        Ok(pushed.await.map_err(io::Error::other)??)
+    }
+
+    /// Makes a record of what nobody can know any more, before anything that came later.
+    async fn tell_gap(&mut self, now: Timestamp, floor: Timestamp, fetched: &Fetched) -> Result<(), Cut> {
+        if let (None, Some(cursor)) = (&self.found.saved.gap, self.found.saved.cursor) {
+            let Fetched { oldest, list_ended, .. } = *fetched;
+            if let Some(gap) = gap::find(&gap::Seen { now, cursor, floor, oldest, list_ended }) {
+                self.keep(Saved { gap: Some(gap), ..self.found.saved.clone() }).await?;
+            }
+        }
+        let Some(gap) = &self.found.saved.gap else { return Ok(()) };
+        let source = &self.parts.source;
+        let event = gap::event(source, self.parts.team_id.as_deref(), gap);
+        if self.offer.one(event, self.offer.arrival(Origin::Relay)).await? == Answer::Accepted {
+            let (from, to, reason) = (gap.from, gap.to, gap.reason);
+            tracing::error!(%source, %from, %to, ?reason, "what happened between these times can no longer be known");
+            self.parts.metrics.gap(source);
+        }
+        Ok(())
+    }
+
+    async fn look_at_attempts(&mut self) -> Result<(), Cut> {
+        let overlap = self.parts.settings.overlap;
+        let looked = self.attempts.look(&self.parts.api, &mut self.offer, &self.found.saved, overlap).await;
+        let through = match looked {
+            Ok(through) => through,
+            Err(Trouble::Draining) => return Err(Cut::Draining),
+            // The list of events was read all the same; the requests are counted.
+            Err(Trouble::Api(error)) => {
+                tracing::debug!(source = %self.parts.source, %error, "failed deliveries cannot be looked at");
+                return Ok(());
+            }
+        };
+        let last = self.found.saved.attempts;
+        // Kept now and then only: what is read again is known.
+        if through.is_some_and(|through| last.is_none_or(|last| earlier(through, overlap) > last)) {
+            self.keep(Saved { attempts: through, ..self.found.saved.clone() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep(&mut self, saved: Saved) -> Result<(), Cut> {
+        if saved != self.found.saved {
+            saved::keep(&self.parts.state, &self.parts.source, &saved).await?;
+            self.found = Found { saved, lost: false };
+        }
+        Ok(())
+    }
+
+    fn tell_verified(&self) {
+        if let Some(cursor) = self.found.saved.cursor {
+            let verified = earlier(cursor, self.parts.settings.overlap);
+            self.parts.metrics.backfill_verified_through(&self.parts.source, verified.as_duration().as_secs_f64());
+        }
+    }
+}
+
+/// Before the beginning of jiff's range nothing happened.
+fn earlier(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_sub(by).unwrap_or(Timestamp::MIN)
+}

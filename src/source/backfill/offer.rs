@@ -1,0 +1,134 @@
+//! Offering what was fetched to the intake until it is durable, in order per sandbox.
+
+use crate::backoff::Backoff;
+use crate::decode;
+use crate::event::{Arrival, Event, Origin};
+use crate::intake::{Answer, Intake};
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Delays between two offers of the same event: at most this, then twice this …
+const BACKOFF: Duration = Duration::from_millis(100);
+/// … up to this.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// Refused events that are remembered, so that each is counted once; they are listed again in every sweep.
+const MAX_REFUSED: usize = 10_000;
+
+/// Something fetched.
+pub(super) struct Fetched {
+    /// Its JSON.
+    pub(super) raw: Bytes,
+    /// Webhook and attempt that failed to deliver it, where that is how it is known.
+    pub(super) attempt: Option<(String, String)>,
+}
+
+/// The daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Draining;
+
+/// One source's way to the intake.
+pub(super) struct Offer {
+    pub(super) source: Arc<str>,
+    pub(super) team_id: Option<String>,
+    pub(super) intake: Arc<Intake>,
+    pub(super) metrics: Metrics,
+    refused: HashSet<u64>,
+}
+
+impl Offer {
+    pub(super) fn new(source: Arc<str>, team_id: Option<String>, intake: Arc<Intake>, metrics: Metrics) -> Self {
+        Self { source, team_id, intake, metrics, refused: HashSet::new() }
+    }
+
+    /// The event, if it is one and this source's; another is counted.
+    pub(super) fn read(&mut self, raw: &Bytes) -> Option<Event> {
+        match decode::listed(raw) {
+            Ok(decoded) if self.is_own(decoded.team_id.as_deref()) => Some(decoded.event),
+            Ok(_) => {
+                self.refuse(raw, "wrong_team", "another team's");
+                None
+            }
+            Err(malformed) => {
+                self.refuse(raw, "malformed", &malformed.to_string());
+                None
+            }
+        }
+    }
+
+    fn is_own(&self, team: Option<&str>) -> bool {
+        self.team_id.as_deref().is_none_or(|own| team.is_none_or(|team| team == own))
+    }
+
+    /// Counts an event that is not taken, and says so, once.
+    pub(super) fn refuse(&mut self, raw: &Bytes, reason: &'static str, why: &str) {
+        let mut hasher = DefaultHasher::new();
+        raw.hash(&mut hasher);
+        if self.refused.len() >= MAX_REFUSED {
+            self.refused.clear();
+        }
+        if self.refused.insert(hasher.finish()) {
+            tracing::debug!(source = %self.source, reason, why, "a listed event is not taken");
+            self.metrics.backfill_skipped(&self.source, reason);
+        }
+    }
+
+    /// Offers events, each sandbox's in their order and sandboxes side by side, until each is durable or refused for
+    /// good.
+    pub(super) async fn all(&mut self, fetched: impl IntoIterator<Item = Fetched>) -> Result<(), Draining> {
+        let mut sandboxes: BTreeMap<String, Vec<(Event, Arrival)>> = BTreeMap::new();
+        for Fetched { raw, attempt } in fetched {
+            if let Some(event) = self.read(&raw) {
+                let (webhook_id, delivery_id) = attempt.unzip();
+                let arrival = Arrival { webhook_id, delivery_id, ..self.arrival(Origin::Backfill) };
+                sandboxes.entry(event.sandbox_id.clone()).or_default().push((event, arrival));
+            }
+        }
+        let this = &*self;
+        let ended = join_all(sandboxes.into_values().map(|events| this.in_order(events))).await;
+        for (raw, reason) in ended.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            self.refuse(&raw, reason, "outside the dedupe window");
+        }
+        Ok(())
+    }
+
+    pub(super) fn arrival(&self, origin: Origin) -> Arrival {
+        let received_at = self.intake.now();
+        Arrival { source: Arc::clone(&self.source), origin, received_at, webhook_id: None, delivery_id: None }
+    }
+
+    async fn in_order(&self, events: Vec<(Event, Arrival)>) -> Result<Vec<(Bytes, &'static str)>, Draining> {
+        let mut refused = Vec::new();
+        for (event, arrival) in events {
+            let raw = Bytes::clone(&event.body);
+            match self.one(event, arrival).await? {
+                Answer::TooOld { .. } => refused.push((raw, "too_old")),
+                Answer::TooNew { .. } => refused.push((raw, "too_new")),
+                _ => {}
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Offers one event until it is durable or refused for good.
+    pub(super) async fn one(&self, event: Event, arrival: Arrival) -> Result<Answer, Draining> {
+        let mut backoff = Backoff::new(BACKOFF, LONGEST_BACKOFF, fastrand::Rng::new());
+        loop {
+            let arrival = Arrival { received_at: self.intake.now(), ..arrival.clone() };
+            let wait = match self.intake.accept(event.clone(), arrival).await {
+                Answer::Draining => return Err(Draining),
+                Answer::StoreFull { retry_after } => retry_after,
+                Answer::Overloaded | Answer::TimedOut | Answer::Failed => Duration::ZERO,
+                answer => return Ok(answer),
+            };
+            if self.intake.is_draining() {
+                return Err(Draining);
+            }
+            tokio::time::sleep(wait + backoff.next_delay()).await;
+        }
+    }
+}

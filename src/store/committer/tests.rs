@@ -1,0 +1,184 @@
+//! The committer by itself, without its thread: what happens between two of its steps is made to happen here.
+
+use super::*;
+use crate::event::{Arrival, Event, Timestamp};
+use crate::metrics::Metrics;
+use crate::store::log::Log;
+use crate::store::shared::LogShare;
+use crate::store::{Parts, RealDisk, Settings, Store};
+use bytes::Bytes;
+use bytesize::ByteSize;
+use std::path::Path;
+use tokio::sync::oneshot::Receiver;
+
+#[test]
+fn about_midnight_the_neighbour_is_asked_too() {
+    let at = |text: &str| days_of(text.parse().unwrap());
+    assert_eq!(at("1970-01-02T12:00:00Z"), (1, None));
+    assert_eq!(at("1970-01-02T00:00:59Z"), (1, Some(0)));
+    assert_eq!(at("1970-01-02T23:59:00Z"), (1, Some(2)));
+}
+
+const NOON: &str = "2026-03-10T12:00:00Z";
+
+/// On an empty store; with what it tells librarian and janitor.
+fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::Receiver<janitor::Job>) {
+    let now: jiff::Timestamp = NOON.parse().unwrap();
+    let parts = Parts {
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(move || now),
+        metrics: Metrics::new("test", "test").unwrap(),
+        max_in_flight: 10,
+    };
+    let (min_free, max_size) = (Some(ByteSize::b(0)), ByteSize::mib(10));
+    let store =
+        Store::open(Settings { path: path.to_owned(), min_free, max_size, ..Settings::default() }, parts).unwrap();
+    store.close();
+    let mut shared = Arc::clone(&store.shared);
+    drop(store);
+    let log = |share: &mut LogShare| {
+        let (log, _) = Log::open(share.place.clone(), now).unwrap();
+        share.segments = Arc::clone(&log.segments);
+        log
+    };
+    let alone = Arc::get_mut(&mut shared).unwrap();
+    let (events, samples) = (log(&mut alone.events), log(&mut alone.samples));
+    let ((librarian, opening), (janitor, tidying)) = (mpsc::channel(), mpsc::channel());
+    let committer = Committer {
+        events,
+        samples,
+        shared,
+        inbox: Arc::new(Inbox::new(10)),
+        next_sequence: 1,
+        librarian,
+        janitor,
+        days: HashMap::new(),
+        waiting: HashMap::new(),
+        unindexed: HashMap::new(),
+    };
+    (committer, opening, tidying)
+}
+
+fn entry(id: u128, length: usize) -> (Entry, Receiver<Result<Accepted, Refused>>) {
+    let event = Event {
+        id: id.to_string(),
+        kind: "sandbox.lifecycle.created".into(),
+        timestamp: Timestamp::parse(NOON).unwrap(),
+        sandbox_id: "sbx".into(),
+        body: Bytes::from(vec![b'x'; length]),
+    };
+    let received_at = NOON.parse().unwrap();
+    let arrival =
+        Arrival { source: "acme".into(), origin: Origin::Webhook, received_at, webhook_id: None, delivery_id: None };
+    let (reply, answer) = oneshot::channel();
+    (Entry { event, arrival, hash: id, reply }, answer)
+}
+
+#[test]
+fn an_index_that_goes_bad_while_a_group_is_made_gets_the_groups_ids_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, jobs, _tidying) = committer(&folder.path().join("store"));
+    let (day, _) = days_of(NOON.parse().unwrap());
+    committer.take_index(DayIndex::open(&folder.path().join("before"), day).unwrap());
+    let mut batch = Batch::default();
+    let (one, mut answer) = entry(1, 2);
+    committer.sort_in(one, &mut batch);
+    // The next of the same group meets an error. What the librarian makes anew may be ready before the group is on disk.
+    committer.repair(day);
+    let anew = DayIndex::open(&folder.path().join("anew"), day).unwrap();
+    committer.commit(batch);
+    assert_eq!(answer.try_recv().unwrap(), Ok(Accepted::New { sequence: 1 }));
+    assert!(matches!(jobs.try_recv(), Ok(librarian::Job::Bad(bad)) if bad == day));
+    assert!(!anew.contains(1));
+    committer.take_index(anew);
+    let (again, mut answer) = entry(1, 2);
+    committer.sort_in(again, &mut Batch::default());
+    assert_eq!(answer.try_recv().unwrap(), Ok(Accepted::Duplicate));
+}
+
+#[test]
+fn as_many_as_fit_wait_for_an_index_and_the_next_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, jobs, _tidying) = committer(&folder.path().join("store"));
+    let mut answers: Vec<_> = (0..=committer.inbox.limit() as u128)
+        .map(|id| {
+            let (entry, answer) = entry(id, 2);
+            committer.sort_in(entry, &mut Batch::default());
+            answer
+        })
+        .collect();
+    assert_eq!(answers.pop().unwrap().try_recv().unwrap(), Err(Refused::Overloaded));
+    assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()), "the others wait");
+    assert_eq!(jobs.try_iter().count(), 1, "it is opened once");
+}
+
+#[test]
+fn a_group_larger_than_a_segment_stays_within_max_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
+    let (day, _) = days_of(NOON.parse().unwrap());
+    committer.take_index(DayIndex::open(&folder.path().join("index"), day).unwrap());
+    // 3.5 MiB at once, where a segment has one: two such groups fit.
+    assert!(commit(&mut committer, 175));
+    assert!(commit(&mut committer, 175));
+    assert!(!commit(&mut committer, 175));
+}
+
+#[test]
+fn a_spare_leaves_the_newest_segment_its_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
+    let (day, _) = days_of(NOON.parse().unwrap());
+    committer.take_index(DayIndex::open(&folder.path().join("index"), day).unwrap());
+    // Nine segments that are nearly full, and a tenth that has just begun.
+    for _ in 0..9 {
+        assert!(commit(&mut committer, 48));
+    }
+    assert!(commit(&mut committer, 1));
+    janitor::Janitor::new(Arc::clone(&committer.shared)).tidy();
+    assert!(commit(&mut committer, 46));
+}
+
+/// One group of so many events of 21 kB; whether they were accepted. The store stays within its size.
+fn commit(committer: &mut Committer, events: usize) -> bool {
+    let mut batch = Batch::default();
+    let first = u128::from(committer.next_sequence);
+    let mut answers: Vec<_> = (first..first + events as u128)
+        .map(|id| {
+            let (entry, answer) = entry(id, 21_000);
+            committer.sort_in(entry, &mut batch);
+            answer
+        })
+        .collect();
+    committer.commit(batch);
+    assert!(committer.shared.used() <= 10 << 20, "{} bytes", committer.shared.used());
+    answers.iter_mut().all(|answer| answer.try_recv().unwrap().is_ok())
+}
+
+#[test]
+fn when_the_writer_dies_nobody_waits_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
+    let (inbox, shared) = (Arc::clone(&committer.inbox), Arc::clone(&committer.shared));
+    let (queued, mut queued_answer) = entry(1, 2);
+    inbox.offer(queued).unwrap();
+    let (note, mut noted) = oneshot::channel();
+    inbox.command(Command::Note(Control::Sinks(Vec::new()), note));
+    // Its day's index is being opened.
+    let (waiting, mut waiting_answer) = entry(2, 2);
+    committer.sort_in(waiting, &mut Batch::default());
+    let died = std::thread::spawn(move || {
+        let _committer = committer;
+        panic!("as a bug would");
+    });
+    assert!(died.join().is_err());
+    assert!(*shared.dead.borrow(), "nobody is told");
+    assert_eq!(queued_answer.try_recv().unwrap(), Err(Refused::Draining));
+    assert_eq!(waiting_answer.try_recv().unwrap(), Err(Refused::Draining));
+    assert_eq!(noted.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    let (late, _) = entry(3, 2);
+    assert_eq!(inbox.offer(late), Err(Refused::Draining));
+    let (note, mut noted) = oneshot::channel();
+    inbox.command(Command::Note(Control::Sinks(Vec::new()), note));
+    assert_eq!(noted.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+}

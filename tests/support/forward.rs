@@ -1,0 +1,96 @@
+//! A plain forwarder over HTTP with an address that stays: in front of a daemon that comes and goes, or of an API whose
+//! calls are to be counted and held back.
+#![cfg(test)]
+
+use super::daemon::reqwest_client;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Response, StatusCode};
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+
+pub(crate) struct Forwarder {
+    pub(crate) url: String,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: reqwest::Client,
+    target: Mutex<String>,
+    /// Path and parameters of each request.
+    asked: watch::Sender<Vec<String>>,
+    /// How many requests are let through.
+    allowed: watch::Sender<usize>,
+}
+
+impl Forwarder {
+    /// To `target`, the beginning of a URL without a path.
+    pub(crate) async fn start(target: &str) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shared = Arc::new(Shared {
+            client: reqwest_client(),
+            target: Mutex::new(target.to_owned()),
+            asked: watch::Sender::default(),
+            allowed: watch::Sender::new(usize::MAX),
+        });
+        let serving = Arc::clone(&shared);
+        let app = Router::new().fallback(move |request| forward(Arc::clone(&serving), request));
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, shared }
+    }
+
+    pub(crate) fn retarget(&self, target: &str) {
+        target.clone_into(&mut self.shared.target.lock().unwrap());
+    }
+
+    /// What was asked for so far, whether it was let through or not.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.shared.asked.borrow().clone()
+    }
+
+    /// Lets so many further requests through, and holds the others back.
+    pub(crate) fn allow(&self, further: usize) {
+        let so_far = self.shared.asked.borrow().len();
+        self.shared.allowed.send_replace(so_far.saturating_add(further));
+    }
+
+    /// Waits until somebody is held back.
+    pub(crate) async fn until_held(&self) {
+        let allowed = *self.shared.allowed.borrow();
+        let mut asked = self.shared.asked.subscribe();
+        let held = asked.wait_for(|asked| asked.len() > allowed);
+        drop(tokio::time::timeout(super::daemon::PATIENCE, held).await.expect("nobody came").unwrap());
+    }
+}
+
+async fn forward(shared: Arc<Shared>, request: Request) -> Response<Body> {
+    let mut number = 0;
+    shared.asked.send_modify(|asked| {
+        asked.push(request.uri().to_string());
+        number = asked.len();
+    });
+    let mut allowed = shared.allowed.subscribe();
+    allowed.wait_for(|allowed| *allowed >= number).await.unwrap();
+    let target = shared.target.lock().unwrap().clone();
+    let (head, body) = request.into_parts();
+    let mut headers = head.headers;
+    headers.remove("host");
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let sent =
+        shared.client.request(head.method, format!("{target}{}", head.uri)).headers(headers).body(body).send().await;
+    let Ok(reply) = sent else { return status(StatusCode::BAD_GATEWAY) };
+    let mut response = Response::builder().status(reply.status());
+    for (name, value) in reply.headers().iter().filter(|(name, _)| *name != "transfer-encoding") {
+        response = response.header(name, value);
+    }
+    match reply.bytes().await {
+        Ok(body) => response.body(Body::from(body)).unwrap(),
+        Err(_) => status(StatusCode::BAD_GATEWAY),
+    }
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    Response::builder().status(status).body(Body::empty()).unwrap()
+}
