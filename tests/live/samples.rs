@@ -15,10 +15,10 @@ fn seconds(value: &Value) -> i64 {
     value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_second()
 }
 
-/// What was told; no two of one bucket.
+/// What was told; no two of one execution and bucket.
 fn told(scene: &Scene) -> Samples {
     let mut samples = Samples::new();
-    let mut ids = BTreeSet::new();
+    let (mut ids, mut buckets) = (BTreeSet::new(), BTreeSet::new());
     for record in scene.records("sandbox.metrics") {
         assert!(ids.insert(text(&record["id"])), "told twice: {record}");
         assert_eq!(record["relay"]["origin"], "metrics");
@@ -28,8 +28,10 @@ fn told(scene: &Scene) -> Samples {
             data["mem_used"].as_i64().unwrap(),
             data["disk_used"].as_i64().unwrap(),
         );
-        let before = samples.entry(text(&record["sandbox_id"])).or_default().insert(time - time.rem_euclid(5), used);
-        assert!(before.is_none(), "one sample by two roads: {record}");
+        let bucket = time - time.rem_euclid(5);
+        let place = (text(&record["sandbox_id"]), text(&record["sandbox_execution_id"]), bucket);
+        assert!(buckets.insert(place), "one sample by two roads: {record}");
+        samples.entry(text(&record["sandbox_id"])).or_default().insert(bucket, used);
     }
     samples
 }
