@@ -1,8 +1,10 @@
-//! Wires the rooms: store, sinks, deliveries, listeners; the only file that knows them all.
+//! Wires the rooms: store, sinks, deliveries, listeners; the only file that knows them all, with
+//! [`pollers`] beside it.
+
+mod pollers;
 
 use crate::client::ClientError;
 use crate::deliver::{self, Delivery};
-use crate::e2b::Api;
 use crate::http::{self, BindError, Listener};
 use crate::intake::{self, Intake};
 use crate::metrics::{self, Metrics};
@@ -15,10 +17,9 @@ use crate::sink::kafka::Kafka;
 use crate::sink::nats::Nats;
 use crate::sink::stdout::Stdout;
 use crate::sink::{InvalidSetting, Sink};
-use crate::source::backfill::{self, Backfill};
 use crate::source::webhook::{self, Receiver};
 use crate::store::{self, OpenError, RealDisk, SinkStart, Store};
-use crate::{admin, route, source};
+use crate::{admin, route};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -196,10 +197,16 @@ impl Daemon {
             });
             daemon.deliveries.push(Box::pin(delivery.run(delivering.clone())));
         }
-        for (name, source) in &settings.sources {
-            metrics.source(name);
-            daemon.pollers.extend(pollers(name, source, &settings, &store, &intake, &metrics, &listening)?);
-        }
+        let sandboxes = pollers::open_sandboxes(&settings, &store, &intake, &metrics).await?;
+        let world = pollers::World {
+            settings: &settings,
+            store: &store,
+            intake: &intake,
+            metrics: &metrics,
+            sandboxes: &sandboxes,
+            shutdown: &listening,
+        };
+        daemon.pollers = world.pollers()?;
         let receiver = Arc::new(Receiver::new(
             settings.sources.iter().map(|(name, source)| (name.as_str(), source)),
             webhook_limits(&settings.server),
@@ -208,7 +215,7 @@ impl Daemon {
         ));
         let public = public.serve(http::public(receiver, Arc::clone(&intake)), listening);
         daemon.listeners.push(Box::pin(public));
-        let admin = admin.serve(admin::router(&settings.admin, intake, metrics), delivering);
+        let admin = admin.serve(admin::router(&settings.admin, intake, metrics, sandboxes), delivering);
         daemon.listeners.push(Box::pin(admin));
         Ok(daemon)
     }
@@ -274,39 +281,6 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "the limit on open files stays as it is");
     }
-}
-
-/// What asks the API of one source, if it has one.
-fn pollers(
-    name: &str,
-    source: &source::Settings,
-    settings: &Settings,
-    store: &Arc<Store>,
-    intake: &Arc<Intake>,
-    metrics: &Metrics,
-    shutdown: &Shutdown,
-) -> Result<Vec<BoxFuture<'static, ()>>, StartError> {
-    let Some(api) = &source.api else { return Ok(Vec::new()) };
-    let api = Api::new(name, api, metrics.clone(), fastrand::Rng::new())
-        .map_err(|source| StartError::Api { name: name.to_owned(), source })?;
-    let mut pollers: Vec<BoxFuture<'static, ()>> = Vec::new();
-    if let Some(backfill) = source.backfill.clone().filter(|backfill| backfill.enabled) {
-        let backfill = Backfill::new(backfill::Parts {
-            source: name.into(),
-            team_id: source.team_id.clone(),
-            api,
-            // The last value stays readable without its sender.
-            webhook_id: tokio::sync::watch::channel(backfill.webhook_id.clone()).1,
-            settings: backfill,
-            intake: Arc::clone(intake),
-            state: Arc::clone(store) as Arc<dyn intake::State>,
-            spool: settings.store.path.join("backfill"),
-            bounds: backfill::Bounds::default(),
-            metrics: metrics.clone(),
-        });
-        pollers.push(Box::pin(backfill.run(shutdown.clone())));
-    }
-    Ok(pollers)
 }
 
 async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock) -> Result<Arc<Store>, StartError> {

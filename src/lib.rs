@@ -4,7 +4,7 @@
 //! ```text
 //! deliveries ─► source/webhook ─► verify ─► decode ─┐                          ┌► deliver(kafka) ─► sink/kafka
 //! events API ─► source/backfill ──────────► decode ─┼► intake ─► store ────────┼► deliver(nats)  ─► sink/nats
-//!                        (metrics API: later) ──────┘   (dedupe + journal,     ├► deliver(amqp)  ─► sink/amqp
+//! metrics API ─► source/scrape ─────────────────────┘   (dedupe + journal,     ├► deliver(amqp)  ─► sink/amqp
 //!                                                        one group commit)     └► deliver(file)  ─► sink/file
 //! ```
 //!
@@ -48,6 +48,7 @@ pub mod intake;
 pub mod logging;
 pub mod metrics;
 pub mod route;
+pub mod sandboxes;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;

@@ -5,8 +5,10 @@
 
 mod api;
 mod process;
+mod sandboxes;
 
 pub use api::SKIPPED_REASONS;
+pub use sandboxes::Used;
 
 use api::Api;
 use process::Process;
@@ -14,6 +16,7 @@ use prometheus::{
     Counter, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
 };
+use sandboxes::Sandboxes;
 use std::time::Duration;
 
 /// What a delivery came to; label `outcome` of `deliveries_total`.
@@ -90,7 +93,7 @@ const BACKFILL: &str = "backfill";
 const ORIGINS: [&str; 5] = ["webhook", BACKFILL, "metrics", "reconcile", "relay"];
 
 /// Event types known here; any other counts as `other`, so that a stranger cannot make labels.
-const TYPES: [&str; 11] = [
+const TYPES: [&str; 12] = [
     "sandbox.lifecycle.created",
     "sandbox.lifecycle.updated",
     "sandbox.lifecycle.paused",
@@ -100,6 +103,7 @@ const TYPES: [&str; 11] = [
     "sandbox.metrics",
     "sandbox.usage",
     "sandbox.kill_unconfirmed",
+    "sandbox.reconciled",
     "relay.gap",
     "other",
 ];
@@ -131,6 +135,7 @@ pub struct Metrics {
     dead_letters_total: IntCounterVec,
     up: IntGaugeVec,
     api: Api,
+    sandboxes: Sandboxes,
     process: Process,
 }
 
@@ -229,6 +234,7 @@ impl Metrics {
             )?,
             up: int_gauges(r, "sink_up", "1 while the sink's last attempt succeeded, else 0.", &["sink"])?,
             api: Api::new(r)?,
+            sandboxes: Sandboxes::new(r)?,
             process: Process::new()?,
             registry,
         })
@@ -245,6 +251,7 @@ impl Metrics {
             }
         }
         self.quarantined.with_label_values(&[source]);
+        self.source_sandboxes(source);
     }
 
     /// Puts every counter of a sink at zero.
@@ -350,6 +357,7 @@ impl Metrics {
     pub fn encode(&self) -> Result<String, Error> {
         let mut families = self.registry.gather();
         families.extend(self.process.gather());
+        families.extend(self.sandboxes.gather());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| Error::Msg(error.to_string()))

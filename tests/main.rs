@@ -7,6 +7,7 @@ mod backfill;
 mod client;
 mod dev;
 mod e2b;
+mod live;
 mod readme;
 mod receiver;
 mod relay;

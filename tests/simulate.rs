@@ -44,7 +44,7 @@ impl Running {
         self.http.request(method, format!("{}{path}", self.base)).header("X-API-Key", KEY)
     }
 
-    async fn reply(&self, path: &str) -> reqwest::Response {
+    pub(crate) async fn reply(&self, path: &str) -> reqwest::Response {
         self.request(reqwest::Method::GET, path).send().await.expect("a reply")
     }
 
@@ -79,7 +79,7 @@ impl Running {
         assert_eq!(reply.status(), 200);
     }
 
-    async fn send(&self, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn send(&self, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {
         let reply = self.request(method, path).body(body.to_string()).send().await.expect("a reply");
         (reply.status().as_u16(), reply.json().await.unwrap_or_default())
     }

@@ -28,6 +28,11 @@ pub fn usage_id(execution_id: &str) -> String {
     derive(&format!("usage:{execution_id}"))
 }
 
+/// Of the record that a sandbox is still there although an event of that id told its end.
+pub fn unconfirmed_id(killed_event_id: &str) -> String {
+    derive(&format!("kill_unconfirmed:{killed_event_id}"))
+}
+
 /// Of the record of a gap; `from` is where it begins, RFC 3339.
 pub fn gap_id(source: &str, from: &str) -> String {
     derive(&format!("gap:{source}:{from}"))
@@ -45,5 +50,6 @@ mod tests {
         assert_eq!(reconcile_id("sbx", "running", "2026-08-21T10:00:00Z"), "2ece4f72-a45f-53d6-81f5-71799d48f764");
         assert_eq!(usage_id("1dae9e1c"), "639b9d35-df7c-5357-8b8d-f0648029f5fa");
         assert_eq!(gap_id("acme", "2026-08-21T10:00:00Z"), "1bbcb245-dfdd-5f2b-8491-539360b0a66a");
+        assert_eq!(unconfirmed_id("1dae9e1c"), "78149500-9579-5667-bcd1-11c1ee1407f7");
     }
 }

@@ -6,7 +6,7 @@ mod identity;
 mod record;
 mod timestamp;
 
-pub use identity::{body_id, gap_id, metrics_id, reconcile_id, usage_id};
+pub use identity::{body_id, gap_id, metrics_id, reconcile_id, unconfirmed_id, usage_id};
 pub use record::{Record, RelayPart};
 pub use timestamp::{ParseTimestampError, Timestamp};
 

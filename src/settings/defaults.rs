@@ -7,10 +7,11 @@ use crate::e2b;
 use crate::secret::Secret;
 use crate::source::webhook;
 
-/// The path of the only source; that a source with an API is backfilled.
+/// The path of the only source; that a source with an API is backfilled, and its sandboxes are reconciled.
 pub(super) fn of_keys(settings: &mut Settings) {
     for source in settings.sources.values_mut().filter(|source| source.api.is_some()) {
         source.backfill.get_or_insert_default();
+        source.reconcile.get_or_insert_default();
     }
     for webhook in settings.sources.values_mut().filter_map(|source| source.webhook.as_mut()) {
         webhook.path.get_or_insert_with(|| webhook::DEFAULT_PATH.to_owned());

@@ -153,7 +153,7 @@ impl Stretch {
             cpu_used_pct: f64::from(random.u32(..self.cpu_count * 10_000)) / 100.0,
             mem_used: random.i64(mem_total / 10..mem_total),
             mem_total,
-            mem_cache: random.i64(..mem_total / 10),
+            mem_cache: random.i64(0..mem_total / 10),
             disk_used: random.i64(disk_total / 2..disk_total),
             disk_total,
         }

@@ -1,11 +1,18 @@
 //! Every way something reaches the relay. One source is one E2B team or one self-hosted installation.
 
 pub mod backfill;
+mod own;
+pub mod reconcile;
+pub mod reports;
+pub mod scrape;
 pub mod webhook;
 
 use crate::e2b;
+use crate::sandboxes::Wants;
+use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// `sources.<name>`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -20,7 +27,33 @@ pub struct Settings {
     pub api: Option<e2b::Settings>,
     /// How what the deliveries missed is fetched; on as soon as there is an `api`.
     pub backfill: Option<backfill::Settings>,
+    /// Reads what the running sandboxes use.
+    pub metrics: Option<scrape::Settings>,
+    /// How the set of live sandboxes is compared with the provider's list; on as soon as there is an `api`.
+    pub reconcile: Option<reconcile::Settings>,
+    /// Whether the end of each execution makes a `sandbox.usage` record.
+    pub usage: bool,
+    /// Whether the API is asked, after a killed event, if the sandbox is really gone; if it is not, that makes a
+    /// `sandbox.kill_unconfirmed` record.
+    pub verify_kills: bool,
 }
 
 /// Keys of the contract that a later version delivers; until then they are refused, not ignored.
-pub const NOT_YET: &[&str] = &["backfill", "metrics", "redact", "register", "reconcile", "usage", "verify_kills"];
+pub const NOT_YET: &[&str] = &["backfill", "redact", "register"];
+
+/// The most that an event is late: a delivery is tried for half a minute, then the backfill finds it.
+const LATE: Duration = Duration::from_secs(2 * 60);
+
+impl Settings {
+    /// What is to be made of the source's live set.
+    pub fn wants(&self) -> Wants {
+        let reconcile = self.reconcile.clone().unwrap_or_default();
+        Wants {
+            usage: self.usage,
+            verify_kills: self.verify_kills && self.api.is_some(),
+            metrics: self.metrics.is_some(),
+            emit: reconcile.emit,
+            grace: SignedDuration::try_from(LATE.min(reconcile.interval)).unwrap_or(SignedDuration::MAX),
+        }
+    }
+}

@@ -214,10 +214,13 @@ impl Committer {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
+        let claimed = if events { &shared.events } else { &shared.samples };
+        let needs_segment = if events { &self.events } else { &self.samples }.needs_segment(draft.buffer.len());
+        let claim = needs_segment.then(|| claimed.claim());
         let result = self.check_room(events, draft.buffer.len()).and_then(|()| {
             let (log, share) =
                 if events { (&mut self.events, &shared.events) } else { (&mut self.samples, &shared.samples) };
-            if log.needs_segment(draft.buffer.len()) {
+            if needs_segment {
                 let notes = if events { shared.notes() } else { Vec::new() };
                 let spare = share.spare().take();
                 let begun = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare));
@@ -227,6 +230,7 @@ impl Committer {
                     let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
                 }
             }
+            drop(claim);
             during(Phase::Commit, || log.append(draft, first)).map_err(|error| failed(&error))
         });
         if events {

@@ -90,9 +90,12 @@ impl Janitor {
         if !in_use || share.spare().is_some() {
             return sweep::make_room(shared, events, 0);
         }
-        share.making_spare.store(true, Ordering::Relaxed);
-        let made = sweep::make_room(shared, events, share.unfilled())
-            .and_then(|()| if shared.has_room(events, share.unfilled()) { self.make_spare(share) } else { Ok(()) });
+        let has_room = {
+            let _claim = share.claim();
+            share.making_spare.store(true, Ordering::Relaxed);
+            sweep::make_room(shared, events, share.unfilled()).map(|()| shared.has_room(events, share.unfilled()))
+        };
+        let made = has_room.and_then(|has_room| if has_room { self.make_spare(share) } else { Ok(()) });
         share.making_spare.store(false, Ordering::Relaxed);
         made
     }

@@ -249,6 +249,7 @@ fn share(disk: &Arc<dyn Disk>, path: &Path, kind: Kind, max_size: u64, log: &Log
         segments: Arc::clone(&log.segments),
         spare: Mutex::new(spare),
         making_spare: AtomicBool::new(false),
+        claim: Mutex::default(),
         ids_bytes: AtomicU64::new(ids_bytes),
         max_size,
         place,

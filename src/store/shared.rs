@@ -45,6 +45,8 @@ pub(super) struct LogShare {
     pub(super) spare: Mutex<Option<PathBuf>>,
     /// One is being made: it counts already, so that no segment takes the same room.
     pub(super) making_spare: AtomicBool,
+    /// Held from looking for room to taking it.
+    pub(super) claim: Mutex<()>,
     /// Bytes of the files of ids.
     pub(super) ids_bytes: AtomicU64,
     /// Most bytes the log may take.
@@ -54,6 +56,12 @@ pub(super) struct LogShare {
 impl LogShare {
     pub(super) fn spare(&self) -> MutexGuard<'_, Option<PathBuf>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What whoever looks for the room of a whole segment holds until it counts: the committer and the janitor would
+    /// both take what is left for one.
+    pub(super) fn claim(&self) -> MutexGuard<'_, ()> {
+        self.claim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Segments, ids and the spare.

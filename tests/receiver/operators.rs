@@ -4,6 +4,7 @@ use super::harness::{Behaviour, Client, Relay};
 use e2b_relay::admin;
 use e2b_relay::http::Listener;
 use e2b_relay::intake::Refused;
+use e2b_relay::sandboxes::Sandboxes;
 use e2b_relay::shutdown::{self, Trigger};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +14,7 @@ async fn serve(relay: &Relay) -> (SocketAddr, Trigger) {
     let settings = admin::Settings { hosts: vec!["relay.internal".to_owned()], ..admin::Settings::default() };
     let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into()).await.unwrap();
     let (address, (trigger, shutdown)) = (listener.address(), shutdown::channel());
-    let router = admin::router(&settings, relay.intake.clone(), relay.metrics.clone());
+    let router = admin::router(&settings, relay.intake.clone(), relay.metrics.clone(), Sandboxes::default());
     tokio::spawn(listener.serve(router, shutdown));
     (address, trigger)
 }

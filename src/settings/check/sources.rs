@@ -8,6 +8,7 @@ use crate::settings::problem::KeyPath;
 use crate::source;
 use crate::source::webhook::{DEFAULT_PATH, MAX_SECRETS};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Taken by the public listener itself.
 const RESERVED: &str = "/readyz";
@@ -15,6 +16,9 @@ const RESERVED: &str = "/readyz";
 const SHORTEST_SECRET: usize = 16;
 /// Shorter secrets are warned about, in bytes: E2B's dashboard asks for as many characters.
 const GOOD_SECRET: usize = 32;
+
+/// The provider's own rhythm (e2b-dev/infra `packages/orchestrator/pkg/metrics/sandboxes.go`).
+const SAMPLED_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     let here = KeyPath::of(["sources"]);
@@ -27,6 +31,7 @@ pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     secrets(settings, findings);
     apis(settings, findings);
     backfills(settings, findings);
+    pollers(settings, findings);
 }
 
 fn paths(settings: &Settings, findings: &mut Findings) {
@@ -142,6 +147,30 @@ fn is_loopback(peer: &str) -> bool {
     let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
     let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// What asks the API needs one, and rests between two looks.
+fn pollers(settings: &Settings, findings: &mut Findings) {
+    for (name, source) in &settings.sources {
+        let here = KeyPath::of(["sources", name]);
+        let metrics = source.metrics.as_ref().map(|metrics| metrics.interval);
+        let reconcile = source.reconcile.as_ref().map(|reconcile| reconcile.interval);
+        let asks =
+            [("metrics", metrics.is_some()), ("reconcile", reconcile.is_some()), ("verify_kills", source.verify_kills)];
+        for (key, _) in asks.iter().filter(|(_, asks)| *asks && source.api.is_none()) {
+            findings.error(&here.key(key), "has no `api` beside it to ask", format!("give sources.{name} an `api`"));
+        }
+        for (section, interval, default) in [("metrics", metrics, "5s"), ("reconcile", reconcile, "5m")] {
+            if interval.is_some_and(|interval| interval.is_zero()) {
+                let remedy = format!("the default is {default}");
+                findings.error(&here.key(section).key("interval"), "is 0, so that it would never rest", remedy);
+            }
+        }
+        if metrics.is_some_and(|interval| !interval.is_zero() && interval < SAMPLED_EVERY) {
+            let message = "is shorter than the 5 s between two samples";
+            findings.warn(&here.key("metrics").key("interval"), message, "5s sees each sample");
+        }
+    }
 }
 
 fn backfills(settings: &Settings, findings: &mut Findings) {
