@@ -384,6 +384,7 @@ impl Happened<'_> {
             untold_since: None,
             listed_start: None,
             last_execution: None,
+            last_sample: None,
         }
     }
 }

@@ -78,6 +78,7 @@ impl Set {
                 untold_since: Some(now),
                 listed_start: Some(listed.started_at.clone()),
                 last_execution: None,
+                last_sample: None,
             };
             return self.insert(&listed.id, sandbox);
         };

@@ -137,6 +137,12 @@ impl Live {
         self.set().wanted(now)
     }
 
+    /// The execution that a sample of that time, Unix seconds, belongs to: not the present one where a sandbox was paused
+    /// and resumed since.
+    pub fn execution_id_at(&self, sandbox_id: &str, time: i64) -> Option<String> {
+        self.set().execution_id_at(sandbox_id, time)
+    }
+
     /// What a sample of that time, Unix seconds, is.
     pub fn judge(&self, sandbox_id: &str, time: i64) -> Verdict {
         self.set().judge(sandbox_id, time)

@@ -78,6 +78,9 @@ pub struct Sandbox {
     pub(super) listed_start: Option<String>,
     /// The execution that ended last.
     pub(super) last_execution: Option<String>,
+    /// Unix seconds of its last sample, of whichever execution.
+    #[serde(default)]
+    pub(super) last_sample: Option<i64>,
 }
 
 /// A killed event that is to be verified.
@@ -112,8 +115,6 @@ pub struct Wanted {
     pub sandbox_id: String,
     /// What it was made from.
     pub template_id: Option<String>,
-    /// The running stretch.
-    pub execution_id: Option<String>,
     /// Since when it lives, as far as known; the oldest come first.
     pub since: Timestamp,
     /// Whether it runs; else only its last samples are wanted.
@@ -131,8 +132,8 @@ pub enum Verdict {
     Gap {
         /// The last one that is known, or the second before the execution began.
         after: i64,
-        /// Whether there was a sample at that time.
-        sampled: bool,
+        /// The sandbox's last sample, which may be one of the execution before.
+        known: Option<i64>,
     },
 }
 
@@ -240,7 +241,6 @@ impl Set {
             .map(|(id, sandbox)| Wanted {
                 sandbox_id: id.clone(),
                 template_id: sandbox.template_id.clone(),
-                execution_id: sandbox.execution.as_ref().and_then(|execution| execution.id.clone()),
                 since: sandbox.since(),
                 running: true,
             })
@@ -255,7 +255,6 @@ impl Set {
                 wanted.push(Wanted {
                     sandbox_id: ended.sandbox_id.clone(),
                     template_id: ended.template_id.clone(),
-                    execution_id: ended.execution.id.clone(),
                     since: ended.execution.started_at.unwrap_or(ended.ended_at),
                     running: false,
                 });
@@ -285,16 +284,22 @@ impl Set {
         running.execution.as_mut().filter(|execution| within(execution))
     }
 
+    /// The id of the execution that a sample of this time belongs to.
+    pub(super) fn execution_id_at(&mut self, sandbox_id: &str, time: i64) -> Option<String> {
+        self.execution_at(sandbox_id, time)?.id.clone()
+    }
+
     /// What a sample of this time is.
     pub(super) fn judge(&mut self, sandbox_id: &str, time: i64) -> Verdict {
         let since = self.since;
+        let known = self.sandboxes.get(sandbox_id).and_then(|sandbox| sandbox.last_sample);
         let Some(execution) = self.execution_at(sandbox_id, time) else { return Verdict::Known };
         match execution.measured.last {
             Some(last) if time <= last => Verdict::Known,
-            Some(last) if time - last > GAP => Verdict::Gap { after: last, sampled: true },
+            Some(last) if time - last > GAP => Verdict::Gap { after: last, known: Some(last) },
             Some(_) => Verdict::New,
             None => match execution.started_at.map(|start| start.as_second().max(since)) {
-                Some(start) if time - start > GAP => Verdict::Gap { after: start - 1, sampled: false },
+                Some(start) if time - start > GAP => Verdict::Gap { after: start - 1, known },
                 _ => Verdict::New,
             },
         }
@@ -311,6 +316,7 @@ impl Set {
             && let Ok(time) = Timestamp::from_second(usage.time)
         {
             sandbox.seen_at = sandbox.seen_at.max(time);
+            sandbox.last_sample = sandbox.last_sample.max(Some(usage.time));
         }
         true
     }

@@ -215,7 +215,7 @@ fn samples_count_once_for_the_execution_they_were_taken_in() {
     set.sampled("s", &usage(12, 99.0));
     assert_eq!(judge(&mut set, 12), Verdict::Known);
     assert_eq!(judge(&mut set, 27), Verdict::New);
-    assert_eq!(judge(&mut set, 28), Verdict::Gap { after: 1_780_000_012, sampled: true });
+    assert_eq!(judge(&mut set, 28), Verdict::Gap { after: 1_780_000_012, known: Some(1_780_000_012) });
     set.sampled("s", &usage(17, 20.0));
     tell(&mut set, "paused", 25, "e1", json!({}));
     assert!(set.due(at(27)).is_empty(), "its last samples are to come");

@@ -54,7 +54,7 @@ async fn wait(seconds: u64) {
 async fn every_sample_is_told_once_and_usage_is_what_they_come_to_through_a_kill_and_an_outage() {
     let mut scene = Scene::start(Options::default(), KEYS).await;
     let started = jiff::Timestamp::now().as_second();
-    for _ in 0..40 {
+    for _ in 0..120 {
         scene.provider.happen(1, 0).await;
     }
     wait(12).await;

@@ -228,19 +228,20 @@ impl Scraper {
         match self.parts.live.judge(&one.sandbox_id, sample.unix_seconds) {
             Verdict::Known => return Ok(true),
             Verdict::New => {}
-            Verdict::Gap { after, sampled } => {
+            Verdict::Gap { after, known } => {
                 if self.allowed.fetch_sub(1, Ordering::Relaxed) <= 0 {
                     return Ok(false);
                 }
-                self.fill(one, (after, sampled), sample.unix_seconds).await?;
+                self.fill(one, (after, known), sample.unix_seconds).await?;
             }
         }
         self.tell(one, sample).await?;
         Ok(true)
     }
 
-    /// Fetches what lies between two times, both left out; at the first one there was a sample or not.
-    async fn fill(&self, one: &Wanted, (after, sampled): (i64, bool), before: i64) -> Result<(), Cut> {
+    /// Fetches what lies between two times, both left out; `known` is the sandbox's last sample that was told, which may
+    /// be of an execution that ended in the same bucket.
+    async fn fill(&self, one: &Wanted, (after, known): (i64, Option<i64>), before: i64) -> Result<(), Cut> {
         let from = (after + 1).max(before - LONGEST_SPAN);
         if from > after + 1 {
             self.parts.metrics.metrics_gap(self.parts.live.source());
@@ -249,7 +250,7 @@ impl Scraper {
             let _turn = self.calls.acquire().await;
             self.parts.api.sandbox_metrics(&one.sandbox_id, from, before - 1).await?.value
         };
-        for sample in missing(&missed, sampled.then_some(after), from, before) {
+        for sample in missing(&missed, known, from, before) {
             self.tell(one, &sample).await?;
         }
         Ok(())
@@ -258,7 +259,9 @@ impl Scraper {
     /// Makes it durable, where records are wanted, and then counts it.
     async fn tell(&self, one: &Wanted, sample: &Sample) -> Result<(), Cut> {
         if self.parts.settings.records {
-            match self.door.offer(record::of(one, sample), Origin::Metrics).await {
+            let execution_id = self.parts.live.execution_id_at(&one.sandbox_id, sample.unix_seconds);
+            let record = record::of(one, execution_id.as_deref(), sample);
+            match self.door.offer(record, Origin::Metrics).await {
                 // One that is refused is too old to be told: it counts as known.
                 Offered::Durable | Offered::Refused => {}
                 Offered::Later { retry_after } => return Err(Cut::Store { retry_after }),
@@ -326,6 +329,8 @@ mod tests {
         assert_eq!(times(Some(100), 101, 120, &[105, 110, 115]), [105, 110, 115]);
         // The start of an execution at 103 is no sample: the first bucket is cut.
         assert_eq!(times(None, 103, 119, &[100, 105, 110]), [103, 105, 110]);
+        // Unless the execution before it ended in that bucket, after its sample at 101.
+        assert_eq!(times(Some(101), 103, 119, &[100, 105, 110]), [105, 110]);
         assert_eq!(times(None, 100, 119, &[110, 105, 105, 100]), [100, 105, 110]);
     }
 

@@ -6,7 +6,7 @@ use crate::sandboxes::Wanted;
 use crate::source::own::Own;
 use serde_json::json;
 
-pub(super) fn of<'w>(one: &'w Wanted, sample: &Sample) -> Own<'w> {
+pub(super) fn of<'w>(one: &'w Wanted, execution_id: Option<&'w str>, sample: &Sample) -> Own<'w> {
     let mut data = json!({
         "cpu_used_pct": sample.cpu_used_pct,
         "cpu_count": sample.cpu_count,
@@ -24,7 +24,7 @@ pub(super) fn of<'w>(one: &'w Wanted, sample: &Sample) -> Own<'w> {
         kind: "sandbox.metrics",
         timestamp: Timestamp::from(time),
         sandbox_id: &one.sandbox_id,
-        execution_id: one.execution_id.as_deref(),
+        execution_id,
         template_id: one.template_id.as_deref(),
         data,
     }
