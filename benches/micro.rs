@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput};
 use e2b_relay::decode;
-use e2b_relay::event::{Arrival, Event, Origin, Record, Stored};
+use e2b_relay::event::{Arrival, Event, Origin, Stored};
 use e2b_relay::route::{Addressing, Escape, Filter, Format, Framing, Router, Settings, Template, View};
 use e2b_relay::secret::Secret;
 use e2b_relay::verify::{Accept, Presented, Verified, Verifier};
@@ -16,8 +16,8 @@ const BODY: &str = r#"{"id":"f5911677-cb60-498f-afed-f68143b3cc59","version":"v2
 fn main() -> anyhow::Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
     let verified = verify(&mut criterion)?;
-    let decoded = decode(&mut criterion, &verified)?;
-    route(&mut criterion, decoded)?;
+    let stored = decode(&mut criterion, &verified)?;
+    route(&mut criterion, &stored)?;
     criterion.final_summary();
     Ok(())
 }
@@ -41,9 +41,8 @@ fn verify(criterion: &mut Criterion) -> anyhow::Result<Verified> {
     Ok(verifier.verify(&presented, body)?)
 }
 
-fn decode(criterion: &mut Criterion, verified: &Verified) -> anyhow::Result<(Stored, Record)> {
+fn decode(criterion: &mut Criterion, verified: &Verified) -> anyhow::Result<Stored> {
     let event: Event = decode::delivery(verified)?.event;
-    let record = decode::stored(&event.body, &event.id)?;
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Bytes(BODY.len() as u64));
     group.bench_function("delivery", |bencher| bencher.iter(|| decode::delivery(black_box(verified))));
@@ -56,12 +55,13 @@ fn decode(criterion: &mut Criterion, verified: &Verified) -> anyhow::Result<(Sto
         webhook_id: None,
         delivery_id: None,
     };
-    Ok((Stored { sequence: 4711, arrival, event }, record))
+    Ok(Stored { sequence: 4711, arrival, event })
 }
 
-fn route(criterion: &mut Criterion, (stored, record): (Stored, Record)) -> anyhow::Result<()> {
+fn route(criterion: &mut Criterion, stored: &Stored) -> anyhow::Result<()> {
+    let record = decode::stored(&stored.event.body, &stored.event.id)?;
     // What is decoded on demand is kept in the view: each measurement has a fresh one.
-    let view = || View::new(&stored, &record, INSTANCE);
+    let view = || View::new(stored, &record, INSTANCE);
     let fresh = BatchSize::SmallInput;
 
     let filter = Filter::parse(r#"event_data.sandbox_metadata.env == "prod""#)?;
@@ -80,6 +80,6 @@ fn route(criterion: &mut Criterion, (stored, record): (Stored, Record)) -> anyho
     }
     group.finish();
     let router = Router::new(&Settings::default(), Addressing::nats("e2b.{{ type }}.{{ sandbox_id }}")?)?;
-    criterion.bench_function("route", |bencher| bencher.iter(|| router.route(black_box(&stored), &record, INSTANCE)));
+    criterion.bench_function("route", |bencher| bencher.iter(|| router.route(black_box(stored), &record, INSTANCE)));
     Ok(())
 }

@@ -86,7 +86,6 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
         Failure::new(Exit::Usage, format_args!("{}: would be answered {status}: {why}", options.event.display()))
     };
     let Decoded { event, team_id } = decode::delivery(&verified).map_err(|error| refused(400, error.to_string()))?;
-    let record = decode::stored(&event.body, &event.id).map_err(|error| refused(400, error.to_string()))?;
     let team = settings.sources.get(&source).and_then(|source| source.team_id.as_deref());
     if team.is_some() && team != team_id.as_deref() {
         return Err(refused(401, format!("it is not of the team of source `{source}`")));
@@ -99,6 +98,8 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
         delivery_id: None,
     };
     let stored = Stored { sequence: 1, arrival, event };
+    let record =
+        decode::stored(&stored.event.body, &stored.event.id).map_err(|error| refused(400, error.to_string()))?;
     let mut sinks = Vec::new();
     for (name, sink) in &settings.sinks {
         let router = app::build_router(sink).map_err(|error| Failure::new(Exit::Config, error))?;

@@ -114,20 +114,20 @@ impl<'a> Fields<'a> {
     }
 
     /// The fields in the contract's order, then the unknown ones as they came, all of them compact.
-    pub(super) fn into_record(self, id: &str, kind: &str, timestamp: &Timestamp) -> Record {
+    pub(super) fn into_record(self, id: &str, kind: &str, timestamp: &Timestamp) -> Record<'a> {
         let known = Field::ALL.into_iter().zip(self.known).filter_map(|(field, value)| {
             let text = match field {
                 Field::Id => Some(id),
                 Field::Type => Some(kind),
                 Field::Timestamp => Some(timestamp.as_str()),
-                Field::Version if self.get(field).is_none() => Some(FIRST_VERSION),
+                Field::Version if value.is_none_or(|value| value.get() == "null") => Some(FIRST_VERSION),
                 _ => None,
             };
             // A string always becomes JSON, so nothing is lost where this does not.
-            let value = text.and_then(|text| to_raw_value(text).ok()).or_else(|| value.map(compact));
+            let value = text.and_then(|text| to_raw_value(text).ok()).map(Cow::Owned).or_else(|| value.map(compact));
             Some((Cow::Borrowed(field.name()), value?))
         });
-        let unknown = self.unknown.iter().map(|(name, value)| (Cow::Owned(name.clone().into_owned()), compact(value)));
+        let unknown = self.unknown.into_iter().map(|(name, value)| (name, compact(value)));
         Record::new(known.chain(unknown).collect())
     }
 }

@@ -43,16 +43,16 @@ pub(super) fn read(text: &str) -> Result<Vec<Member<'_>>, Malformed> {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Takes the white space between tokens out; strings and the digits of numbers stay as they are.
-pub(super) fn compact(value: &RawValue) -> Box<RawValue> {
+pub(super) fn compact(value: &RawValue) -> Cow<'_, RawValue> {
     let text = value.get();
     // In a text without any there is none to take out; most are such.
     if !text.bytes().any(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) {
-        return value.to_owned();
+        return Cow::Borrowed(value);
     }
     let mut outside = OutsideStrings::default();
     let compact = text.chars().filter(|character| !outside.is_white_space(*character)).collect();
     // JSON without the white space between its tokens is JSON still.
-    RawValue::from_string(compact).unwrap_or_else(|_| value.to_owned())
+    RawValue::from_string(compact).map_or(Cow::Borrowed(value), Cow::Owned)
 }
 
 /// Follows JSON text to tell white space between tokens from that in strings.

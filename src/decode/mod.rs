@@ -121,7 +121,7 @@ fn read(body: &Bytes, derived_id: impl FnOnce(bool) -> Option<String>) -> Result
 
 /// Reads a body back that was found sound when it was accepted; `id` is the event's. What was proven then is not
 /// proven again.
-pub fn stored(body: &[u8], id: &str) -> Result<Record, Malformed> {
+pub fn stored<'a>(body: &'a [u8], id: &str) -> Result<Record<'a>, Malformed> {
     let text = std::str::from_utf8(body).map_err(|error| Malformed::NotUtf8 { offset: error.valid_up_to() })?;
     let fields = Fields::collect(members::read(text)?)?;
     let kind = match fields.text(Field::Type)? {

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 
 /// The fields of the provider's event in the contract's order and spelling, each as the compact JSON text it came as.
 ///
-/// Made by `decode`; unknown fields follow the known ones, under their own names.
+/// Made by `decode`; unknown fields follow the known ones, under their own names. Borrows the body.
 #[derive(Debug, Clone)]
-pub struct Record {
-    fields: Vec<(Cow<'static, str>, Box<RawValue>)>,
+pub struct Record<'a> {
+    fields: Vec<(Cow<'a, str>, Cow<'a, RawValue>)>,
 }
 
 /// What the relay adds under `relay`.
@@ -35,9 +35,9 @@ pub struct RelayPart<'a> {
 /// Rises only when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
 
-impl Record {
+impl<'a> Record<'a> {
     /// Takes the fields as they shall stand in the record; an incoming `relay` among them becomes `relay.received`.
-    pub fn new(fields: Vec<(Cow<'static, str>, Box<RawValue>)>) -> Self {
+    pub fn new(fields: Vec<(Cow<'a, str>, Cow<'a, RawValue>)>) -> Self {
         Self { fields }
     }
 

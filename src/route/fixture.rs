@@ -4,12 +4,13 @@ use super::View;
 use crate::event::{Arrival, Event, Origin, Record, Stored, Timestamp};
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 pub(crate) const INSTANCE: &str = "0b7d2f0e-27c4-4b52-8d52-5fb3b1b9c0de";
 
 pub(crate) struct Fixture {
     pub(crate) stored: Stored,
-    pub(crate) record: Record,
+    pub(crate) record: Record<'static>,
 }
 
 impl Fixture {
@@ -38,7 +39,7 @@ impl Fixture {
         let body = fields.iter().map(|(name, json)| format!("{name:?}: {json}")).collect::<Vec<_>>().join(", ");
         let fields = fields
             .into_iter()
-            .map(|(name, json)| (name.into(), RawValue::from_string(json).expect("the test's JSON")))
+            .map(|(name, json)| (name.into(), Cow::Owned(RawValue::from_string(json).expect("the test's JSON"))))
             .collect();
         Self {
             stored: Stored {

@@ -134,7 +134,7 @@ impl Router {
     }
 
     /// Decides over one record; `instance` is the store's UUID. The cheap questions come first.
-    pub fn route(&self, stored: &Stored, record: &Record, instance: &str) -> Decision {
+    pub fn route(&self, stored: &Stored, record: &Record<'_>, instance: &str) -> Decision {
         let event = &stored.event;
         if self.types.as_ref().is_some_and(|types| !types.is_match(&event.kind)) {
             return Decision::Skip(Skip::Type);

@@ -12,7 +12,7 @@ use std::cell::OnceCell;
 #[derive(Debug)]
 pub struct View<'a> {
     stored: &'a Stored,
-    record: &'a Record,
+    record: &'a Record<'a>,
     instance: &'a str,
     tree: OnceCell<Result<Value, String>>,
 }
@@ -30,7 +30,7 @@ pub(crate) enum Field<'a> {
 
 impl<'a> View<'a> {
     /// `instance` is the store's UUID; `record` must be the one decoded from `stored`.
-    pub fn new(stored: &'a Stored, record: &'a Record, instance: &'a str) -> Self {
+    pub fn new(stored: &'a Stored, record: &'a Record<'a>, instance: &'a str) -> Self {
         Self { stored, record, instance, tree: OnceCell::new() }
     }
 

@@ -389,7 +389,7 @@ impl Happened<'_> {
     }
 }
 
-fn data_of(record: &Record) -> Option<Value> {
+fn data_of(record: &Record<'_>) -> Option<Value> {
     record.get("event_data").and_then(|data| serde_json::from_str(data).ok())
 }
 
