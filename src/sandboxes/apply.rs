@@ -3,10 +3,12 @@
 use super::execution::{Ended, Execution, Reason, Told, Usage};
 use super::set::{Kill, Sandbox, Set, State};
 use crate::decode;
-use crate::event::{Origin, Record, Stored};
+use crate::event::{Origin, Stored};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Longest metadata, or data of an update, that is kept of a sandbox, in bytes of JSON.
 const MAX_DATA: usize = 4096;
@@ -26,7 +28,25 @@ pub(super) struct Happened<'a> {
     now: Timestamp,
     template_id: Option<String>,
     execution_id: Option<String>,
-    data: Option<Value>,
+    /// `event_data`, JSON text.
+    data: &'a str,
+    members: Members<'a>,
+}
+
+/// Of `event_data` what matters here, each as it came; null counts as absent.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Members<'a> {
+    #[serde(borrow)]
+    sandbox_metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    set_timeout: Option<&'a RawValue>,
+    #[serde(borrow)]
+    execution: Option<&'a RawValue>,
+    #[serde(borrow)]
+    state: Option<&'a RawValue>,
+    #[serde(borrow)]
+    started_at: Option<&'a RawValue>,
 }
 
 impl Set {
@@ -39,6 +59,7 @@ impl Set {
         let event = &stored.event;
         // What no source could have accepted is nobody's life.
         let Ok(record) = decode::stored(&event.body, &event.id) else { return };
+        let data = record.get("event_data").unwrap_or("null");
         let happened = Happened {
             id: &event.id,
             kind: &event.kind,
@@ -47,7 +68,8 @@ impl Set {
             now: stored.arrival.received_at,
             template_id: record.text("sandbox_template_id"),
             execution_id: record.text("sandbox_execution_id"),
-            data: data_of(&record),
+            data,
+            members: serde_json::from_str(data).unwrap_or_default(),
         };
         match (stored.arrival.origin, event.kind.as_str()) {
             (Origin::Metrics, METRICS) => self.apply_sample(&happened),
@@ -273,13 +295,13 @@ impl Set {
         }
         sandbox.updated_at = Some(event.at);
         sandbox.seen_at = sandbox.seen_at.max(event.at);
-        if let Some(metadata) = event.member("sandbox_metadata") {
-            sandbox.metadata = bounded(metadata);
+        if let Some(metadata) = event.members.sandbox_metadata {
+            sandbox.metadata = bounded(metadata.get());
         }
         if event.kind.ends_with("updated") {
-            sandbox.update_data = event.data.as_ref().and_then(bounded);
+            sandbox.update_data = bounded(event.data);
             // The provider gives the new end; clones of it give seconds from now.
-            let end = match event.member("set_timeout") {
+            let end = match event.members.set_timeout.and_then(read) {
                 Some(Value::String(end)) => end.parse().ok(),
                 Some(Value::Number(seconds)) => seconds
                     .as_i64()
@@ -299,8 +321,7 @@ impl Set {
             disk_used: i64,
             disk_total: i64,
         }
-        let data = event.data.clone().and_then(|data| serde_json::from_value::<Sample>(data).ok());
-        let Some(sample) = data else { return };
+        let Ok(sample) = serde_json::from_str::<Sample>(event.data) else { return };
         let usage = Usage {
             time: event.at.as_second(),
             cpu_used_pct: sample.cpu_used_pct,
@@ -317,9 +338,8 @@ impl Set {
     }
 
     fn apply_reconciled(&mut self, event: &Happened<'_>) {
-        let text = |name: &str| event.member(name).and_then(Value::as_str).map(str::to_owned);
-        let started_at = text("started_at").and_then(|start| start.parse().ok());
-        let state = text("state");
+        let started_at = event.members.started_at.and_then(read::<Timestamp>);
+        let state: Option<String> = event.members.state.and_then(read);
         if state.as_deref() == Some("gone") {
             self.vanished.remove(event.sandbox_id);
             if self.sandboxes.get(event.sandbox_id).is_some_and(|sandbox| sandbox.changed_at <= event.at) {
@@ -350,13 +370,9 @@ impl Execution {
 }
 
 impl Happened<'_> {
-    fn member(&self, name: &str) -> Option<&Value> {
-        self.data.as_ref()?.get(name).filter(|value| !value.is_null())
-    }
-
     /// `event_data.execution`.
     fn execution(&self) -> Option<Told> {
-        let execution = self.member("execution")?;
+        let execution: Value = self.members.execution.and_then(read)?;
         let number = |name: &str| execution.get(name).and_then(Value::as_i64);
         let started_at = execution.get("started_at").and_then(Value::as_str).and_then(|start| start.parse().ok());
         Some(Told {
@@ -376,7 +392,7 @@ impl Happened<'_> {
             updated_at: Some(self.at),
             update_data: None,
             ends_at: None,
-            metadata: self.member("sandbox_metadata").and_then(bounded),
+            metadata: self.members.sandbox_metadata.and_then(|metadata| bounded(metadata.get())),
             execution,
             changed_at: self.at,
             seen_at: self.at,
@@ -389,11 +405,11 @@ impl Happened<'_> {
     }
 }
 
-fn data_of(record: &Record<'_>) -> Option<Value> {
-    record.get("event_data").and_then(|data| serde_json::from_str(data).ok())
+fn read<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
+    serde_json::from_str(value.get()).ok()
 }
 
-/// What is not too long to be kept.
-pub(super) fn bounded(value: &Value) -> Option<Value> {
-    (value.to_string().len() <= MAX_DATA).then(|| value.clone())
+/// What is not too long to be kept, and not null.
+pub(super) fn bounded(json: &str) -> Option<Value> {
+    (json.len() <= MAX_DATA).then(|| serde_json::from_str(json).ok()).flatten().filter(|value: &Value| !value.is_null())
 }

@@ -229,7 +229,7 @@ impl ListedSandbox {
     }
 
     fn metadata(&self) -> Option<Value> {
-        self.metadata.clone().map(Value::Object).as_ref().and_then(bounded)
+        bounded(&serde_json::to_string(self.metadata.as_ref()?).ok()?)
     }
 }
 
