@@ -4,7 +4,7 @@ use crate::client;
 use crate::process;
 use crate::subject;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Within the dedupe window, and neither today nor yesterday: a day whose index is opened when it is asked for.
@@ -58,7 +58,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     subject.settled(accepted).await?;
     let after = process::memory(subject.process.pid, "VmRSS")?;
     let peak = process::memory(subject.process.pid, "VmHWM")?;
-    let on_disk = subject.home.as_ref().map_or(Ok(0), |home| size(&home.path().join("data/seen")))?;
+    let on_disk = subject.home.as_ref().map_or(Ok(0), |home| process::size(&home.path().join("data/seen")))?;
     println!(
         "{accepted} ids of a day remembered: {before:.1} MiB before, {after:.1} MiB after, {peak:.1} MiB at most; {} bytes per id on disk",
         on_disk / accepted.max(1)
@@ -82,13 +82,4 @@ async fn old_day(subject: &subject::Subject) -> anyhow::Result<()> {
     println!("the same while that day is opened for one more: {}", today.line());
     println!("and that one: {:.2} ms", late.milliseconds(1.0));
     Ok(())
-}
-
-fn size(path: &Path) -> std::io::Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        bytes += if entry.file_type()?.is_dir() { size(&entry.path())? } else { entry.metadata()?.len() };
-    }
-    Ok(bytes)
 }

@@ -1,6 +1,7 @@
 //! A process that is measured: its CPU time and its memory, as Linux counts them.
 
 use anyhow::Context as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
@@ -16,7 +17,7 @@ pub(crate) enum Tells {
 
 /// Killed when dropped.
 pub(crate) struct Process {
-    _child: Child,
+    child: Child,
     pub(crate) pid: u32,
 }
 
@@ -50,7 +51,16 @@ impl Process {
         let found = tokio::time::timeout(START, found).await.context("not ready in time")??;
         // What it says later is read on, so that it never waits for a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok((Self { _child: child, pid }, found))
+        Ok((Self { child, pid }, found))
+    }
+
+    /// Lets it end by itself.
+    pub(crate) async fn terminate(mut self) -> anyhow::Result<()> {
+        let pid = rustix::process::Pid::from_raw(self.pid.try_into()?).context("a pid")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let status = self.child.wait().await?;
+        anyhow::ensure!(status.success(), "it ended with {status}");
+        Ok(())
     }
 }
 
@@ -69,4 +79,19 @@ pub(crate) fn memory(pid: u32, field: &str) -> anyhow::Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let kib: f64 = line.and_then(|line| line.split_whitespace().next()).context("no such field")?.parse()?;
     Ok(kib / 1024.0)
+}
+
+/// Bytes of all files below a folder, as long as they say they are. A file that goes meanwhile counts for nothing.
+pub(crate) fn size(path: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let size =
+            if entry.file_type()?.is_dir() { size(&entry.path()) } else { entry.metadata().map(|file| file.len()) };
+        bytes += match size {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            size => size?,
+        };
+    }
+    Ok(bytes)
 }

@@ -119,10 +119,21 @@ async fn announced(command: Command, broker: Option<Broker>) -> anyhow::Result<S
 
 /// The relay with one sink, everything else as it is by default.
 pub(crate) async fn relay(binary: &Path, sink: &Value, broker: Option<Broker>) -> anyhow::Result<Subject> {
+    relay_with_store(binary, &json!({}), sink, broker).await
+}
+
+/// The same with settings of its store.
+pub(crate) async fn relay_with_store(
+    binary: &Path,
+    store: &Value,
+    sink: &Value,
+    broker: Option<Broker>,
+) -> anyhow::Result<Subject> {
     let home = tempfile::tempdir()?;
     let configuration = json!({
         "server": {"listen": "127.0.0.1:0"},
         "admin": {"listen": "127.0.0.1:0"},
+        "store": store,
         "sources": {"acme": {"webhook": {"secrets": [SECRET]}}},
         "sinks": {"out": sink},
     });
