@@ -1,6 +1,7 @@
 //! Every way something reaches the relay. One source is one E2B team or one self-hosted installation.
 
 pub mod backfill;
+mod insist;
 mod own;
 pub mod reconcile;
 pub mod register;
