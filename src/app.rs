@@ -17,6 +17,7 @@ use crate::sink::kafka::Kafka;
 use crate::sink::nats::Nats;
 use crate::sink::stdout::Stdout;
 use crate::sink::{InvalidSetting, Sink};
+use crate::source::register::Conflict;
 use crate::source::webhook::{self, Receiver};
 use crate::store::{self, OpenError, RealDisk, SinkStart, Store};
 use crate::{admin, route};
@@ -57,6 +58,14 @@ pub enum StartError {
         name: String,
         /// What is wrong with it.
         source: ClientError,
+    },
+    /// The provider has a webhook of the name that may be another relay's.
+    #[error("sources.{name}.register: {conflict}")]
+    Register {
+        /// The source.
+        name: String,
+        /// Which one.
+        conflict: Conflict,
     },
     /// A metric's name or labels.
     #[error(transparent)]
@@ -206,7 +215,7 @@ impl Daemon {
             sandboxes: &sandboxes,
             shutdown: &listening,
         };
-        daemon.pollers = world.pollers()?;
+        daemon.pollers = world.pollers().await?;
         let receiver = Arc::new(Receiver::new(
             settings.sources.iter().map(|(name, source)| (name.as_str(), source)),
             webhook_limits(&settings.server),

@@ -100,15 +100,8 @@ pub enum ClientError {
 impl Client {
     /// `base` is an `http` or `https` URL; its origin is the only one that is ever asked.
     pub fn new(base: &str, limits: Limits) -> Result<Self, ClientError> {
-        let base = Url::parse(base).map_err(|error| ClientError::Url(error.to_string()))?;
-        let plain = match base.scheme() {
-            "http" => true,
-            "https" => false,
-            _ => return Err(ClientError::Url("the scheme must be http or https".to_owned())),
-        };
-        if !base.username().is_empty() || base.password().is_some() {
-            return Err(ClientError::Url("a URL must not hold credentials".to_owned()));
-        }
+        let base = parse(base)?;
+        let plain = base.scheme() == "http";
         // reqwest takes the process's provider and panics without one. An error means that it is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
@@ -137,11 +130,7 @@ impl Client {
 
     /// Host and port, as messages name it.
     pub fn peer(&self) -> String {
-        let host = self.base.host_str().unwrap_or_default();
-        match self.base.port_or_known_default() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        }
+        peer(&self.base)
     }
 
     /// `path` begins with `/` and may have a query.
@@ -209,6 +198,49 @@ impl Client {
     }
 }
 
+/// The URL as requests have it, so that two spellings of one are the same text.
+///
+/// # Errors
+/// If it is no `http` or `https` URL, or holds credentials.
+pub fn normal_url(text: &str) -> Result<String, ClientError> {
+    parse(text).map(String::from)
+}
+
+/// The path of such a URL, without a query.
+///
+/// # Errors
+/// As [`normal_url`].
+pub fn path_of(text: &str) -> Result<String, ClientError> {
+    parse(text).map(|url| url.path().to_owned())
+}
+
+/// Host and port of such a URL.
+///
+/// # Errors
+/// As [`normal_url`].
+pub fn peer_of(text: &str) -> Result<String, ClientError> {
+    parse(text).map(|url| peer(&url))
+}
+
+fn peer(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port_or_known_default() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn parse(text: &str) -> Result<Url, ClientError> {
+    let url = Url::parse(text).map_err(|error| ClientError::Url(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(ClientError::Url("the scheme must be http or https".to_owned()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ClientError::Url("a URL must not hold credentials".to_owned()));
+    }
+    Ok(url)
+}
+
 /// The outer layers only repeat the URL.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
@@ -236,6 +268,19 @@ mod tests {
         let client = client("http://127.0.0.1:8080/webhooks/e2b?a=1");
         assert_eq!(client.base_path(), "/webhooks/e2b?a=1");
         assert_eq!(client.peer(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn two_spellings_of_one_url_are_the_same() {
+        let normal = Ok("https://relay.example.com/Hooks".to_owned());
+        assert_eq!(normal_url("https://relay.example.com/Hooks"), normal);
+        assert_eq!(normal_url("HTTPS://Relay.Example.com:443/a/../Hooks"), normal);
+        assert_ne!(normal_url("https://relay.example.com/hooks"), normal);
+        assert_eq!(path_of("https://relay.example.com/webhooks/e2b?x=1"), Ok("/webhooks/e2b".to_owned()));
+        for text in ["relay.example.com/hooks", "ftp://relay.example.com/", "https://user:secret@relay.example.com/"] {
+            let error = normal_url(text).expect_err(text);
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
     }
 
     #[test]

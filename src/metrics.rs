@@ -251,6 +251,7 @@ impl Metrics {
             }
         }
         self.quarantined.with_label_values(&[source]);
+        self.api.source(source);
         self.source_sandboxes(source);
     }
 

@@ -10,6 +10,7 @@ mod e2b;
 mod live;
 mod readme;
 mod receiver;
+mod register;
 mod relay;
 mod settings;
 mod simulate;

@@ -33,7 +33,12 @@ fn shell(folder: &Path, script: &str) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths([binary].into_iter().chain(std::env::split_paths(&path))).unwrap();
     let mut command = Command::new("sh");
-    command.args(["-euc", script]).current_dir(folder).env("PATH", path).env("no_proxy", "*");
+    command
+        .args(["-euc", script])
+        .current_dir(folder)
+        .env("PATH", path)
+        .env("no_proxy", "*")
+        .env("E2B_API_KEY", crate::simulate::KEY);
     for secret in ["E2B_WEBHOOK_SECRET", "KAFKA_PASSWORD", "NATS_TOKEN"] {
         command.env(secret, SECRET);
     }
@@ -96,9 +101,12 @@ async fn every_other_command_ends_well() {
 #[tokio::test]
 async fn every_configuration_passes_its_check() {
     let source = "sources: {acme: {webhook: {secrets: [\"${E2B_WEBHOOK_SECRET}\"]}}}\n";
+    let sink = "sinks: {audit: {type: file, path: ./events.ndjson}}\n";
     for block in blocks("yaml") {
         let folder = tempfile::tempdir().unwrap();
-        let whole = if block.contains("sources:") { block } else { format!("{source}{block}") };
+        let source = if block.contains("sources:") { "" } else { source };
+        let sink = if block.contains("sinks:") { "" } else { sink };
+        let whole = format!("{source}{block}{sink}");
         std::fs::write(folder.path().join("e2b-relay.yaml"), &whole).unwrap();
         let output = shell(folder.path(), "e2b-relay check").output().await.unwrap();
         assert!(output.status.success(), "{whole}\n{}", said(&output));

@@ -10,10 +10,11 @@ use crate::shutdown::Shutdown;
 use crate::source;
 use crate::source::backfill::{self, Backfill};
 use crate::source::reconcile::{self, Reconciler};
+use crate::source::register::{self, Registrar};
 use crate::source::reports::{self, Reporter};
 use crate::source::scrape::{self, Scraper};
 use crate::store::Store;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -48,8 +49,10 @@ pub(super) async fn open_sandboxes(
 }
 
 impl World<'_> {
-    /// Of all sources; nothing is asked before they run.
-    pub(super) fn pollers(&self) -> Result<Pollers, StartError> {
+    /// Of all sources. Before they run only one thing is asked, where a webhook is to be registered for the first time:
+    /// whether another relay's is in the way.
+    pub(super) async fn pollers(&self) -> Result<Pollers, StartError> {
+        let mut registrars: Vec<(&str, Registrar)> = Vec::new();
         let follower = Follower::new(self.sandboxes.clone(), Arc::clone(self.store));
         let caught_up = follower.caught_up();
         let mut pollers: Pollers = vec![Box::pin(follower.run(self.shutdown.clone()))];
@@ -58,23 +61,57 @@ impl World<'_> {
             let api = source.api.as_ref().map(|api| Api::new(name, api, self.metrics.clone(), fastrand::Rng::new()));
             let api = api.transpose().map_err(|source| StartError::Api { name: name.clone(), source })?;
             if let Some(api) = &api {
-                pollers.extend(self.backfill(name, source, api));
+                let known = source.backfill.as_ref().and_then(|backfill| backfill.webhook_id.clone());
+                // The last value stays readable without its sender.
+                let (tell, webhook_id) = watch::channel(known);
+                pollers.extend(self.backfill(name, source, api, webhook_id));
+                registrars.extend(self.registrar(source, api, tell).map(|registrar| (name.as_str(), registrar)));
             }
             if let Some(live) = self.sandboxes.of(name) {
                 pollers.extend(self.watch(source, &live, api.as_ref(), &caught_up));
             }
         }
+        try_join_all(registrars.iter().map(async |(name, registrar)| {
+            let failed = |conflict| StartError::Register { name: (*name).to_owned(), conflict };
+            registrar.check().await.map_err(failed)
+        }))
+        .await?;
+        for (_, registrar) in registrars {
+            pollers.push(Box::pin(registrar.run(self.shutdown.clone())));
+        }
         Ok(pollers)
     }
 
-    fn backfill(&self, name: &str, source: &source::Settings, api: &Api) -> Option<BoxFuture<'static, ()>> {
+    /// Whoever keeps the source's webhook in line, if it is to be kept.
+    fn registrar(
+        &self,
+        source: &source::Settings,
+        api: &Api,
+        webhook_id: watch::Sender<Option<String>>,
+    ) -> Option<Registrar> {
+        Some(Registrar::new(register::Parts {
+            api: api.clone(),
+            settings: source.register.clone()?,
+            secret: source.newest_secret()?.clone(),
+            state: Arc::clone(self.store) as Arc<dyn intake::State>,
+            metrics: self.metrics.clone(),
+            webhook_id,
+        }))
+    }
+
+    fn backfill(
+        &self,
+        name: &str,
+        source: &source::Settings,
+        api: &Api,
+        webhook_id: backfill::WebhookId,
+    ) -> Option<BoxFuture<'static, ()>> {
         let backfill = source.backfill.clone().filter(|backfill| backfill.enabled)?;
         let backfill = Backfill::new(backfill::Parts {
             source: name.into(),
             team_id: source.team_id.clone(),
             api: api.clone(),
-            // The last value stays readable without its sender.
-            webhook_id: watch::channel(backfill.webhook_id.clone()).1,
+            webhook_id,
             settings: backfill,
             intake: Arc::clone(self.intake),
             state: Arc::clone(self.store) as Arc<dyn intake::State>,

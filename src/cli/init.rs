@@ -114,7 +114,11 @@ Next:
      e2b-relay run --config {file}
   4. Make it reachable for E2B. On a laptop a tunnel does, for example:
      cloudflared tunnel --url http://127.0.0.1:8080
-  5. Register the webhook at E2B with your API key and the address that the tunnel printed:
+  5. Register the webhook at E2B, with your API key in E2B_API_KEY and the address that the tunnel printed. The relay does
+     it by itself, and keeps it so, with two more lines below `e2b:` in {file} and a restart:
+         api: {{}}
+         register: {{url: "https://YOUR-ADDRESS/webhooks/e2b"}}
+     By hand it is:
      secret=$(sed -n 's/^ *secrets: \["\(.*\)"\]$/\1/p' {file})
      curl https://api.e2b.app/events/webhooks -H "X-API-Key: $E2B_API_KEY" -H 'Content-Type: application/json' \
        -d '{{"name": "e2b-relay", "url": "https://YOUR-ADDRESS/webhooks/e2b", "enabled": true, "signatureSecret": "'"$secret"'",

@@ -7,8 +7,6 @@ use std::ffi::OsString;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     #[command(hide = true)]
-    Webhooks(Rest),
-    #[command(hide = true)]
     Backfill(Rest),
     #[command(hide = true)]
     Replay(Rest),
@@ -35,7 +33,6 @@ pub(super) struct Rest {
 
 pub(super) fn execute(command: &Command) -> Result<(), Failure> {
     let name = match command {
-        Command::Webhooks(_) => "webhooks",
         Command::Backfill(_) => "backfill",
         Command::Replay(_) => "replay",
         Command::DeadLetters(_) => "dead-letters",

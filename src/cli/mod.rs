@@ -8,11 +8,13 @@ mod later;
 mod outcome;
 mod probe;
 mod run;
+mod secret_file;
 mod simulate;
 mod sources;
 mod store;
 mod test;
 mod trigger;
+mod webhooks;
 
 pub use outcome::{Exit, Failure};
 
@@ -71,6 +73,9 @@ enum Command {
     Simulate(simulate::Options),
     /// Send one signed delivery, as the provider would.
     Trigger(trigger::Options),
+    /// What is registered at the provider, and the relay's own webhook there.
+    #[command(subcommand)]
+    Webhooks(webhooks::Command),
     /// Look into the store of a daemon that is stopped.
     #[command(subcommand)]
     Store(store::Command),
@@ -120,6 +125,7 @@ impl Cli {
             Command::Test(options) => test::execute(&options),
             Command::Simulate(options) => simulate::execute(&options),
             Command::Trigger(options) => trigger::execute(&options),
+            Command::Webhooks(command) => webhooks::execute(&command),
             Command::Store(command) => store::execute(&command),
             Command::Later(command) => later::execute(&command),
         }

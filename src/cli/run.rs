@@ -101,7 +101,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
             StartError::Store(_) | StartError::Refused(_) | StartError::Bind(_) => Exit::Io,
-            StartError::Sink { .. } | StartError::Api { .. } => Exit::Config,
+            StartError::Sink { .. } | StartError::Api { .. } | StartError::Register { .. } => Exit::Config,
             StartError::Metrics(_) | StartError::Thread(_) => Exit::Internal,
         };
         Self::new(exit, error)

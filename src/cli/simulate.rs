@@ -1,9 +1,8 @@
 //! `simulate`: the simulated E2B alone, for whatever would otherwise need an account.
 
 use super::outcome::{Exit, Failure, print};
-use super::runtime;
+use super::{runtime, secret_file};
 use crate::secret::Secret;
-use crate::settings::read_bounded;
 use crate::shutdown;
 use crate::simulator::provider::{Options as Simulated, Provider};
 use crate::simulator::{Dialect, Fault, Faults, Shape, SimulatorError};
@@ -13,9 +12,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// No secret is longer; a larger file is another file. In bytes.
-const MAX_SECRET_FILE: u64 = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -138,11 +134,7 @@ fn simulated(options: &Options) -> Result<Simulated, Failure> {
 
 /// As an argument or as a file's text.
 fn given(secret: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, Failure> {
-    let Some(file) = file else { return Ok(secret.cloned()) };
-    let text = read_bounded(file, MAX_SECRET_FILE)
-        .map_err(|problem| Failure::new(Exit::Io, format_args!("{}: {problem}", file.display())))?;
-    let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
-    Ok(Some(Secret::new(text)))
+    file.map_or_else(|| Ok(secret.cloned()), |file| secret_file::read(file).map(Some))
 }
 
 /// One flag for each fault: `--drop-deliveries 0.3`.

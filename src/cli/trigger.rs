@@ -1,19 +1,13 @@
 //! `trigger`: one signed delivery, as the provider would send it.
 
 use super::outcome::{Exit, Failure, print, print_json};
+use super::secret_file::{self, SECRET_VARIABLE};
 use super::{Format, runtime};
 use crate::client::{ClientError, Reply};
 use crate::secret::Secret;
-use crate::settings::read_bounded;
 use crate::simulator::{self, Dialect, Shape, Trigger, TriggerError};
 use clap::Args;
 use std::path::PathBuf;
-
-/// No secret is longer; a larger file is another file. In bytes.
-const MAX_SECRET_FILE: u64 = 64 * 1024;
-
-/// As most receivers of the provider's webhooks call it, the self-hosting guide's among them.
-const SECRET_VARIABLE: &str = "E2B_WEBHOOK_SECRET";
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -80,16 +74,12 @@ fn make(options: &Options) -> Result<Trigger, Failure> {
 
 impl SecretSource {
     fn read(&self) -> Result<String, Failure> {
-        if let Some(secret) = &self.secret {
-            return Ok(secret.expose().to_owned());
-        }
-        if let Some(file) = &self.secret_file {
-            let text = read_bounded(file, MAX_SECRET_FILE)
-                .map_err(|problem| Failure::new(Exit::Io, format_args!("{}: {problem}", file.display())))?;
-            let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
-            return Ok(text.to_owned());
-        }
-        std::env::var(SECRET_VARIABLE).map_err(|_| {
+        let given = match (&self.secret, &self.secret_file) {
+            (Some(secret), _) => Some(secret.clone()),
+            (None, Some(file)) => Some(secret_file::read(file)?),
+            (None, None) => secret_file::of_environment(),
+        };
+        given.map(|secret| secret.expose().to_owned()).ok_or_else(|| {
             let message = format_args!("one of --secret, --secret-file and {SECRET_VARIABLE} is needed");
             Failure::new(Exit::Usage, message)
         })

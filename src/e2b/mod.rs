@@ -26,4 +26,4 @@ pub use events::{EventsPage, MAX_EVENTS};
 pub use metrics::{MAX_SANDBOXES, Sample};
 pub use sandboxes::{ListedSandbox, SandboxPage};
 pub use settings::{DEFAULT_URL, KEY_VARIABLE, Settings};
-pub use webhooks::{NewWebhook, Webhook, WebhookChange};
+pub use webhooks::{EVENT_TYPES, NewWebhook, SHORTEST_SECRET, Webhook, WebhookChange};

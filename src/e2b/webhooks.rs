@@ -8,6 +8,19 @@ use serde::{Deserialize, Serialize, Serializer};
 
 const PATH: &str = "/events/webhooks";
 
+/// Types that a webhook can ask for (e2b-dev/infra `packages/shared/pkg/events/sandbox.go`).
+pub const EVENT_TYPES: [&str; 6] = [
+    "sandbox.lifecycle.created",
+    "sandbox.lifecycle.updated",
+    "sandbox.lifecycle.paused",
+    "sandbox.lifecycle.resumed",
+    "sandbox.lifecycle.checkpointed",
+    "sandbox.lifecycle.killed",
+];
+
+/// Shorter secrets are not registered, in characters (e2b-dev/dashboard).
+pub const SHORTEST_SECRET: usize = 32;
+
 /// One registration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all(deserialize = "camelCase"))]

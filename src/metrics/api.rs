@@ -1,7 +1,7 @@
-//! What the relay asks the provider's API, and what the poll of its events brought.
+//! What the relay asks the provider's API, what the poll of its events brought, and its own webhook there.
 
-use super::{Error, Metrics, counters, gauges};
-use prometheus::{GaugeVec, IntCounterVec, Registry};
+use super::{Error, Metrics, clamp, counters, gauges, int_gauges};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
 
 /// Values of the label `code` that are there from the start: the statuses and troubles to be expected.
 const CODES: [&str; 12] =
@@ -22,6 +22,9 @@ pub(super) struct Api {
     skipped: IntCounterVec,
     verified_through: GaugeVec,
     gaps: IntCounterVec,
+    repairs: IntCounterVec,
+    conflict: IntGaugeVec,
+    foreign: IntGaugeVec,
 }
 
 impl Api {
@@ -69,11 +72,33 @@ impl Api {
                 "Spans of time of which the provider has forgotten what the relay did not see.",
                 &["source"],
             )?,
+            repairs: counters(
+                r,
+                "registration_repairs_total",
+                "Times that the relay's own webhook at the provider was not as registered, and was put right.",
+                &["source"],
+            )?,
+            conflict: int_gauges(
+                r,
+                "registration_conflict",
+                "1 while other webhooks of the relay's name stand in the way or beside its own, else 0.",
+                &["source"],
+            )?,
+            foreign: int_gauges(
+                r,
+                "foreign_webhooks",
+                "Webhooks at the provider that are not the relay's own; only once known.",
+                &["source"],
+            )?,
         })
     }
 
     pub(super) fn recovered(&self, source: &str) {
         self.recovered.with_label_values(&[source]).inc();
+    }
+
+    pub(super) fn source(&self, source: &str) {
+        self.repairs.with_label_values(&[source]);
     }
 }
 
@@ -123,5 +148,25 @@ impl Metrics {
     /// A gap was found.
     pub fn gap(&self, source: &str) {
         self.api.gaps.with_label_values(&[source]).inc();
+    }
+
+    /// Puts the gauge of a source that registers its webhook at zero.
+    pub fn registration(&self, source: &str) {
+        self.registration_conflict(source, false);
+    }
+
+    /// The relay's own webhook was put right.
+    pub fn registration_repaired(&self, source: &str) {
+        self.api.repairs.with_label_values(&[source]).inc();
+    }
+
+    /// Whether others of the name of the relay's own webhook are there.
+    pub fn registration_conflict(&self, source: &str, is_there: bool) {
+        self.api.conflict.with_label_values(&[source]).set(i64::from(is_there));
+    }
+
+    /// How many webhooks there are besides the relay's own.
+    pub fn foreign_webhooks(&self, source: &str, count: usize) {
+        self.api.foreign.with_label_values(&[source]).set(clamp(count as u64));
     }
 }

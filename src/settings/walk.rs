@@ -35,6 +35,10 @@ impl<'a> Walk<'a> {
 
     /// Checks `value` against `schema` and completes it in place.
     pub(super) fn visit(&mut self, schema: &Value, value: &mut Value, path: &KeyPath) {
+        if let Some(list) = alternatives(schema).and_then(|list| list.iter().find(|schema| is_list_alone(schema))) {
+            // Of the environment, which knows nothing but strings, where a word could stand as well.
+            self.parse_text(list, value);
+        }
         let Some(schema) = self.choose(schema, value, path) else { return };
         if value.is_null() && !allows(schema, "null") {
             if !allows(schema, "object") {
@@ -223,6 +227,11 @@ impl<'a> Walk<'a> {
 /// The value that `type` must have, of a table among several that it tells apart.
 fn tag(schema: &Value) -> Option<&str> {
     schema.pointer("/properties/type/const").and_then(Value::as_str)
+}
+
+/// Whether the schema takes lists and nothing else.
+fn is_list_alone(schema: &Value) -> bool {
+    schema.get("type").is_some_and(|kind| kind == "array")
 }
 
 /// Whether the schema takes values of the JSON type `kind`; one without `type` takes all.

@@ -1,14 +1,17 @@
 //! Every way something reaches the relay. One source is one E2B team or one self-hosted installation.
 
 pub mod backfill;
+mod insist;
 mod own;
 pub mod reconcile;
+pub mod register;
 pub mod reports;
 pub mod scrape;
 pub mod webhook;
 
 use crate::e2b;
 use crate::sandboxes::Wants;
+use crate::secret::Secret;
 use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +32,8 @@ pub struct Settings {
     pub backfill: Option<backfill::Settings>,
     /// Reads what the running sandboxes use.
     pub metrics: Option<scrape::Settings>,
+    /// The webhook at the provider that the relay makes and keeps in line by itself.
+    pub register: Option<register::Settings>,
     /// How the set of live sandboxes is compared with the provider's list; on as soon as there is an `api`.
     pub reconcile: Option<reconcile::Settings>,
     /// Whether the end of each execution makes a `sandbox.usage` record.
@@ -39,12 +44,17 @@ pub struct Settings {
 }
 
 /// Keys of the contract that a later version delivers; until then they are refused, not ignored.
-pub const NOT_YET: &[&str] = &["backfill", "redact", "register"];
+pub const NOT_YET: &[&str] = &["redact"];
 
 /// The most that an event is late: a delivery is tried for half a minute, then the backfill finds it.
 const LATE: Duration = Duration::from_secs(2 * 60);
 
 impl Settings {
+    /// What deliveries are signed with from now on: the last of the webhook's secrets.
+    pub fn newest_secret(&self) -> Option<&Secret> {
+        self.webhook.as_ref()?.secrets.last()
+    }
+
     /// What is to be made of the source's live set.
     pub fn wants(&self) -> Wants {
         let reconcile = self.reconcile.clone().unwrap_or_default();

@@ -1,18 +1,11 @@
 //! Records that the relay makes itself, and their way to the intake.
 
-use crate::backoff::Backoff;
+use super::insist::{GivenUp, Patience, insist};
 use crate::event::{Arrival, Event, Origin, Timestamp};
 use crate::intake::{Answer, Intake};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Delays between two offers of the same record: at most this, then twice this …
-const BACKOFF: Duration = Duration::from_millis(100);
-/// … up to this.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
-/// Offers of one record; after that whoever made it offers it again in his own time.
-const ATTEMPTS: u32 = 4;
 
 /// What such a record says.
 pub(super) struct Own<'a> {
@@ -50,28 +43,17 @@ pub(super) struct Door {
 impl Door {
     pub(super) async fn offer(&self, own: Own<'_>, origin: Origin) -> Offered {
         let event = self.event(own);
-        let mut backoff = Backoff::new(BACKOFF, LONGEST_BACKOFF, fastrand::Rng::new());
-        loop {
-            let arrival = Arrival {
-                source: Arc::clone(&self.source),
-                origin,
-                received_at: self.intake.now(),
-                webhook_id: None,
-                delivery_id: None,
-            };
-            match self.intake.accept(event.clone(), arrival).await {
-                Answer::Accepted | Answer::Duplicate => return Offered::Durable,
-                Answer::TooOld { .. } | Answer::TooNew { .. } => return Offered::Refused,
-                Answer::StoreFull { retry_after } => return Offered::Later { retry_after },
-                Answer::Draining => return Offered::Later { retry_after: Duration::ZERO },
-                Answer::Overloaded | Answer::TimedOut | Answer::Failed => {
-                    let delay = backoff.next_delay();
-                    if backoff.attempt() >= ATTEMPTS || self.intake.is_draining() {
-                        return Offered::Later { retry_after: delay };
-                    }
-                    tokio::time::sleep(delay).await;
-                }
-            }
+        let arrival = Arrival {
+            source: Arc::clone(&self.source),
+            origin,
+            received_at: self.intake.now(),
+            webhook_id: None,
+            delivery_id: None,
+        };
+        match insist(&self.intake, &event, &arrival, Patience::Short).await {
+            Ok(Answer::TooOld { .. } | Answer::TooNew { .. }) => Offered::Refused,
+            Ok(_) => Offered::Durable,
+            Err(GivenUp { retry_after }) => Offered::Later { retry_after },
         }
     }
 

@@ -193,3 +193,14 @@ fn a_diagnosis_tells_length_alphabet_and_version_and_no_secret() {
          would match with signature: e2b-hmac"
     );
 }
+
+#[test]
+fn a_fingerprint_is_of_the_secret_and_its_salt_and_shows_neither() {
+    let (one, other) =
+        (Secret::new("0123456789abcdef0123456789abcdef"), Secret::new("another secret, 32 bytes or more"));
+    let print = fingerprint(&one, "a");
+    // By `printf 'fingerprint a' | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef`.
+    assert_eq!(print, "a165a8a83fd37bf40dbdb56cb58fb3bf62c77950e21048bc52f3aab2563c11ac");
+    assert_ne!(print, fingerprint(&one, "b"));
+    assert_ne!(print, fingerprint(&other, "a"));
+}

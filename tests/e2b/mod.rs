@@ -82,7 +82,7 @@ impl Canned {
         self.asked.lock().unwrap().clone()
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.asked().into_iter().map(|asked| asked.line).collect()
     }
 }

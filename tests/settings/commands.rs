@@ -126,11 +126,52 @@ fn the_command_line_has_its_own_exit_codes() {
 
 #[test]
 fn a_command_of_a_later_version_says_so() {
-    for arguments in [&["webhooks", "list"][..], &["backfill"], &["tap"], &["events", "--since", "7d"]] {
+    for arguments in [&["backfill"][..], &["tap"], &["events", "--since", "7d"]] {
         let run = run(relay(folder().path()).args(arguments));
         assert_eq!(run.code, Some(64), "{arguments:?}");
         assert!(run.stderr.contains("not yet in this version"), "{arguments:?}: {}", run.stderr);
     }
+}
+
+#[test]
+fn what_is_registered_has_its_defaults_and_is_warned_about_where_nobody_may_take_it() {
+    let folder = folder();
+    let register = |secrets: &str, more: &str| {
+        let api = "api: {api_key: e2b_0123}";
+        let text = format!("sources:\n  acme:\n    webhook: {{secrets: [{secrets}]{more}}}\n    {api}\n");
+        let sinks = "sinks: {audit: {type: file, path: ./a}}\n";
+        let url = "    register: {url: 'https://relay.example.com/webhooks/e2b'}\n";
+        write(folder.path(), "e2b-relay.yaml", &format!("{text}{url}{sinks}"));
+    };
+    register(SECRET, "");
+    let files = ["e2b-relay.yaml"];
+    let shown = &show(folder.path(), &files, &[])["sources"]["acme"]["register"];
+    let url = "https://relay.example.com/webhooks/e2b";
+    assert_eq!(*shown, serde_json::json!({"url": url, "name": "e2b-relay", "events": "all", "interval": "10m"}));
+    let environment = [("E2B_RELAY__SOURCES__ACME__REGISTER__EVENTS", r#"["killed", "paused"]"#)];
+    let shown = &show(folder.path(), &files, &environment)["sources"]["acme"]["register"];
+    assert_eq!(shown["events"], serde_json::json!(["killed", "paused"]), "a list of the environment is JSON");
+
+    register(SECRET, ", path: /hooks, signature: hmac");
+    let environment = [
+        ("E2B_RELAY__SOURCES__ACME__REGISTER__URL", "http://relay.example.com/webhooks/e2b"),
+        ("E2B_RELAY__SOURCES__ACME__REGISTER__EVENTS", r#"["sandbox.lifecycle.forked"]"#),
+        ("E2B_RELAY__SOURCES__ACME__BACKFILL__WEBHOOK_ID", "5b7f3a52-6c5e-4f0c-9d3f-1f6f2f7d8c90"),
+    ];
+    let run = run(relay(folder.path()).args(["check", "--format", "json"]).envs(environment));
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    let warned: Vec<&str> =
+        report["warnings"].as_array().unwrap().iter().map(|warning| warning["key"].as_str().unwrap()).collect();
+    let here = "sources.acme.register";
+    let expected = [
+        &*format!("{here}.url"),
+        &format!("{here}.url"),
+        &format!("{here}.events[0]"),
+        "sources.acme.webhook.signature",
+        "sources.acme.backfill.webhook_id",
+    ];
+    assert_eq!(warned, expected, "{report:#}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Response, StatusCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
@@ -22,6 +23,8 @@ struct Shared {
     asked: watch::Sender<Vec<String>>,
     /// How many requests are let through.
     allowed: watch::Sender<usize>,
+    /// How many of the next answers to a POST are lost.
+    lost: AtomicUsize,
 }
 
 impl Forwarder {
@@ -34,6 +37,7 @@ impl Forwarder {
             target: Mutex::new(target.to_owned()),
             asked: watch::Sender::default(),
             allowed: watch::Sender::new(usize::MAX),
+            lost: AtomicUsize::new(0),
         });
         let serving = Arc::clone(&shared);
         let app = Router::new().fallback(move |request| forward(Arc::clone(&serving), request));
@@ -54,6 +58,11 @@ impl Forwarder {
     pub(crate) fn allow(&self, further: usize) {
         let so_far = self.shared.asked.borrow().len();
         self.shared.allowed.send_replace(so_far.saturating_add(further));
+    }
+
+    /// Passes the next `posts` requests of that method on, and keeps the answers to itself.
+    pub(crate) fn lose_answers(&self, posts: usize) {
+        self.shared.lost.store(posts, Ordering::SeqCst);
     }
 
     /// Waits until somebody is held back.
@@ -81,9 +90,14 @@ async fn forward(shared: Arc<Shared>, request: Request) -> Response<Body> {
     let mut headers = head.headers;
     headers.remove("host");
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let is_post = head.method == "POST";
     let sent =
         shared.client.request(head.method, format!("{target}{}", head.uri)).headers(headers).body(body).send().await;
     let Ok(reply) = sent else { return status(StatusCode::BAD_GATEWAY) };
+    let one_less = |lost: usize| lost.checked_sub(1);
+    if is_post && shared.lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+        return status(StatusCode::GATEWAY_TIMEOUT);
+    }
     let mut response = Response::builder().status(reply.status());
     for (name, value) in reply.headers().iter().filter(|(name, _)| *name != "transfer-encoding") {
         response = response.header(name, value);

@@ -1,5 +1,6 @@
 //! Checks that need more than one key, or another room's knowledge: what the schema cannot say.
 
+mod register;
 mod sinks;
 mod sources;
 
@@ -43,6 +44,7 @@ pub(super) fn check(settings: &Settings, provenance: &Provenance) -> Findings {
     listeners(settings, &mut findings);
     limits(settings, &mut findings);
     sources::check(settings, &mut findings);
+    register::check(settings, &mut findings);
     sinks::check(settings, provenance, &mut findings);
     findings
 }

@@ -143,7 +143,7 @@ fn apis(settings: &Settings, findings: &mut Findings) {
 }
 
 /// Of `host:port`.
-fn is_loopback(peer: &str) -> bool {
+pub(super) fn is_loopback(peer: &str) -> bool {
     let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
     let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())

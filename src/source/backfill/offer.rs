@@ -1,21 +1,16 @@
 //! Offering what was fetched to the intake until it is durable, in order per sandbox.
 
-use crate::backoff::Backoff;
 use crate::decode;
 use crate::event::{Arrival, Event, Origin};
 use crate::intake::{Answer, Intake};
 use crate::metrics::Metrics;
+use crate::source::insist::{Patience, insist};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Delays between two offers of the same event: at most this, then twice this …
-const BACKOFF: Duration = Duration::from_millis(100);
-/// … up to this.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// Refused events that are remembered, so that each is counted once; they are listed again in every sweep.
 const MAX_REFUSED: usize = 10_000;
 
@@ -116,19 +111,6 @@ impl Offer {
 
     /// Offers one event until it is durable or refused for good.
     pub(super) async fn one(&self, event: Event, arrival: Arrival) -> Result<Answer, Draining> {
-        let mut backoff = Backoff::new(BACKOFF, LONGEST_BACKOFF, fastrand::Rng::new());
-        loop {
-            let arrival = Arrival { received_at: self.intake.now(), ..arrival.clone() };
-            let wait = match self.intake.accept(event.clone(), arrival).await {
-                Answer::Draining => return Err(Draining),
-                Answer::StoreFull { retry_after } => retry_after,
-                Answer::Overloaded | Answer::TimedOut | Answer::Failed => Duration::ZERO,
-                answer => return Ok(answer),
-            };
-            if self.intake.is_draining() {
-                return Err(Draining);
-            }
-            tokio::time::sleep(wait + backoff.next_delay()).await;
-        }
+        insist(&self.intake, &event, &arrival, Patience::Endless).await.map_err(|_| Draining)
     }
 }

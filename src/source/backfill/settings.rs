@@ -23,7 +23,8 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub lookback: Duration,
-    /// The id of the relay's own webhook at the provider. Its failed deliveries are then fetched too.
+    /// The id of the relay's own webhook at the provider, where `register` does not keep it. Its failed deliveries are
+    /// then fetched too.
     pub webhook_id: Option<String>,
 }
 

@@ -20,7 +20,7 @@ pub struct Settings {
     #[serde(default)]
     pub path: Option<String>,
     /// What deliveries are signed with: 1 to 4, so that one can be rotated, of 16 bytes or more each (better 32), and
-    /// none in two sources.
+    /// none in two sources. The newest comes last: it is the one that `register` registers, with 32 characters or more.
     pub secrets: Vec<Secret>,
     /// Which signature dialects are taken: `auto` is `e2b` or `hmac`, by the header that is there.
     #[serde(default)]
