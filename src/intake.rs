@@ -211,9 +211,22 @@ impl Intake {
 
     /// Offers one event. On [`Answer::Accepted`] and [`Answer::Duplicate`] it is on disk.
     pub async fn accept(&self, event: Event, arrival: Arrival) -> Answer {
-        if let Some(refusal) = self.outside_window(&arrival.source, event.timestamp.instant()) {
-            return refusal;
+        match self.outside_window(&arrival.source, event.timestamp.instant()) {
+            Some(refusal) => refusal,
+            None => self.land(event, arrival).await,
         }
+    }
+
+    /// The same however old the event is: its id may have been forgotten, and then it is accepted a second time. Only for
+    /// an operator who has asked for that.
+    pub async fn accept_of_any_age(&self, event: Event, arrival: Arrival) -> Answer {
+        match self.outside_window(&arrival.source, event.timestamp.instant()) {
+            Some(refusal @ Answer::TooNew { .. }) => refusal,
+            _ => self.land(event, arrival).await,
+        }
+    }
+
+    async fn land(&self, event: Event, arrival: Arrival) -> Answer {
         // What the relay fetches by itself waits in a lane of its own, and takes no delivery's place.
         let permit = match arrival.origin {
             Origin::Webhook => match Arc::clone(&self.in_flight).try_acquire_owned() {

@@ -14,6 +14,7 @@ use crate::source::reports::{self, Reporter};
 use crate::source::scrape::{self, Scraper};
 use crate::store::Store;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -48,28 +49,31 @@ pub(super) async fn open_sandboxes(
 }
 
 impl World<'_> {
-    /// Of all sources; nothing is asked before they run.
-    pub(super) fn pollers(&self) -> Result<Pollers, StartError> {
+    /// Of all sources, and by source who sweeps its list of events; nothing is asked before they run.
+    pub(super) fn pollers(&self) -> Result<(Pollers, BTreeMap<String, backfill::Handle>), StartError> {
         let follower = Follower::new(self.sandboxes.clone(), Arc::clone(self.store));
         let caught_up = follower.caught_up();
         let mut pollers: Pollers = vec![Box::pin(follower.run(self.shutdown.clone()))];
+        let mut backfills = BTreeMap::new();
         for (name, source) in &self.settings.sources {
             self.metrics.source(name);
             let api = source.api.as_ref().map(|api| Api::new(name, api, self.metrics.clone(), fastrand::Rng::new()));
             let api = api.transpose().map_err(|source| StartError::Api { name: name.clone(), source })?;
             if let Some(api) = &api {
-                pollers.extend(self.backfill(name, source, api));
+                let backfill = self.backfill(name, source, api);
+                backfills.insert(name.clone(), backfill.handle());
+                pollers.push(Box::pin(backfill.run(self.shutdown.clone())));
             }
             if let Some(live) = self.sandboxes.of(name) {
                 pollers.extend(self.watch(source, &live, api.as_ref(), &caught_up));
             }
         }
-        Ok(pollers)
+        Ok((pollers, backfills))
     }
 
-    fn backfill(&self, name: &str, source: &source::Settings, api: &Api) -> Option<BoxFuture<'static, ()>> {
-        let backfill = source.backfill.clone().filter(|backfill| backfill.enabled)?;
-        let backfill = Backfill::new(backfill::Parts {
+    fn backfill(&self, name: &str, source: &source::Settings, api: &Api) -> Backfill {
+        let backfill = source.backfill.clone().unwrap_or_default();
+        Backfill::new(backfill::Parts {
             source: name.into(),
             team_id: source.team_id.clone(),
             api: api.clone(),
@@ -81,8 +85,7 @@ impl World<'_> {
             spool: self.settings.store.path.join("backfill"),
             bounds: backfill::Bounds::default(),
             metrics: self.metrics.clone(),
-        });
-        Some(Box::pin(backfill.run(self.shutdown.clone())))
+        })
     }
 
     /// What watches over the source's sandboxes.

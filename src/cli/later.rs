@@ -9,8 +9,6 @@ pub(super) enum Command {
     #[command(hide = true)]
     Webhooks(Rest),
     #[command(hide = true)]
-    Backfill(Rest),
-    #[command(hide = true)]
     Replay(Rest),
     #[command(hide = true)]
     DeadLetters(Rest),
@@ -18,10 +16,6 @@ pub(super) enum Command {
     Quarantine(Rest),
     #[command(hide = true)]
     Sinks(Rest),
-    #[command(hide = true)]
-    Sandboxes(Rest),
-    #[command(hide = true)]
-    Events(Rest),
     #[command(hide = true)]
     Tap(Rest),
 }
@@ -36,13 +30,10 @@ pub(super) struct Rest {
 pub(super) fn execute(command: &Command) -> Result<(), Failure> {
     let name = match command {
         Command::Webhooks(_) => "webhooks",
-        Command::Backfill(_) => "backfill",
         Command::Replay(_) => "replay",
         Command::DeadLetters(_) => "dead-letters",
         Command::Quarantine(_) => "quarantine",
         Command::Sinks(_) => "sinks",
-        Command::Sandboxes(_) => "sandboxes",
-        Command::Events(_) => "events",
         Command::Tap(_) => "tap",
     };
     Err(Failure::new(Exit::Usage, format_args!("`{name}` is not yet in this version")))

@@ -1,16 +1,21 @@
 //! The command line: what can be asked, one file per subcommand, and what the exit code says.
 
+mod admin;
+mod backfill;
 mod check;
 mod config;
 mod dev;
+mod events;
 mod init;
 mod later;
 mod outcome;
 mod probe;
 mod run;
+mod sandboxes;
 mod simulate;
 mod sources;
 mod store;
+mod table;
 mod test;
 mod trigger;
 
@@ -71,6 +76,12 @@ enum Command {
     Simulate(simulate::Options),
     /// Send one signed delivery, as the provider would.
     Trigger(trigger::Options),
+    /// Have a running daemon fetch from the events API what the deliveries missed, now.
+    Backfill(backfill::Options),
+    /// The sandboxes that live, as a running daemon knows them.
+    Sandboxes(sandboxes::Options),
+    /// The events that a running daemon still has, or how many there are.
+    Events(events::Options),
     /// Look into the store of a daemon that is stopped.
     #[command(subcommand)]
     Store(store::Command),
@@ -120,6 +131,9 @@ impl Cli {
             Command::Test(options) => test::execute(&options),
             Command::Simulate(options) => simulate::execute(&options),
             Command::Trigger(options) => trigger::execute(&options),
+            Command::Backfill(options) => backfill::execute(&options),
+            Command::Sandboxes(options) => sandboxes::execute(&options),
+            Command::Events(options) => events::execute(&options),
             Command::Store(command) => store::execute(&command),
             Command::Later(command) => later::execute(&command),
         }

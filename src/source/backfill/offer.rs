@@ -1,5 +1,6 @@
 //! Offering what was fetched to the intake until it is durable, in order per sandbox.
 
+use super::by_hand::Tally;
 use crate::backoff::Backoff;
 use crate::decode;
 use crate::event::{Arrival, Event, Origin};
@@ -18,6 +19,11 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// Refused events that are remembered, so that each is counted once; they are listed again in every sweep.
 const MAX_REFUSED: usize = 10_000;
+
+/// Why an event is refused that could be a replay.
+pub(super) const TOO_OLD: &str = "too_old";
+/// The same in words.
+pub(super) const OUTSIDE: &str = "outside the dedupe window";
 
 /// Something fetched.
 pub(super) struct Fetched {
@@ -38,11 +44,15 @@ pub(super) struct Offer {
     pub(super) intake: Arc<Intake>,
     pub(super) metrics: Metrics,
     refused: HashSet<u64>,
+    /// Events older than the dedupe window are taken too.
+    pub(super) any_age: bool,
+    /// What became of whatever was offered since this was last emptied.
+    pub(super) tally: Tally,
 }
 
 impl Offer {
     pub(super) fn new(source: Arc<str>, team_id: Option<String>, intake: Arc<Intake>, metrics: Metrics) -> Self {
-        Self { source, team_id, intake, metrics, refused: HashSet::new() }
+        Self { source, team_id, intake, metrics, refused: HashSet::new(), any_age: false, tally: Tally::default() }
     }
 
     /// The event, if it is one and this source's; another is counted.
@@ -66,6 +76,8 @@ impl Offer {
 
     /// Counts an event that is not taken, and says so, once.
     pub(super) fn refuse(&mut self, raw: &Bytes, reason: &'static str, why: &str) {
+        self.tally.found += 1;
+        *if reason == TOO_OLD { &mut self.tally.too_old } else { &mut self.tally.refused } += 1;
         let mut hasher = DefaultHasher::new();
         raw.hash(&mut hasher);
         if self.refused.len() >= MAX_REFUSED {
@@ -90,10 +102,20 @@ impl Offer {
         }
         let this = &*self;
         let ended = join_all(sandboxes.into_values().map(|events| this.in_order(events))).await;
-        for (raw, reason) in ended.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-            self.refuse(&raw, reason, "outside the dedupe window");
+        for (raw, answer) in ended.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            match answer {
+                Answer::TooOld { .. } => self.refuse(&raw, TOO_OLD, OUTSIDE),
+                Answer::TooNew { .. } => self.refuse(&raw, "too_new", OUTSIDE),
+                Answer::Duplicate => self.count(|tally| &mut tally.known),
+                _ => self.count(|tally| &mut tally.new),
+            }
         }
         Ok(())
+    }
+
+    fn count(&mut self, which: impl FnOnce(&mut Tally) -> &mut u64) {
+        self.tally.found += 1;
+        *which(&mut self.tally) += 1;
     }
 
     pub(super) fn arrival(&self, origin: Origin) -> Arrival {
@@ -101,17 +123,13 @@ impl Offer {
         Arrival { source: Arc::clone(&self.source), origin, received_at, webhook_id: None, delivery_id: None }
     }
 
-    async fn in_order(&self, events: Vec<(Event, Arrival)>) -> Result<Vec<(Bytes, &'static str)>, Draining> {
-        let mut refused = Vec::new();
+    async fn in_order(&self, events: Vec<(Event, Arrival)>) -> Result<Vec<(Bytes, Answer)>, Draining> {
+        let mut answers = Vec::with_capacity(events.len());
         for (event, arrival) in events {
             let raw = Bytes::clone(&event.body);
-            match self.one(event, arrival).await? {
-                Answer::TooOld { .. } => refused.push((raw, "too_old")),
-                Answer::TooNew { .. } => refused.push((raw, "too_new")),
-                _ => {}
-            }
+            answers.push((raw, self.one(event, arrival).await?));
         }
-        Ok(refused)
+        Ok(answers)
     }
 
     /// Offers one event until it is durable or refused for good.
@@ -119,7 +137,12 @@ impl Offer {
         let mut backoff = Backoff::new(BACKOFF, LONGEST_BACKOFF, fastrand::Rng::new());
         loop {
             let arrival = Arrival { received_at: self.intake.now(), ..arrival.clone() };
-            let wait = match self.intake.accept(event.clone(), arrival).await {
+            let answer = if self.any_age {
+                self.intake.accept_of_any_age(event.clone(), arrival).await
+            } else {
+                self.intake.accept(event.clone(), arrival).await
+            };
+            let wait = match answer {
                 Answer::Draining => return Err(Draining),
                 Answer::StoreFull { retry_after } => retry_after,
                 Answer::Overloaded | Answer::TimedOut | Answer::Failed => Duration::ZERO,
