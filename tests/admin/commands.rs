@@ -2,7 +2,7 @@
 
 use super::{asking, command, home, run, token_file};
 use crate::simulate::{KEY, Running};
-use crate::support::daemon::Home;
+use crate::support::daemon::{Home, Metrics, PATIENCE};
 use e2b_relay::simulator::provider::Options;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -122,13 +122,21 @@ async fn sandboxes_are_shown_as_the_provider_lists_them_and_events_newest_last()
             sandboxes.map(|one| (one["id"].as_str().unwrap().to_owned(), one["state"].as_str().unwrap().to_owned()));
         states.collect::<BTreeMap<_, _>>()
     };
-    let deadline = tokio::time::Instant::now() + crate::support::daemon::PATIENCE;
-    while shown(&[]).await != listed {
-        assert!(tokio::time::Instant::now() < deadline);
-    }
-    for state in ["running", "paused"] {
-        let expected = listed.iter().filter(|(_, is)| *is == state).map(|(id, is)| (id.clone(), is.clone())).collect();
-        assert_eq!(shown(&["--state", state, "--source", "acme"]).await, expected, "{state}");
+    let all = |metrics: &Metrics| {
+        metrics.sum("events_total", "backfill") >= 200.0 && metrics.sum("sink_lag_events", "audit") == 0.0
+    };
+    daemon.until("all is taken", all).await;
+    let only = |state: &str| {
+        let those = listed.iter().filter(|(_, is)| *is == state);
+        those.map(|(id, is)| (id.clone(), is.clone())).collect::<BTreeMap<_, _>>()
+    };
+    // The set follows the journal, and the list corrects it.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while shown(&[]).await != listed
+        || shown(&["--state", "running", "--source", "acme"]).await != only("running")
+        || shown(&["--state", "paused"]).await != only("paused")
+    {
+        assert!(tokio::time::Instant::now() < deadline, "{listed:#?}");
     }
     let text = run(asking(&home, &daemon, &["sandboxes"])).await;
     let lines: Vec<&str> = text.out.lines().collect();
@@ -138,7 +146,6 @@ async fn sandboxes_are_shown_as_the_provider_lists_them_and_events_newest_last()
     assert_eq!(lines.last().unwrap(), &format!("{running} running, {} paused", listed.len() - running));
 
     let told = provider.told();
-    daemon.until("all is taken", |metrics| metrics.sum("events_total", "backfill") >= 200.0).await;
     let last = run(asking(&home, &daemon, &["events", "--limit", "20", "--format", "json"])).await.json();
     let ids: Vec<&str> = last.as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap()).collect();
     assert!(ids.len() == 20 && ids.iter().all(|id| told[100..].iter().any(|told| told == id)), "{ids:?}");
@@ -173,7 +180,7 @@ async fn metadata_that_strangers_chose_steers_no_terminal() {
     let client = crate::support::daemon::reqwest_client();
     let reply = client.post(daemon.webhook()).header(name, value).body(body).send().await.unwrap();
     assert_eq!(reply.status(), 200);
-    let deadline = tokio::time::Instant::now() + crate::support::daemon::PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     for arguments in [&["sandboxes"][..], &["events"], &["events", "--summary"]] {
         loop {
             let ran = run(asking(&home, &daemon, arguments)).await;

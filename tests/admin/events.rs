@@ -229,6 +229,12 @@ mod many_segments {
                 assert_eq!(found, expected, "{back} {order} {limit}");
             }
         }
+        // Wherever a segment begins.
+        for back in 1..80 {
+            let since = at(EVENTS - back) - SignedDuration::from_secs(30);
+            let found = pages(&base, &format!("since={since}&order=asc&limit=1000")).await;
+            assert_eq!(found.len() as i64, back);
+        }
         let found = super::ids(&pages(&base, "sandbox_id=s3&type=t1&limit=2").await);
         let expected: Vec<String> = (0..EVENTS)
             .rev()
