@@ -3,6 +3,7 @@
 
 mod pollers;
 
+use crate::admin::{Token, TokenError};
 use crate::client::ClientError;
 use crate::deliver::{self, Delivery};
 use crate::http::{self, BindError, Listener};
@@ -43,6 +44,9 @@ pub enum StartError {
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The operators' token.
+    #[error("admin.token_file: {0}")]
+    Token(TokenError),
     /// A sink's settings.
     #[error("sinks.{name}.{source}")]
     Sink {
@@ -180,6 +184,11 @@ impl Daemon {
             metrics.clone(),
             listening.clone(),
         ));
+        let token = match &settings.admin.token_file {
+            Some(file) => Token::read(file),
+            None => Token::own(&settings.store.path),
+        }
+        .map_err(StartError::Token)?;
         let public = Listener::bind(&settings.server).await?;
         let admin = Listener::bind_admin(settings.admin.listen).await?;
         let mut daemon = Self {
@@ -215,7 +224,8 @@ impl Daemon {
             sandboxes: &sandboxes,
             shutdown: &listening,
         };
-        daemon.pollers = world.pollers().await?;
+        let (pollers, backfills) = world.pollers().await?;
+        daemon.pollers = pollers;
         let receiver = Arc::new(Receiver::new(
             settings.sources.iter().map(|(name, source)| (name.as_str(), source)),
             webhook_limits(&settings.server),
@@ -224,7 +234,8 @@ impl Daemon {
         ));
         let public = public.serve(http::public(receiver, Arc::clone(&intake)), listening);
         daemon.listeners.push(Box::pin(public));
-        let admin = admin.serve(admin::router(&settings.admin, intake, metrics, sandboxes), delivering);
+        let parts = admin::Parts { settings: &settings.admin, token, intake, metrics, sandboxes, store, backfills };
+        let admin = admin.serve(admin::router(parts), delivering);
         daemon.listeners.push(Box::pin(admin));
         Ok(daemon)
     }

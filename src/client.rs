@@ -7,6 +7,9 @@ use bytes::{Bytes, BytesMut};
 use reqwest::{Method, Url, redirect};
 use std::time::Duration;
 
+/// However often a piece of it comes, an answer has its end after this time.
+const LONGEST_ANSWER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// Bounds of one client.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -37,6 +40,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     max_reply: usize,
+    timeout: Duration,
 }
 
 /// What a peer answered, whatever the status.
@@ -117,7 +121,7 @@ impl Client {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| ClientError::Setup(innermost(&error)))?;
-        Ok(Self { http, base, max_reply: limits.max_reply })
+        Ok(Self { http, base, max_reply: limits.max_reply, timeout: limits.timeout })
     }
 
     /// The path and query of the URL that the client was made with.
@@ -153,6 +157,33 @@ impl Client {
         self.exchange(Method::DELETE, path, headers, Bytes::new()).await
     }
 
+    /// Likewise, for an answer that takes its time: the limit counts from one piece of it to the next. `each` is given
+    /// every line of a 200 as it comes, without its end; what else is answered comes back as the reply's body.
+    pub async fn post_lines(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<Reply, ClientError> {
+        let in_time = || ClientError::Timeout { peer: self.peer() };
+        let sent = self.request(Method::POST, path, headers, body)?.timeout(LONGEST_ANSWER).send();
+        let sent = tokio::time::timeout(self.timeout, sent).await.map_err(|_| in_time())?;
+        let mut response = sent.map_err(|error| self.error(&error))?;
+        let is_lines = response.status().as_u16() == 200;
+        let mut held = BytesMut::new();
+        loop {
+            let chunk = tokio::time::timeout(self.timeout, response.chunk()).await.map_err(|_| in_time())?;
+            let Some(chunk) = chunk.map_err(|error| self.error(&error))? else { break };
+            self.hold(&mut held, &chunk)?;
+            while let Some(end) = held.iter().position(|byte| is_lines && *byte == b'\n') {
+                let line = held.split_to(end + 1);
+                each(line.strip_suffix(b"\n").unwrap_or(&line));
+            }
+        }
+        Ok(reply(&mut response, held))
+    }
+
     async fn exchange(
         &self,
         method: Method,
@@ -160,21 +191,33 @@ impl Client {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<Reply, ClientError> {
-        let url = self.url(path)?;
-        let mut request = self.http.request(method, url).body(body);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
+        let request = self.request(method, path, headers, body)?;
         let mut response = request.send().await.map_err(|error| self.error(&error))?;
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.error(&error))? {
-            if body.len() + chunk.len() > self.max_reply {
-                return Err(ClientError::TooLarge { peer: self.peer(), limit: self.max_reply });
-            }
-            body.extend_from_slice(&chunk);
+            self.hold(&mut body, &chunk)?;
         }
-        let headers = std::mem::take(response.headers_mut());
-        Ok(Reply { status: response.status().as_u16(), body: body.freeze(), headers })
+        Ok(reply(&mut response, body))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<reqwest::RequestBuilder, ClientError> {
+        let request = self.http.request(method, self.url(path)?).body(body);
+        Ok(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+    }
+
+    /// Adds a piece of a reply to those before it, as far as a reply may be long.
+    fn hold(&self, held: &mut BytesMut, chunk: &[u8]) -> Result<(), ClientError> {
+        if held.len() + chunk.len() > self.max_reply {
+            return Err(ClientError::TooLarge { peer: self.peer(), limit: self.max_reply });
+        }
+        held.extend_from_slice(chunk);
+        Ok(())
     }
 
     /// `//host/…` and `http://host/…` are URLs of another origin as far as joining is concerned.
@@ -241,6 +284,25 @@ fn parse(text: &str) -> Result<Url, ClientError> {
     Ok(url)
 }
 
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3), for a path or a parameter, and the comma, which
+/// parts the ids of a list: the provider's parser looks for it before it decodes.
+pub fn encode(text: &str) -> String {
+    use std::fmt::Write;
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => encoded.push(byte.into()),
+            // Writing to a String cannot fail.
+            _ => drop(write!(encoded, "%{byte:02X}")),
+        }
+        encoded
+    })
+}
+
+fn reply(response: &mut reqwest::Response, body: BytesMut) -> Reply {
+    let headers = std::mem::take(response.headers_mut());
+    Reply { status: response.status().as_u16(), body: body.freeze(), headers }
+}
+
 /// The outer layers only repeat the URL.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
@@ -268,6 +330,13 @@ mod tests {
         let client = client("http://127.0.0.1:8080/webhooks/e2b?a=1");
         assert_eq!(client.base_path(), "/webhooks/e2b?a=1");
         assert_eq!(client.peer(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn values_stay_one_value_and_lists_stay_lists() {
+        assert_eq!(encode("a,b-c_d.e~f"), "a,b-c_d.e~f");
+        assert_eq!(encode("2026-08-21T10:00:00Z"), "2026-08-21T10%3A00%3A00Z");
+        assert_eq!(encode("a&b=c/../?#é +"), "a%26b%3Dc%2F..%2F%3F%23%C3%A9%20%2B");
     }
 
     #[test]

@@ -82,6 +82,16 @@ pub enum Refused {
     Failed,
 }
 
+/// How old an event may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// Not older than the dedupe window: whether it was accepted before is known.
+    Known,
+    /// Any: its id may have been forgotten, and then it is accepted a second time. Only for an operator who has asked for
+    /// that.
+    Any,
+}
+
 /// What became of an offered event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -211,9 +221,19 @@ impl Intake {
 
     /// Offers one event. On [`Answer::Accepted`] and [`Answer::Duplicate`] it is on disk.
     pub async fn accept(&self, event: Event, arrival: Arrival) -> Answer {
-        if let Some(refusal) = self.outside_window(&arrival.source, event.timestamp.instant()) {
-            return refusal;
+        self.accept_of(Age::Known, event, arrival).await
+    }
+
+    /// The same for events that may be as old as `age` says.
+    pub async fn accept_of(&self, age: Age, event: Event, arrival: Arrival) -> Answer {
+        match self.outside_window(&arrival.source, event.timestamp.instant()) {
+            Some(Answer::TooOld { .. }) if age == Age::Any => self.land(event, arrival).await,
+            Some(refusal) => refusal,
+            None => self.land(event, arrival).await,
         }
+    }
+
+    async fn land(&self, event: Event, arrival: Arrival) -> Answer {
         // What the relay fetches by itself waits in a lane of its own, and takes no delivery's place.
         let permit = match arrival.origin {
             Origin::Webhook => match Arc::clone(&self.in_flight).try_acquire_owned() {

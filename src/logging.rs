@@ -71,6 +71,11 @@ impl<W: Write> Write for Escaping<W> {
     }
 }
 
+/// `text` as it may be shown on a terminal: on one line, with everything escaped that is not plainly visible.
+pub fn visible(text: &str) -> String {
+    escape(text, Style::Text)
+}
+
 /// `text` with everything escaped that is not plainly visible. In JSON such characters only stand in strings.
 fn escape(text: &str, style: Style) -> String {
     let mut escaped = String::with_capacity(text.len());

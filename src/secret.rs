@@ -7,6 +7,8 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fs::File;
+use std::io::{self, Read};
 
 /// What is shown in a secret's place.
 pub const MASK: &str = "***";
@@ -19,6 +21,16 @@ impl Secret {
     /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
+    }
+
+    /// 256 bits from the kernel, in hex.
+    ///
+    /// # Errors
+    /// If the kernel has no source of randomness.
+    pub fn fresh() -> io::Result<Self> {
+        let mut bytes = [0u8; 32];
+        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        Ok(Self::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
     }
 
     /// The text itself; call it where it is used, and nowhere else.

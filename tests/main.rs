@@ -3,6 +3,7 @@
 // So that clippy takes its helpers, too, for tests: they may unwrap and panic.
 #![cfg(test)]
 
+mod admin;
 mod backfill;
 mod client;
 mod dev;

@@ -24,7 +24,7 @@ const ROOMS_OF_CRATES: &[(&str, &[&str])] = &[
     ("globset", &["route"]),
     ("hmac", &["verify", "simulator"]),
     ("http_body_util", &["http", "source/webhook"]),
-    ("humantime", &["settings", "cli"]),
+    ("humantime", &["settings", "admin", "cli"]),
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
     ("lapin", &["sink/amqp"]),

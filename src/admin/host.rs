@@ -1,6 +1,6 @@
 //! Which names the admin listener answers to.
 
-use axum::http::uri::Authority;
+use axum::http::uri::{Authority, Uri};
 use axum::http::{Request, header};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -23,6 +23,20 @@ impl Hosts {
         });
         let mut judged = target.into_iter().chain(headers).peekable();
         judged.peek().is_some() && judged.all(|known| known)
+    }
+
+    /// Whether a request comes from no page, or from one of ours: one that was served under the very name and port in
+    /// `Host`, or under a name of the settings. That an address or `localhost` is known makes no page there ours: it may
+    /// be anybody's, on another port.
+    pub(super) fn is_own_origin<B>(&self, request: &Request<B>) -> bool {
+        let host = request.headers().get(header::HOST).map(header::HeaderValue::as_bytes);
+        let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str().as_bytes()));
+        request.headers().get_all(header::ORIGIN).iter().all(|origin| {
+            let Some(origin) = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok()) else { return false };
+            let Some(authority) = origin.authority() else { return false };
+            let is_named = self.0.contains(&authority.host().to_ascii_lowercase());
+            is_named || host.is_some_and(|host| authority.as_str().as_bytes().eq_ignore_ascii_case(host))
+        })
     }
 
     fn knows(&self, authority: &Authority) -> bool {
@@ -65,6 +79,33 @@ mod tests {
         }
         assert!(allows("http://relay.internal/metrics", &[]));
         assert!(allows("http://127.0.0.1/metrics", &["127.0.0.1"]));
+    }
+
+    #[test]
+    fn a_page_is_ours_by_the_name_it_was_served_under() {
+        let is_own = |origins: &[&str]| {
+            let mut request = Request::builder().uri("/api/backfill").header(header::HOST, "127.0.0.1:9464");
+            for origin in origins {
+                request = request.header(header::ORIGIN, *origin);
+            }
+            Hosts::new(&["Relay.internal".to_owned()]).is_own_origin(&request.body(()).expect("a request"))
+        };
+        for own in [&[][..], &["http://127.0.0.1:9464"], &["https://relay.internal"], &["https://RELAY.internal:8443"]]
+        {
+            assert!(is_own(own), "{own:?}");
+        }
+        for foreign in [
+            &["null"][..],
+            &[""],
+            &["https://evil.example"],
+            &["http://127.0.0.1"],
+            &["http://127.0.0.1:3000"],
+            &["http://localhost:9464"],
+            &["http://relay.internal.evil.example"],
+            &["http://127.0.0.1:9464", "https://evil.example"],
+        ] {
+            assert!(!is_own(foreign), "{foreign:?}");
+        }
     }
 
     #[test]

@@ -1,44 +1,91 @@
-//! What operators are served: metrics and health.
+//! What operators are served: metrics, health, and the admin API.
+//!
+//! ```text
+//! request ─► host (421) ─► route (404, 405) ─► gate (403, 401, 415) ─► backfill, events, sandboxes
+//!                                └─► /metrics, /livez, /readyz, which need no token
+//! ```
 
+mod backfill;
+mod events;
+mod gate;
 mod host;
+mod journal;
+mod reply;
 mod settings;
+mod summary;
+mod time;
+mod token;
 
-pub use settings::{NOT_YET, Settings};
+pub use backfill::{Asked, Line};
+pub use settings::Settings;
+pub use summary::Summary;
+pub use time::{Since, SinceError};
+pub use token::{Token, TokenError};
 
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::sandboxes::{Sandboxes, View};
-use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use crate::source::backfill::Handle;
+use crate::store::Store;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use backfill::Backfilled;
+use gate::Gate;
 use host::Hosts;
+use journal::Journal;
+use reply::{MAX_BODY, Params, problem_at};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// `/metrics`, `/livez`, `/readyz`, `/api/sandboxes`.
-pub fn router(settings: &Settings, intake: Arc<Intake>, metrics: Metrics, sandboxes: Sandboxes) -> Router {
-    let hosts = Arc::new(Hosts::new(&settings.hosts));
-    let api = if settings.listen.ip().is_loopback() {
-        Router::new().route("/api/sandboxes", get(list_sandboxes).with_state(sandboxes))
-    } else {
-        Router::new().route("/api/sandboxes", get(|| async { (StatusCode::UNAUTHORIZED, NO_TOKEN) }))
-    };
-    Router::new()
-        .merge(api)
-        .route("/metrics", get(scrape).with_state(metrics))
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready).with_state(intake))
-        .layer(middleware::from_fn_with_state(hosts, only_our_names))
+/// What the listener shows, and whom it lets.
+pub struct Parts<'a> {
+    /// The section `admin`.
+    pub settings: &'a Settings,
+    /// Opens it.
+    pub token: Token,
+    /// For readiness.
+    pub intake: Arc<Intake>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The live sets.
+    pub sandboxes: Sandboxes,
+    /// Whose journal is read.
+    pub store: Arc<Store>,
+    /// By source: who sweeps its list of events.
+    pub backfills: BTreeMap<String, Handle>,
 }
 
-/// The sets hold what users put into metadata; there is no token yet that would tell who may see it.
-const NO_TOKEN: &str = "served on a loopback address only; see admin.listen\n";
+/// `/metrics`, `/livez`, `/readyz`, and what is below `/api`.
+pub fn router(parts: Parts<'_>) -> Router {
+    let gate = Gate::new(parts.settings.listen, Hosts::new(&parts.settings.hosts), parts.token);
+    let journal = Journal::new(parts.store);
+    let backfilled = |(name, handle)| (name, Backfilled { handle, intake: Arc::clone(&parts.intake) });
+    let backfills: BTreeMap<String, Backfilled> = parts.backfills.into_iter().map(backfilled).collect();
+    let api = Router::new()
+        .route("/api/sandboxes", gate.reading(get(list_sandboxes)).with_state(parts.sandboxes))
+        .route("/api/events", gate.reading(get(events::list)).with_state(journal.clone()))
+        .route("/api/events/summary", gate.reading(get(summary::show)).with_state(journal))
+        .route("/api/backfill", gate.changing(post(backfill::ask)).with_state(Arc::new(backfills)));
+    Router::new()
+        .merge(api)
+        .route("/metrics", get(scrape).with_state(parts.metrics))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready).with_state(parts.intake))
+        .fallback(|uri: Uri| async move { problem_at(uri.path(), StatusCode::NOT_FOUND, "there is nothing here") })
+        .method_not_allowed_fallback(|uri: Uri| async move {
+            problem_at(uri.path(), StatusCode::METHOD_NOT_ALLOWED, "not by this method; `Allow` names those there are")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(gate, only_our_names))
+}
 
 /// `?source=` for one source's.
-async fn list_sandboxes(State(sandboxes): State<Sandboxes>, Query(wanted): Query<Wanted>) -> Json<View> {
+async fn list_sandboxes(State(sandboxes): State<Sandboxes>, Params(wanted): Params<Wanted>) -> Json<View> {
     Json(sandboxes.view(wanted.source.as_deref()))
 }
 
@@ -48,12 +95,12 @@ struct Wanted {
 }
 
 /// On every request, so that no page of another site can make a browser read from here by a name that points here.
-async fn only_our_names(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    if hosts.allow(&request) {
+async fn only_our_names(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    if gate.hosts().allow(&request) {
         next.run(request).await
     } else {
-        let message = "the name in Host is not served here; see admin.hosts\n";
-        (StatusCode::MISDIRECTED_REQUEST, message).into_response()
+        let message = "the name in Host is not served here; see admin.hosts";
+        problem_at(request.uri().path(), StatusCode::MISDIRECTED_REQUEST, message)
     }
 }
 

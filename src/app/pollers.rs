@@ -15,6 +15,7 @@ use crate::source::reports::{self, Reporter};
 use crate::source::scrape::{self, Scraper};
 use crate::store::Store;
 use futures_util::future::{BoxFuture, try_join_all};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -49,13 +50,14 @@ pub(super) async fn open_sandboxes(
 }
 
 impl World<'_> {
-    /// Of all sources. Before they run only one thing is asked, where a webhook is to be registered for the first time:
-    /// whether another relay's is in the way.
-    pub(super) async fn pollers(&self) -> Result<Pollers, StartError> {
+    /// Of all sources, and by source who sweeps its list of events. Before they run only one thing is asked, where a
+    /// webhook is to be registered for the first time: whether another relay's is in the way.
+    pub(super) async fn pollers(&self) -> Result<(Pollers, BTreeMap<String, backfill::Handle>), StartError> {
         let mut registrars: Vec<(&str, Registrar)> = Vec::new();
         let follower = Follower::new(self.sandboxes.clone(), Arc::clone(self.store));
         let caught_up = follower.caught_up();
         let mut pollers: Pollers = vec![Box::pin(follower.run(self.shutdown.clone()))];
+        let mut backfills = BTreeMap::new();
         for (name, source) in &self.settings.sources {
             self.metrics.source(name);
             let api = source.api.as_ref().map(|api| Api::new(name, api, self.metrics.clone(), fastrand::Rng::new()));
@@ -64,7 +66,9 @@ impl World<'_> {
                 let known = source.backfill.as_ref().and_then(|backfill| backfill.webhook_id.clone());
                 // The last value stays readable without its sender.
                 let (tell, webhook_id) = watch::channel(known);
-                pollers.extend(self.backfill(name, source, api, webhook_id));
+                let backfill = self.backfill(name, source, api, webhook_id);
+                backfills.insert(name.clone(), backfill.handle());
+                pollers.push(Box::pin(backfill.run(self.shutdown.clone())));
                 registrars.extend(self.registrar(source, api, tell).map(|registrar| (name.as_str(), registrar)));
             }
             if let Some(live) = self.sandboxes.of(name) {
@@ -79,7 +83,7 @@ impl World<'_> {
         for (_, registrar) in registrars {
             pollers.push(Box::pin(registrar.run(self.shutdown.clone())));
         }
-        Ok(pollers)
+        Ok((pollers, backfills))
     }
 
     /// Whoever keeps the source's webhook in line, if it is to be kept.
@@ -99,15 +103,9 @@ impl World<'_> {
         }))
     }
 
-    fn backfill(
-        &self,
-        name: &str,
-        source: &source::Settings,
-        api: &Api,
-        webhook_id: backfill::WebhookId,
-    ) -> Option<BoxFuture<'static, ()>> {
-        let backfill = source.backfill.clone().filter(|backfill| backfill.enabled)?;
-        let backfill = Backfill::new(backfill::Parts {
+    fn backfill(&self, name: &str, source: &source::Settings, api: &Api, webhook_id: backfill::WebhookId) -> Backfill {
+        let backfill = source.backfill.clone().unwrap_or_default();
+        Backfill::new(backfill::Parts {
             source: name.into(),
             team_id: source.team_id.clone(),
             api: api.clone(),
@@ -118,8 +116,7 @@ impl World<'_> {
             spool: self.settings.store.path.join("backfill"),
             bounds: backfill::Bounds::default(),
             metrics: self.metrics.clone(),
-        });
-        Some(Box::pin(backfill.run(self.shutdown.clone())))
+        })
     }
 
     /// What watches over the source's sandboxes.

@@ -2,10 +2,11 @@
 
 use super::Format;
 use super::outcome::{Exit, Failure, print, print_json};
+use crate::secret::Secret;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -58,9 +59,10 @@ impl Kind {
 }
 
 pub(super) fn execute(options: &Options) -> Result<(), Failure> {
-    let secret = fresh_secret()?;
+    // Longer than the 32 characters that E2B's dashboard asks for.
+    let secret = Secret::fresh().map_err(|error| Failure::new(Exit::Io, format_args!("a fresh secret: {error}")))?;
     let (section, peer) = options.sink.section();
-    write(&options.output, &configuration(&secret, section), options.force)?;
+    write(&options.output, &configuration(secret.expose(), section), options.force)?;
     match options.format {
         Format::Text => print(next_steps(&options.output, peer)),
         Format::Json => print_json(&json!({"config": options.output.display().to_string()})),
@@ -74,15 +76,6 @@ fn configuration(secret: &str, sink: &str) -> String {
          server:\n  listen: 0.0.0.0:8080\nstore:\n  path: ./data\nsources:\n  e2b:\n    webhook:\n      \
          # The same text is the webhook's signatureSecret at E2B.\n      secrets: [\"{secret}\"]\nsinks:\n{sink}"
     )
-}
-
-/// 256 bits from the kernel, in hex: longer than the 32 characters that E2B's dashboard asks for.
-fn fresh_secret() -> Result<String, Failure> {
-    let mut bytes = [0u8; 32];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .map_err(|error| Failure::new(Exit::Io, format_args!("/dev/urandom: {error}")))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Writes a file that only its owner can read; a new one beside it takes the place of an old one in one step, so that

@@ -7,8 +7,6 @@ use std::ffi::OsString;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     #[command(hide = true)]
-    Backfill(Rest),
-    #[command(hide = true)]
     Replay(Rest),
     #[command(hide = true)]
     DeadLetters(Rest),
@@ -16,10 +14,6 @@ pub(super) enum Command {
     Quarantine(Rest),
     #[command(hide = true)]
     Sinks(Rest),
-    #[command(hide = true)]
-    Sandboxes(Rest),
-    #[command(hide = true)]
-    Events(Rest),
     #[command(hide = true)]
     Tap(Rest),
 }
@@ -33,13 +27,10 @@ pub(super) struct Rest {
 
 pub(super) fn execute(command: &Command) -> Result<(), Failure> {
     let name = match command {
-        Command::Backfill(_) => "backfill",
         Command::Replay(_) => "replay",
         Command::DeadLetters(_) => "dead-letters",
         Command::Quarantine(_) => "quarantine",
         Command::Sinks(_) => "sinks",
-        Command::Sandboxes(_) => "sandboxes",
-        Command::Events(_) => "events",
         Command::Tap(_) => "tap",
     };
     Err(Failure::new(Exit::Usage, format_args!("`{name}` is not yet in this version")))

@@ -1,17 +1,22 @@
 //! The command line: what can be asked, one file per subcommand, and what the exit code says.
 
+mod admin;
+mod backfill;
 mod check;
 mod config;
 mod dev;
+mod events;
 mod init;
 mod later;
 mod outcome;
 mod probe;
 mod run;
+mod sandboxes;
 mod secret_file;
 mod simulate;
 mod sources;
 mod store;
+mod table;
 mod test;
 mod trigger;
 mod webhooks;
@@ -76,6 +81,12 @@ enum Command {
     /// What is registered at the provider, and the relay's own webhook there.
     #[command(subcommand)]
     Webhooks(webhooks::Command),
+    /// Have a running daemon fetch from the events API what the deliveries missed, now.
+    Backfill(backfill::Options),
+    /// The sandboxes that live, as a running daemon knows them.
+    Sandboxes(sandboxes::Options),
+    /// The events that a running daemon still has, or how many there are.
+    Events(events::Options),
     /// Look into the store of a daemon that is stopped.
     #[command(subcommand)]
     Store(store::Command),
@@ -126,6 +137,9 @@ impl Cli {
             Command::Simulate(options) => simulate::execute(&options),
             Command::Trigger(options) => trigger::execute(&options),
             Command::Webhooks(command) => webhooks::execute(&command),
+            Command::Backfill(options) => backfill::execute(&options),
+            Command::Sandboxes(options) => sandboxes::execute(&options),
+            Command::Events(options) => events::execute(&options),
             Command::Store(command) => store::execute(&command),
             Command::Later(command) => later::execute(&command),
         }

@@ -3,6 +3,7 @@
 use super::outcome::{Exit, Failure};
 use super::runtime;
 use super::sources::Sources;
+use crate::admin::TokenError;
 use crate::app::{Daemon, End, StartError};
 use crate::shutdown::{self, Shutdown, Trigger};
 use clap::Args;
@@ -100,8 +101,14 @@ impl Signals {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
-            StartError::Store(_) | StartError::Refused(_) | StartError::Bind(_) => Exit::Io,
-            StartError::Sink { .. } | StartError::Api { .. } | StartError::Register { .. } => Exit::Config,
+            StartError::Store(_)
+            | StartError::Refused(_)
+            | StartError::Token(TokenError::File { .. })
+            | StartError::Bind(_) => Exit::Io,
+            StartError::Token(TokenError::Content { .. })
+            | StartError::Sink { .. }
+            | StartError::Api { .. }
+            | StartError::Register { .. } => Exit::Config,
             StartError::Metrics(_) | StartError::Thread(_) => Exit::Internal,
         };
         Self::new(exit, error)

@@ -2,7 +2,7 @@
 
 use super::{ApiError, Budget, Settings};
 use crate::backoff::Backoff;
-use crate::client::{Client, ClientError, Limits, Reply};
+use crate::client::{Client, ClientError, Limits, Reply, encode};
 use crate::metrics::Metrics;
 use crate::secret::{MASK, Secret};
 use bytes::Bytes;
@@ -82,11 +82,13 @@ pub struct Answer<T> {
     pub value: T,
     /// The reply's header `Date`, whole seconds; `None` where it is absent or no date.
     pub date: Option<jiff::Timestamp>,
+    /// Requests that it took.
+    pub calls: u32,
 }
 
 impl<T> Answer<T> {
     pub(super) fn map<U>(self, into: impl FnOnce(T) -> U) -> Answer<U> {
-        Answer { value: into(self.value), date: self.date }
+        Answer { value: into(self.value), date: self.date, calls: self.calls }
     }
 }
 
@@ -201,7 +203,7 @@ impl Api {
         let mut backoff = Backoff::new(BACKOFF, LONGEST_BACKOFF, random);
         loop {
             let error = match self.once(&request, &understand).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok(Answer { calls: backoff.attempt() + 1, ..answer }),
                 Err(error) => error,
             };
             // A creation that got no answer may have happened; only a 429 tells that it has not.
@@ -246,7 +248,7 @@ impl Api {
             path: request.path.to_owned(),
             problem,
         })?;
-        Ok(Answer { value, date: date(&reply, "date") })
+        Ok(Answer { value, date: date(&reply, "date"), calls: 1 })
     }
 
     fn no_reply(&self, request: &Request<'_>, error: &ClientError) -> ApiError {
@@ -336,30 +338,4 @@ fn retry_after(reply: &Reply) -> Option<Duration> {
 /// An HTTP date in the form that is to be sent (RFC 9110, section 5.6.7), which is one of RFC 2822's.
 fn date(reply: &Reply, name: &str) -> Option<jiff::Timestamp> {
     jiff::fmt::rfc2822::parse(reply.header(name)?).ok().map(|date| date.timestamp())
-}
-
-/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3), and the comma, which parts the ids of a list:
-/// the provider's parser looks for it before it decodes.
-pub(super) fn encode(text: &str) -> String {
-    use std::fmt::Write;
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => encoded.push(byte.into()),
-            // Writing to a String cannot fail.
-            _ => drop(write!(encoded, "%{byte:02X}")),
-        }
-        encoded
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_stay_one_value_and_lists_stay_lists() {
-        assert_eq!(encode("a,b-c_d.e~f"), "a,b-c_d.e~f");
-        assert_eq!(encode("2026-08-21T10:00:00Z"), "2026-08-21T10%3A00%3A00Z");
-        assert_eq!(encode("a&b=c/../?#é +"), "a%26b%3Dc%2F..%2F%3F%23%C3%A9%20%2B");
-    }
 }

@@ -1,7 +1,8 @@
 //! `GET /events/webhooks/{id}/deliveries`: what the provider tried to deliver, by event, with a cursor. Kept for 7 days.
 
-use super::api::{Request, encode};
+use super::api::Request;
 use super::{Answer, Api, ApiError, Endpoint};
+use crate::client::encode;
 use serde::Deserialize;
 
 /// Most events of one page.

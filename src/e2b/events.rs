@@ -3,8 +3,9 @@
 //! The specification has a bare array in camelCase; the documentation has `{"events": […]}` and snake_case. Both are
 //! taken, and each event is handed on as it came.
 
-use super::api::{Request, encode, no_json};
+use super::api::{Request, no_json};
 use super::{Answer, Api, ApiError, Endpoint};
+use crate::client::encode;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -40,7 +41,7 @@ impl Api {
     ) -> Result<Answer<EventsPage>, ApiError> {
         let path = format!("/events/sandboxes/{}", encode(sandbox_id));
         match self.page(Request::get(Endpoint::SandboxEvents, &path), offset, limit).await {
-            Err(ApiError::NotFound { .. }) => Ok(Answer { value: EventsPage::default(), date: None }),
+            Err(ApiError::NotFound { .. }) => Ok(Answer { value: EventsPage::default(), date: None, calls: 1 }),
             answered => answered,
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! What a sandbox used that has long ended is still given as its latest sample: compare its time with the last one seen.
 
-use super::api::{Request, encode};
+use super::api::Request;
 use super::{Answer, Api, ApiError, Endpoint};
+use crate::client::encode;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
@@ -94,7 +95,7 @@ impl Api {
         // round.
         let request = Request::get(Endpoint::SandboxMetrics, &path).query("start", start).query("end", end);
         match self.json(request).await {
-            Err(ApiError::NotFound { .. }) => Ok(Answer { value: Vec::new(), date: None }),
+            Err(ApiError::NotFound { .. }) => Ok(Answer { value: Vec::new(), date: None, calls: 1 }),
             answered => answered,
         }
     }

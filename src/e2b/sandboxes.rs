@@ -1,7 +1,8 @@
 //! `GET /v2/sandboxes` and `GET /sandboxes/{id}`: which sandboxes there are.
 
-use super::api::{Request, encode};
+use super::api::Request;
 use super::{Answer, Api, ApiError, Endpoint};
+use crate::client::encode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -72,7 +73,7 @@ impl Api {
         let path = format!("/sandboxes/{}", encode(id));
         match self.json(Request::get(Endpoint::Sandbox, &path)).await {
             Ok(answer) => Ok(answer.map(Some)),
-            Err(ApiError::NotFound { .. }) => Ok(Answer { value: None, date: None }),
+            Err(ApiError::NotFound { .. }) => Ok(Answer { value: None, date: None, calls: 1 }),
             Err(error) => Err(error),
         }
     }

@@ -1,7 +1,8 @@
 //! `/events/webhooks`: what is registered at the provider. A secret goes there and never comes back.
 
-use super::api::{Request, encode};
+use super::api::Request;
 use super::{Answer, Api, ApiError, Endpoint};
+use crate::client::encode;
 use crate::secret::Secret;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
@@ -97,7 +98,7 @@ impl Api {
     /// Everything that is registered. A 404 means that there is nothing, as the provider's own dashboard takes it.
     pub async fn webhooks(&self) -> Result<Answer<Vec<Webhook>>, ApiError> {
         match self.json(Request::get(Endpoint::Webhooks, PATH)).await {
-            Err(ApiError::NotFound { .. }) => Ok(Answer { value: Vec::new(), date: None }),
+            Err(ApiError::NotFound { .. }) => Ok(Answer { value: Vec::new(), date: None, calls: 1 }),
             answered => answered,
         }
     }

@@ -64,7 +64,7 @@ impl Activity {
     }
 }
 
-/// One request, until its response is made.
+/// One request, until its response is made, the body's last piece included.
 pub(super) struct InProgress(Arc<Progress>);
 
 struct Progress {
@@ -78,6 +78,11 @@ impl InProgress {
         let watched = WatchedBody { body, progress: Arc::clone(&self.0) };
         watched.look();
         watched
+    }
+
+    /// Holds the request in progress until its response has been handed to the connection as a whole.
+    pub(super) fn until_sent<B>(self, body: B) -> HeldBody<B> {
+        HeldBody { body, in_progress: Some(self) }
     }
 }
 
@@ -109,6 +114,36 @@ impl Drop for InProgress {
             state.idle_since = Instant::now();
             activity.idle_again.notify_one();
         }
+    }
+}
+
+/// The body of a response in the making.
+pub(super) struct HeldBody<B> {
+    body: B,
+    in_progress: Option<InProgress>,
+}
+
+impl<B: Body + Unpin> Body for HeldBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if self.body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
+            self.in_progress = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

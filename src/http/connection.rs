@@ -7,10 +7,12 @@ use crate::shutdown::Shutdown;
 use crate::source::webhook::Received;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -53,12 +55,18 @@ enum End {
     Evicted,
 }
 
-pub(super) async fn serve<S>(stream: S, router: Router, activity: Arc<Activity>, limits: Limits, mut shutdown: Shutdown)
-where
+pub(super) async fn serve<S>(
+    stream: S,
+    peer: SocketAddr,
+    router: Router,
+    activity: Arc<Activity>,
+    limits: Limits,
+    mut shutdown: Shutdown,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let trace = Trace::new();
-    let end = http(stream, &trace, router, &activity, &limits, &mut shutdown).await;
+    let end = http(stream, peer, &trace, router, &activity, &limits, &mut shutdown).await;
     let Some(mut stream) = trace.take_back() else { return };
     let answer = match end {
         End::Evicted => return,
@@ -79,6 +87,7 @@ where
 
 async fn http<S>(
     stream: S,
+    peer: SocketAddr,
     trace: &Arc<Trace<S>>,
     router: Router,
     activity: &Arc<Activity>,
@@ -96,11 +105,12 @@ where
             // Requests of HTTP/2 share the connection, so there only the header's end is known.
             let began = if request.version() == Version::HTTP_2 { None } else { trace.request_began() };
             request.extensions_mut().insert(Received(began.unwrap_or_else(Instant::now)));
+            request.extensions_mut().insert(ConnectInfo(peer));
             let router = router.clone();
             async move {
                 let response = router.oneshot(request).await;
-                drop(in_progress);
-                response
+                // An answer that comes bit by bit is not made before its last one.
+                response.map(|response| response.map(|body| Body::new(in_progress.until_sent(body))))
             }
         }
     });

@@ -94,8 +94,8 @@ impl Listener {
                 }
                 accepted = self.tcp.accept() => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, listen = %self.address, "cannot accept a connection");
                     connections.close_oldest();
@@ -109,6 +109,7 @@ impl Listener {
             };
             let handled = handle(
                 stream,
+                peer,
                 tls.clone(),
                 router.clone(),
                 Activity::new(place),
@@ -126,6 +127,7 @@ impl Listener {
 
 async fn handle(
     stream: TcpStream,
+    peer: SocketAddr,
     tls: Option<Arc<Tls>>,
     router: Router,
     activity: Arc<Activity>,
@@ -136,7 +138,7 @@ async fn handle(
     let _ = stream.set_nodelay(true);
     // What only some connections need is boxed, so that the others do not have room for it too.
     let Some(tls) = tls else {
-        return Box::pin(connection::serve(stream, router, activity, limits, shutdown)).await;
+        return Box::pin(connection::serve(stream, peer, router, activity, limits, shutdown)).await;
     };
     let encrypted = tokio::select! {
         encrypted = Box::pin(tls.accept(stream)) => encrypted,
@@ -145,7 +147,7 @@ async fn handle(
         () = shutdown.requested() => return,
     };
     match encrypted {
-        Ok(stream) => Box::pin(connection::serve(stream, router, activity, limits, shutdown)).await,
+        Ok(stream) => Box::pin(connection::serve(stream, peer, router, activity, limits, shutdown)).await,
         Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
     }
 }

@@ -14,7 +14,7 @@ mod view;
 
 pub use filter::{Filter, FilterError, FilterFault, Verdict};
 pub use format::{Format, Framing};
-pub use router::{Addressing, Decision, Fault, Router, RouterError, Skip};
+pub use router::{Addressing, Decision, Fault, Router, RouterError, Skip, Types};
 pub use settings::Settings;
 pub use template::{Escape, Template, TemplateError};
 pub use view::View;

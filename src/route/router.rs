@@ -111,10 +111,31 @@ impl Fault {
     }
 }
 
+/// Globs over the event's type; none of them means every type.
+#[derive(Debug, Clone, Default)]
+pub struct Types(Option<GlobSet>);
+
+impl Types {
+    /// Compiles `patterns`, such as `sandbox.lifecycle.*`. The error is the parser's word for what is no glob.
+    pub fn parse<S: AsRef<str>>(patterns: &[S]) -> Result<Self, String> {
+        if patterns.is_empty() {
+            return Ok(Self(None));
+        }
+        let globs = patterns.iter().map(|pattern| Glob::new(pattern.as_ref()));
+        let set = globs.collect::<Result<Vec<_>, _>>().and_then(GlobSet::new);
+        set.map(|set| Self(Some(set))).map_err(|error| error.to_string())
+    }
+
+    /// Whether they take a type.
+    pub fn take(&self, kind: &str) -> bool {
+        self.0.as_ref().is_none_or(|types| types.is_match(kind))
+    }
+}
+
 /// One sink's types, sources, filter, format and templates, compiled.
 #[derive(Debug)]
 pub struct Router {
-    types: Option<GlobSet>,
+    types: Types,
     sources: Vec<String>,
     filter: Option<Filter>,
     format: Format,
@@ -125,7 +146,7 @@ impl Router {
     /// Compiles a sink's settings.
     pub fn new(settings: &Settings, addressing: Addressing) -> Result<Self, RouterError> {
         Ok(Self {
-            types: globs(&settings.types)?,
+            types: Types::parse(&settings.types).map_err(RouterError::Types)?,
             sources: settings.sources.clone(),
             filter: settings.filter.as_deref().map(Filter::parse).transpose()?,
             format: settings.format,
@@ -136,7 +157,7 @@ impl Router {
     /// Decides over one record; `instance` is the store's UUID. The cheap questions come first.
     pub fn route(&self, stored: &Stored, record: &Record<'_>, instance: &str) -> Decision {
         let event = &stored.event;
-        if self.types.as_ref().is_some_and(|types| !types.is_match(&event.kind)) {
+        if !self.types.take(&event.kind) {
             return Decision::Skip(Skip::Type);
         }
         if !self.sources.is_empty() && !self.sources.iter().any(|name| **name == *stored.arrival.source) {
@@ -173,18 +194,6 @@ impl Router {
             headers: Vec::new(),
         })
     }
-}
-
-/// None when there are no globs, which means every type.
-fn globs(patterns: &[String]) -> Result<Option<GlobSet>, RouterError> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    let globs = patterns
-        .iter()
-        .map(|pattern| Glob::new(pattern).map_err(|error| RouterError::Types(error.to_string())))
-        .collect::<Result<Vec<_>, _>>()?;
-    GlobSet::new(globs).map(Some).map_err(|error| RouterError::Types(error.to_string()))
 }
 
 #[cfg(test)]

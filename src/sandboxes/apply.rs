@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 /// Longest metadata, or data of an update, that is kept of a sandbox, in bytes of JSON.
 const MAX_DATA: usize = 4096;
 
-/// Types that the relay makes itself.
-const METRICS: &str = "sandbox.metrics";
+/// Type of a sample; like the next ones, one that the relay makes itself.
+pub const METRICS: &str = "sandbox.metrics";
 const USAGE: &str = "sandbox.usage";
 const UNCONFIRMED: &str = "sandbox.kill_unconfirmed";
 pub(super) const RECONCILED: &str = "sandbox.reconciled";

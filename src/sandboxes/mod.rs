@@ -26,6 +26,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use apply::METRICS;
 pub use execution::{Due, Ended, Execution, Measured, Reason, Usage};
 pub use follow::Follower;
 pub use list::Untold;

@@ -2,12 +2,12 @@
 
 use super::set::{Sandbox, Set, State};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::Deref;
 
 /// `GET /api/sandboxes`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct View {
     /// Sandboxes that run.
     pub active_count: usize,
@@ -18,7 +18,7 @@ pub struct View {
 }
 
 /// One of them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ViewedSandbox {
     /// The sandbox's id.
     pub id: String,

@@ -2,7 +2,6 @@
 //! nobody believes that they work.
 
 use super::problem::KeyPath;
-use crate::admin;
 use crate::source;
 
 /// Keys of sinks.
@@ -13,7 +12,7 @@ const VALUES: [(&str, &[&str]); 1] = [("sinks.*.format", &["cloudevents", "cloud
 
 /// Whether the key will be known to a later version.
 pub(super) fn is_later_key(key: &KeyPath) -> bool {
-    let sections = [("admin", admin::NOT_YET), ("sources.*", source::NOT_YET), ("sinks.*", &SINKS[..])];
+    let sections = [("sources.*", source::NOT_YET), ("sinks.*", &SINKS[..])];
     sections.iter().any(|(section, keys)| keys.iter().any(|name| key.matches(&format!("{section}.{name}"))))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::backoff::Backoff;
 use crate::event::{Arrival, Event};
-use crate::intake::{Answer, Intake};
+use crate::intake::{Age, Answer, Intake};
 use std::time::Duration;
 
 /// Delays between two offers of the same event: at most this, then twice this …
@@ -33,12 +33,13 @@ pub(super) async fn insist(
     intake: &Intake,
     event: &Event,
     arrival: &Arrival,
+    age: Age,
     patience: Patience,
 ) -> Result<Answer, GivenUp> {
     let mut backoff = Backoff::new(BACKOFF, LONGEST_BACKOFF, fastrand::Rng::new());
     loop {
         let arrival = Arrival { received_at: intake.now(), ..arrival.clone() };
-        let wait = match intake.accept(event.clone(), arrival).await {
+        let wait = match intake.accept_of(age, event.clone(), arrival).await {
             Answer::Draining => return Err(GivenUp { retry_after: Duration::ZERO }),
             Answer::StoreFull { retry_after } if patience == Patience::Short => return Err(GivenUp { retry_after }),
             Answer::StoreFull { retry_after } => retry_after,

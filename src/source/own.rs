@@ -2,7 +2,7 @@
 
 use super::insist::{GivenUp, Patience, insist};
 use crate::event::{Arrival, Event, Origin, Timestamp};
-use crate::intake::{Answer, Intake};
+use crate::intake::{Age, Answer, Intake};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Door {
             webhook_id: None,
             delivery_id: None,
         };
-        match insist(&self.intake, &event, &arrival, Patience::Short).await {
+        match insist(&self.intake, &event, &arrival, Age::Known, Patience::Short).await {
             Ok(Answer::TooOld { .. } | Answer::TooNew { .. }) => Offered::Refused,
             Ok(_) => Offered::Durable,
             Err(GivenUp { retry_after }) => Offered::Later { retry_after },

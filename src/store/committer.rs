@@ -24,6 +24,8 @@ use tokio::sync::oneshot;
 const TICK: Duration = Duration::from_millis(500);
 /// How long the index of a day that is neither today nor yesterday stays open unused.
 const IDLE: Duration = Duration::from_secs(10);
+/// Most such indexes that are open; each has buffers and a thread of sled's.
+const MAX_OTHER_DAYS: usize = 16;
 /// An event this close to midnight is looked up in the neighbouring day too.
 const MIDNIGHT_MARGIN: i64 = 60;
 /// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
@@ -291,12 +293,20 @@ impl Committer {
         self.remember(&late);
     }
 
-    /// Today's and yesterday's indexes stay open; another is given back after a while.
+    /// Today's and yesterday's indexes stay open; of the others those that were used last, for a while.
     fn close_idle_days(&mut self) {
         let today = frame::day_of(self.shared.now());
-        let idle = |day: &Day, open: &OpenDay| ![today, today - 1].contains(day) && open.used.elapsed() > IDLE;
-        for (_, open) in self.days.extract_if(|day, open| idle(day, open)) {
-            let _ = self.librarian.send(librarian::Job::Close(open.index));
+        let others = self.days.iter().filter(|(day, _)| ![today, today - 1].contains(day));
+        let mut others: Vec<(Instant, Day)> = others.map(|(day, open)| (open.used, *day)).collect();
+        others.sort_unstable();
+        let surplus = others.len().saturating_sub(MAX_OTHER_DAYS);
+        for (place, (used, day)) in others.into_iter().enumerate() {
+            if place >= surplus && used.elapsed() <= IDLE {
+                continue;
+            }
+            if let Some(open) = self.days.remove(&day) {
+                let _ = self.librarian.send(librarian::Job::Close(open.index));
+            }
         }
     }
 

@@ -53,7 +53,7 @@ pub use disk::{Disk, File, Open, RealDisk, Space};
 pub use inbox::Accepted;
 pub use meta::Progress;
 pub use open::{OpenError, Parts};
-pub use reader::Reader;
+pub use reader::{Mark, Reader};
 pub use settings::Settings;
 pub use shared::{Clock, Refused};
 pub use verify::{Proof, Sum, verify};
@@ -161,6 +161,20 @@ impl Store {
     pub fn reader(&self, after: u64) -> Reader {
         let logs = [Arc::clone(&self.shared.events.segments), Arc::clone(&self.shared.samples.segments)];
         Reader::new(&logs, after, self.shared.durable.subscribe(), self.shared.metrics.clone())
+    }
+
+    /// The same without samples, which have a log of their own.
+    pub fn reader_without_samples(&self, after: u64) -> Reader {
+        let logs = [Arc::clone(&self.shared.events.segments)];
+        Reader::new(&logs, after, self.shared.durable.subscribe(), self.shared.metrics.clone())
+    }
+
+    /// When which sequence was received, as far as it can be told without reading: oldest first, one mark for each
+    /// segment that is there.
+    pub fn marks(&self, samples: bool) -> Vec<Mark> {
+        let events = self.shared.events.segments.snapshot();
+        let samples = if samples { self.shared.samples.segments.snapshot() } else { Vec::new() };
+        reader::marks(events.iter().chain(&samples))
     }
 
     /// The highest sequence that is on disk, and when it rises.

@@ -48,6 +48,26 @@ impl Reader {
     }
 }
 
+/// Where a segment begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// What is in the segment has a higher sequence.
+    pub after: u64,
+    /// Whatever has a lower sequence was received earlier.
+    pub at: jiff::Timestamp,
+}
+
+pub(super) fn marks<'s>(segments: impl Iterator<Item = &'s Arc<Segment>>) -> Vec<Mark> {
+    let mark = |segment: &Arc<Segment>| Mark {
+        after: segment.header.first_sequence.saturating_sub(1),
+        at: jiff::Timestamp::from_microsecond(segment.header.created_at).unwrap_or(jiff::Timestamp::MIN),
+    };
+    let mut marks: Vec<Mark> = segments.map(mark).collect();
+    marks.sort();
+    marks.dedup_by_key(|mark| mark.after);
+    marks
+}
+
 /// The place in one log.
 struct Track {
     segments: Arc<Segments>,

@@ -1,7 +1,7 @@
 //! Signed deliveries over real sockets, with a log in memory behind the door.
 
 mod answers;
-mod harness;
+pub(crate) mod harness;
 mod limits;
 mod memory;
 mod operators;

@@ -10,13 +10,23 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-async fn serve(relay: &Relay) -> (SocketAddr, Trigger) {
+/// The store is there for the rest of what is served; readiness is the relay's.
+async fn serve(relay: &Relay) -> (SocketAddr, (Trigger, tempfile::TempDir)) {
     let settings = admin::Settings { hosts: vec!["relay.internal".to_owned()], ..admin::Settings::default() };
     let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into()).await.unwrap();
     let (address, (trigger, shutdown)) = (listener.address(), shutdown::channel());
-    let router = admin::router(&settings, relay.intake.clone(), relay.metrics.clone(), Sandboxes::default());
+    let (folder, store) = crate::admin::store();
+    let router = admin::router(admin::Parts {
+        settings: &settings,
+        token: admin::Token::own(folder.path()).unwrap(),
+        intake: relay.intake.clone(),
+        metrics: relay.metrics.clone(),
+        sandboxes: Sandboxes::default(),
+        store,
+        backfills: Default::default(),
+    });
     tokio::spawn(listener.serve(router, shutdown));
-    (address, trigger)
+    (address, (trigger, folder))
 }
 
 async fn get(address: SocketAddr, path: &str, host: &str) -> (u16, String) {

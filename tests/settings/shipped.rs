@@ -167,9 +167,9 @@ fn what_is_commented_out_is_a_right_example() {
     let file = folder.path().join("e2b-relay.yaml");
     std::fs::write(&file, &text).unwrap();
     let problems = settings::load(&[file], &environment()).expect_err("some examples exclude one another").to_string();
-    // The certificates are not there, and of four ways to log in to NATS one is to be chosen.
+    // The files are not there, and of four ways to log in to NATS one is to be chosen.
     for line in problems.lines() {
-        let expected = ["faults in the", "sinks.bus.servers: more than one of", "sinks.lake.tls."];
+        let expected = ["faults in the", "admin.token_file", "sinks.bus.servers: more than one of", "sinks.lake.tls."];
         assert!(expected.iter().any(|part| line.contains(part)), "{line}");
     }
 }

@@ -7,6 +7,7 @@ mod sources;
 use super::Settings;
 use super::problem::{KeyPath, Problem};
 use super::provenance::Provenance;
+use crate::admin::Token;
 use bytesize::ByteSize;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -77,6 +78,13 @@ fn listeners(settings: &Settings, findings: &mut Findings) {
     if clash(public, admin) {
         let message = format!("{admin} is taken by server.listen ({public})");
         findings.error(&key, message, "give the two listeners different ports");
+    }
+    if let Some(file) = &settings.admin.token_file
+        && let Err(error) = Token::read(file)
+    {
+        let remedy =
+            "put a token of 16 or more characters there (`openssl rand -hex 32` makes one), or leave the key out";
+        findings.error(&KeyPath::of(["admin", "token_file"]), error.to_string(), remedy);
     }
     if !admin.ip().is_loopback() {
         let message = format!("{admin} can be reached from other machines, and /metrics needs no token");

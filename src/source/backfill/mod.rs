@@ -10,6 +10,8 @@
 //! to come. A sweep that is cut short begins anew at the old cursor. See [`walk`] for why the pages hold everything.
 
 mod attempts;
+mod by_hand;
+mod fetch;
 mod gap;
 mod offer;
 mod saved;
@@ -18,27 +20,28 @@ mod spool;
 mod walk;
 
 pub use attempts::WebhookId;
+pub use by_hand::{Busy, Handle, Order, Tally, Underway, Unfinished};
 pub use settings::Settings;
 pub use spool::Bounds;
 
-use crate::e2b::{Api, ApiError, EventsPage, MAX_EVENTS};
+use crate::e2b::{Api, ApiError, MAX_EVENTS};
 use crate::event::Origin;
 use crate::intake::{Answer, Intake, State};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use attempts::{Attempts, Trouble};
-use bytes::Bytes;
+use by_hand::Task;
+use fetch::{Fetched, List, Page};
 use jiff::Timestamp;
 use offer::{Draining, Offer};
 use saved::{Found, Saved};
-use spool::Spool;
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use walk::{Row, Step, Walk};
 
 /// Events of the page that is asked for while nothing is new.
 const SMALL_PAGE: usize = 10;
@@ -85,6 +88,11 @@ pub struct Backfill {
     settle_at: Option<Instant>,
     /// The last outcome, so that the log tells of changes only.
     outcome: &'static str,
+    handle: Handle,
+    /// What operators ask for.
+    tasks: mpsc::Receiver<Task>,
+    /// Who asked for the sweep that is under way, and watches it.
+    watcher: Option<watch::Sender<Tally>>,
 }
 
 /// Why a sweep did not come to its end.
@@ -96,6 +104,8 @@ enum Cut {
     Spool(#[from] io::Error),
     #[error("the daemon ends")]
     Draining,
+    #[error("whoever asked for it has gone away")]
+    Abandoned,
 }
 
 impl From<Draining> for Cut {
@@ -108,25 +118,9 @@ impl Cut {
     fn outcome(&self) -> &'static str {
         match self {
             Self::Api(error) => error.outcome(),
-            Self::Spool(_) | Self::Draining => "unavailable",
+            Self::Spool(_) | Self::Draining | Self::Abandoned => "unavailable",
         }
     }
-}
-
-/// What a walk brought.
-struct Fetched {
-    spool: Spool,
-    newest: Option<Timestamp>,
-    oldest: Option<Timestamp>,
-    list_ended: bool,
-    known: HashSet<String>,
-}
-
-/// A page, understood.
-struct Page {
-    rows: Vec<Option<Row>>,
-    events: Vec<Bytes>,
-    full: bool,
 }
 
 impl Backfill {
@@ -140,25 +134,42 @@ impl Backfill {
             parts.metrics.clone(),
         );
         let attempts = Attempts::new(parts.webhook_id.clone());
-        let this = Self { parts, offer, attempts, found, known: None, settle_at: None, outcome: "" };
+        let (handle, tasks) = by_hand::channel();
+        let (known, settle_at, outcome, watcher) = (None, None, "", None);
+        let this = Self { parts, offer, attempts, found, known, settle_at, outcome, handle, tasks, watcher };
         this.tell_verified();
         this
     }
 
-    /// Looks every interval, until told to end.
+    /// By which operators ask for a sweep.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Looks every interval, unless the settings say not to, and whenever an operator asks; until told to end.
     pub async fn run(mut self, mut shutdown: Shutdown) {
+        let mut due = self.parts.settings.enabled.then(Instant::now);
         loop {
-            let started = Instant::now();
-            // Whatever is cut off here is not noted as done.
-            let rest = tokio::select! {
+            let task = tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
-                rest = self.turn() => rest,
+                task = self.tasks.recv() => task,
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
             };
+            let work = async {
+                match task {
+                    Some(task) => self.obey(task).await,
+                    None => {
+                        let started = Instant::now();
+                        due = Some(started + self.turn().await);
+                    }
+                }
+            };
+            // Whatever is cut off here is not noted as done.
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
-                () = tokio::time::sleep_until(started + rest) => {}
+                () = work => {}
             }
         }
     }
@@ -205,7 +216,7 @@ impl Backfill {
     /// events are missing.
     async fn sweep(&mut self, least: Timestamp) -> Result<Option<Timestamp>, Cut> {
         let limit = if self.known.is_some() { SMALL_PAGE } else { MAX_EVENTS };
-        let (page, date) = self.fetch(0, limit).await?;
+        let (page, date) = self.fetch(&List::Team, 0, limit).await?;
         let host = self.parts.intake.now();
         let began = date.unwrap_or(host);
         // Of two clocks that are apart the slower goes back further, and can only repeat.
@@ -217,21 +228,10 @@ impl Backfill {
         }
         let window = earlier(now, self.parts.intake.dedupe_window());
         let floor = self.floor(now).max(window).max(least);
-        let fetched = self.walk(page, floor, window).await?;
+        let fetched = self.walk(&List::Team, page, floor, window).await?;
         self.tell_gap(now, floor, &fetched).await?;
-        let Fetched { mut spool, newest, known, .. } = fetched;
-        let lost = spool.lost();
-        loop {
-            let (returned, page) = tokio::task::spawn_blocking(move || {
-                let page = spool.pop();
-                (spool, page)
-            })
-            .await
-            .map_err(io::Error::other)?;
-            spool = returned;
-            let Some(page) = page? else { break };
-            self.offer.all(page.into_iter().map(|raw| offer::Fetched { raw, attempt: None })).await?;
-        }
+        let Fetched { spool, newest, known, .. } = fetched;
+        let lost = self.accept(spool).await?;
         let seen = lost.or(newest).map(|seen| seen.min(began));
         if let Some(seen) = seen.max(self.found.saved.cursor) {
             self.keep(Saved { cursor: Some(seen), since: None, gap: None, ..self.found.saved.clone() }).await?;
@@ -276,66 +276,6 @@ impl Backfill {
             // The host's clock may have been fast.
             None => earlier(now, self.lookback()).min(since.unwrap_or(Timestamp::MAX)),
         }
-    }
-
-    async fn fetch(&mut self, offset: usize, limit: usize) -> Result<(Page, Option<Timestamp>), Cut> {
-        let answer = self.parts.api.events(offset, limit).await?;
-        if let Some(date) = answer.date {
-            self.parts.intake.provider_time(&self.parts.source, date);
-        }
-        let EventsPage { events } = answer.value;
-        let rows = events.iter().map(|raw| {
-            let event = self.offer.read(raw)?;
-            Some(Row { at: event.timestamp.instant(), id: event.id })
-        });
-        let rows: Vec<_> = rows.collect();
-        let full = rows.len() >= limit;
-        Ok((Page { rows, events, full }, answer.date))
-    }
-
-    /// From the first page down to the floor; everything at the floor or above is then in the spool.
-    async fn walk(&mut self, first: Page, floor: Timestamp, window: Timestamp) -> Result<Fetched, Cut> {
-        let (folder, source) = (self.parts.spool.clone(), Arc::clone(&self.parts.source));
-        let bounds = self.parts.bounds;
-        let spool = tokio::task::spawn_blocking(move || Spool::new(&folder, &source, bounds));
-        let mut spool = spool.await.map_err(io::Error::other)??;
-        let (mut newest, mut oldest) = (None, None);
-        let mut known = HashSet::new();
-        let (mut walk, mut page) = (Walk::new(floor), first);
-        loop {
-            let step = walk.take(&page.rows, page.full);
-            if let Step::Next(_) | Step::Done { .. } = step {
-                let times = || page.rows.iter().flatten().map(|row| row.at);
-                newest = newest.max(times().max());
-                oldest = oldest.into_iter().chain(times().min()).min();
-                let room = MAX_KNOWN.saturating_sub(known.len());
-                known.extend(page.rows.iter().flatten().take(room).map(|row| row.id.clone()));
-                spool = self.spool(spool, page, floor, window).await?;
-            }
-            let offset = match step {
-                Step::Next(offset) | Step::Again(offset) => offset,
-                Step::Done { list_ended } => return Ok(Fetched { spool, newest, oldest, list_ended, known }),
-            };
-            (page, _) = self.fetch(offset, MAX_EVENTS).await?;
-        }
-    }
-
-    /// Puts the page's events that are not older than the floor on top, the oldest first.
-    async fn spool(&mut self, mut spool: Spool, page: Page, floor: Timestamp, window: Timestamp) -> Result<Spool, Cut> {
-        let (mut events, mut oldest) = (Vec::with_capacity(page.events.len()), None);
-        for (row, raw) in page.rows.into_iter().zip(page.events).rev() {
-            match row {
-                Some(row) if row.at >= floor => {
-                    oldest = oldest.or(Some(row.at));
-                    events.push(raw);
-                }
-                Some(row) if row.at < window => self.offer.refuse(&raw, "too_old", "outside the dedupe window"),
-                Some(_) | None => {}
-            }
-        }
-        let Some(oldest) = oldest else { return Ok(spool) };
-        let pushed = tokio::task::spawn_blocking(move || spool.push(&events, oldest).map(|()| spool));
-        Ok(pushed.await.map_err(io::Error::other)??)
     }
 
     /// Makes a record of what nobody can know any more, before anything that came later.

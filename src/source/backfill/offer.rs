@@ -1,8 +1,9 @@
 //! Offering what was fetched to the intake until it is durable, in order per sandbox.
 
+use super::by_hand::Tally;
 use crate::decode;
 use crate::event::{Arrival, Event, Origin};
-use crate::intake::{Answer, Intake};
+use crate::intake::{Age, Answer, Intake};
 use crate::metrics::Metrics;
 use crate::source::insist::{Patience, insist};
 use bytes::Bytes;
@@ -13,6 +14,11 @@ use std::sync::Arc;
 
 /// Refused events that are remembered, so that each is counted once; they are listed again in every sweep.
 const MAX_REFUSED: usize = 10_000;
+
+/// Why an event is refused that could be a replay.
+pub(super) const TOO_OLD: &str = "too_old";
+/// The same in words.
+pub(super) const OUTSIDE: &str = "outside the dedupe window";
 
 /// Something fetched.
 pub(super) struct Fetched {
@@ -33,11 +39,15 @@ pub(super) struct Offer {
     pub(super) intake: Arc<Intake>,
     pub(super) metrics: Metrics,
     refused: HashSet<u64>,
+    /// How old events may be.
+    pub(super) age: Age,
+    /// What became of whatever was offered since this was last emptied.
+    pub(super) tally: Tally,
 }
 
 impl Offer {
     pub(super) fn new(source: Arc<str>, team_id: Option<String>, intake: Arc<Intake>, metrics: Metrics) -> Self {
-        Self { source, team_id, intake, metrics, refused: HashSet::new() }
+        Self { source, team_id, intake, metrics, refused: HashSet::new(), age: Age::Known, tally: Tally::default() }
     }
 
     /// The event, if it is one and this source's; another is counted.
@@ -61,6 +71,8 @@ impl Offer {
 
     /// Counts an event that is not taken, and says so, once.
     pub(super) fn refuse(&mut self, raw: &Bytes, reason: &'static str, why: &str) {
+        self.tally.found += 1;
+        *if reason == TOO_OLD { &mut self.tally.too_old } else { &mut self.tally.refused } += 1;
         let mut hasher = DefaultHasher::new();
         raw.hash(&mut hasher);
         if self.refused.len() >= MAX_REFUSED {
@@ -85,10 +97,20 @@ impl Offer {
         }
         let this = &*self;
         let ended = join_all(sandboxes.into_values().map(|events| this.in_order(events))).await;
-        for (raw, reason) in ended.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-            self.refuse(&raw, reason, "outside the dedupe window");
+        for (raw, answer) in ended.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            match answer {
+                Answer::TooOld { .. } => self.refuse(&raw, TOO_OLD, OUTSIDE),
+                Answer::TooNew { .. } => self.refuse(&raw, "too_new", OUTSIDE),
+                Answer::Duplicate => self.count(|tally| &mut tally.known),
+                _ => self.count(|tally| &mut tally.new),
+            }
         }
         Ok(())
+    }
+
+    fn count(&mut self, which: impl FnOnce(&mut Tally) -> &mut u64) {
+        self.tally.found += 1;
+        *which(&mut self.tally) += 1;
     }
 
     pub(super) fn arrival(&self, origin: Origin) -> Arrival {
@@ -96,21 +118,17 @@ impl Offer {
         Arrival { source: Arc::clone(&self.source), origin, received_at, webhook_id: None, delivery_id: None }
     }
 
-    async fn in_order(&self, events: Vec<(Event, Arrival)>) -> Result<Vec<(Bytes, &'static str)>, Draining> {
-        let mut refused = Vec::new();
+    async fn in_order(&self, events: Vec<(Event, Arrival)>) -> Result<Vec<(Bytes, Answer)>, Draining> {
+        let mut answers = Vec::with_capacity(events.len());
         for (event, arrival) in events {
             let raw = Bytes::clone(&event.body);
-            match self.one(event, arrival).await? {
-                Answer::TooOld { .. } => refused.push((raw, "too_old")),
-                Answer::TooNew { .. } => refused.push((raw, "too_new")),
-                _ => {}
-            }
+            answers.push((raw, self.one(event, arrival).await?));
         }
-        Ok(refused)
+        Ok(answers)
     }
 
     /// Offers one event until it is durable or refused for good.
     pub(super) async fn one(&self, event: Event, arrival: Arrival) -> Result<Answer, Draining> {
-        insist(&self.intake, &event, &arrival, Patience::Endless).await.map_err(|_| Draining)
+        insist(&self.intake, &event, &arrival, self.age, Patience::Endless).await.map_err(|_| Draining)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::e2b::Sample;
 use crate::event::{Timestamp, metrics_id};
-use crate::sandboxes::Wanted;
+use crate::sandboxes::{METRICS, Wanted};
 use crate::source::own::Own;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ pub(super) fn of<'w>(one: &'w Wanted, execution_id: Option<&'w str>, sample: &Sa
     let time = jiff::Timestamp::from_second(sample.unix_seconds).unwrap_or_default();
     Own {
         id: metrics_id(&one.sandbox_id, sample.unix_seconds),
-        kind: "sandbox.metrics",
+        kind: METRICS,
         timestamp: Timestamp::from(time),
         sandbox_id: &one.sandbox_id,
         execution_id,

@@ -182,3 +182,25 @@ fn when_the_writer_dies_nobody_waits_for_ever() {
     inbox.command(Command::Note(Control::Sinks(Vec::new()), note));
     assert_eq!(noted.try_recv(), Err(oneshot::error::TryRecvError::Closed));
 }
+
+#[test]
+fn of_the_days_before_only_some_are_open_at_once_those_used_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, jobs, _tidying) = committer(&folder.path().join("store"));
+    let today = frame::day_of(NOON.parse().unwrap());
+    let most = MAX_OTHER_DAYS as Day;
+    // As a backfill of a month does, the oldest first; today's and yesterday's among them.
+    for day in today - most - 6..=today {
+        let index = DayIndex::open(&folder.path().join("seen"), day).unwrap();
+        committer.take_index(index);
+        committer.close_idle_days();
+    }
+    let mut open: Vec<Day> = committer.days.keys().copied().collect();
+    open.sort_unstable();
+    assert_eq!(open, (today - most - 1..=today).collect::<Vec<_>>());
+    let closed = jobs.try_iter().map(|job| match job {
+        librarian::Job::Close(index) => index.day,
+        _ => panic!("nothing else was to be done"),
+    });
+    assert_eq!(closed.collect::<Vec<_>>(), (today - most - 6..today - most - 1).collect::<Vec<_>>());
+}

@@ -1,0 +1,146 @@
+//! `POST /api/backfill`: a sweep by hand, told line by line.
+
+use super::reply::{Change, problem};
+use super::time::Since;
+use crate::source::backfill::{Handle, Order, Tally, Underway, Unfinished};
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two lines while the sweep gets on …
+const TELL: Duration = Duration::from_millis(500);
+/// … and while it waits, so that nobody between here and whoever listens takes the connection for dead.
+const STILL_THERE: Duration = Duration::from_secs(5);
+
+/// The body: what to sweep.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Asked {
+    /// Whose list; may be left out where only one source has an API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Only this sandbox's events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox_id: Option<String>,
+    /// How far back, by the events' own times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
+    /// Takes events that are older than `store.dedupe_window`, too.
+    pub allow_duplicates: bool,
+}
+
+/// One line of the answer. The last one is a result or an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// So far.
+    Progress(Tally),
+    /// It came to its end.
+    Result(Tally),
+    /// It did not.
+    Error(String),
+}
+
+type Backfills = BTreeMap<String, Backfilled>;
+
+/// One source's.
+pub(super) struct Backfilled {
+    pub(super) handle: Handle,
+    pub(super) intake: Arc<crate::intake::Intake>,
+}
+
+pub(super) async fn ask(State(backfills): State<Arc<Backfills>>, Change(asked): Change<Asked>) -> Response {
+    match order(&backfills, &asked) {
+        Ok((source, underway)) => {
+            tracing::info!(source, ?asked, "a backfill by hand is asked for");
+            let body = Body::from_stream(stream::unfold(Telling::new(underway), Telling::next));
+            ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+        }
+        Err((status, message)) => problem(status, message),
+    }
+}
+
+/// Hands the order on, or says what is wrong with it.
+fn order<'b>(backfills: &'b Backfills, asked: &Asked) -> Result<(&'b str, Underway), (StatusCode, String)> {
+    let wrong = |message: String| (StatusCode::BAD_REQUEST, message);
+    let (source, Backfilled { handle, intake }) = choose(backfills, asked.source.as_deref()).map_err(wrong)?;
+    let Asked { sandbox_id, since, allow_duplicates, .. } = asked.clone();
+    if sandbox_id.as_ref().is_some_and(String::is_empty) {
+        return Err(wrong("`sandbox_id` is empty".to_owned()));
+    }
+    if allow_duplicates && sandbox_id.is_none() && since.is_none() {
+        return Err(wrong("`allow_duplicates` needs `since` or `sandbox_id` beside it".to_owned()));
+    }
+    let now = intake.now();
+    let since = since.map(|since| since.from(now));
+    let floor = now.checked_sub(intake.dedupe_window()).unwrap_or(jiff::Timestamp::MIN);
+    if let Some(since) = since.filter(|since| *since < floor && !allow_duplicates) {
+        return Err(wrong(format!(
+            "since {since} is before {floor}, as far as store.dedupe_window reaches: ids from before it are forgotten, so \
+             that those events may be accepted a second time; --allow-duplicates (`allow_duplicates`) takes them all the same"
+        )));
+    }
+    let order = Order { sandbox_id, since, any_age: allow_duplicates };
+    let underway = handle.ask(order).map_err(|_| {
+        let message = "several backfills of this source wait already, or the daemon ends; ask again later";
+        (StatusCode::SERVICE_UNAVAILABLE, message.to_owned())
+    })?;
+    Ok((source, underway))
+}
+
+fn choose<'b>(backfills: &'b Backfills, source: Option<&str>) -> Result<(&'b str, &'b Backfilled), String> {
+    let names: Vec<&str> = backfills.keys().map(String::as_str).collect();
+    let found = match (source, names.as_slice()) {
+        (_, []) => return Err("no source has an `api` to ask; see sources.<name>.api".to_owned()),
+        (Some(name), _) => backfills.get_key_value(name),
+        (None, [_]) => backfills.first_key_value(),
+        (None, _) => return Err(format!("name the source, one of {}", names.join(", "))),
+    };
+    let missing = || format!("there is no such source with an `api`; there is {}", names.join(", "));
+    found.map(|(name, backfilled)| (name.as_str(), backfilled)).ok_or_else(missing)
+}
+
+/// The lines of one answer. A reader that does not read has nothing gather here.
+struct Telling {
+    /// `None` once the last line is told.
+    underway: Option<Underway>,
+    told: Tally,
+    told_at: Instant,
+}
+
+impl Telling {
+    fn new(underway: Underway) -> Self {
+        Self { underway: Some(underway), told: Tally::default(), told_at: Instant::now() }
+    }
+
+    /// The next line, once there is something to tell.
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        let mut underway = self.underway.take()?;
+        let line = loop {
+            if let Ok(ended) = tokio::time::timeout(TELL, underway.ended()).await {
+                break match ended {
+                    Ok(tally) => Line::Result(tally),
+                    Err(trouble @ (Unfinished::Cut(_) | Unfinished::Draining)) => Line::Error(trouble.to_string()),
+                };
+            }
+            let tally = *underway.progress.borrow();
+            if tally != self.told || self.told_at.elapsed() >= STILL_THERE {
+                (self.told, self.told_at) = (tally, Instant::now());
+                self.underway = Some(underway);
+                break Line::Progress(tally);
+            }
+        };
+        // Plain data with names for keys: it cannot fail.
+        let mut json = serde_json::to_vec(&line).unwrap_or_default();
+        json.push(b'\n');
+        Some((Ok(Bytes::from(json)), self))
+    }
+}

@@ -1,0 +1,118 @@
+//! Who may read, and who may change.
+//!
+//! Reading needs no token where both ends are on this machine; anything else needs one. That a page of another site does
+//! not make a browser read from here is [`super::host`]'s part; that it does not make one change anything is here: a
+//! change is JSON, which no form sends, and an `Origin` that a browser names must be the listener's own.
+
+use super::host::Hosts;
+use super::reply::problem;
+use super::token::Token;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::MethodRouter;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The rules of one listener. Cloning shares them.
+#[derive(Clone)]
+pub(super) struct Gate(Arc<Rules>);
+
+struct Rules {
+    /// The listener's address is one of this machine's own network.
+    local: bool,
+    hosts: Hosts,
+    token: Token,
+}
+
+impl Gate {
+    pub(super) fn new(listen: SocketAddr, hosts: Hosts, token: Token) -> Self {
+        Self(Arc::new(Rules { local: is_loopback(listen), hosts, token }))
+    }
+
+    pub(super) fn hosts(&self) -> &Hosts {
+        &self.0.hosts
+    }
+
+    /// Lets through to `route` whoever may read.
+    pub(super) fn reading<S: Clone + Send + Sync + 'static>(&self, route: MethodRouter<S>) -> MethodRouter<S> {
+        route.route_layer(middleware::from_fn_with_state(self.clone(), read))
+    }
+
+    /// Lets through to `route` whoever may change what it changes, and logs that.
+    pub(super) fn changing<S: Clone + Send + Sync + 'static>(&self, route: MethodRouter<S>) -> MethodRouter<S> {
+        route.route_layer(middleware::from_fn_with_state(self.clone(), change))
+    }
+
+    /// The answer to who has shown no token, or another; `None` to who has shown the right one.
+    fn refusal(&self, request: &Request) -> Option<Response> {
+        let presented = credentials(request);
+        if presented.is_some_and(|presented| self.0.token.is(presented)) {
+            return None;
+        }
+        let file = self.0.token.file().display();
+        let what = if presented.is_some() { "the token is wrong" } else { "a token is needed" };
+        let message = format!("{what}: send the one in {file} as `Authorization: Bearer …`");
+        let mut response = problem(StatusCode::UNAUTHORIZED, message);
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        Some(response)
+    }
+
+    fn is_local(&self, request: &Request) -> bool {
+        self.0.local && peer(request).is_some_and(is_loopback)
+    }
+}
+
+/// The token that a request shows: the one place where it may stand. Never the URL, which ends up in logs.
+fn credentials(request: &Request) -> Option<&[u8]> {
+    let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (headers.next(), headers.next()) else { return None };
+    let (scheme, token) = only.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// Who is connected; `None` only where no listener of ours stands before the router.
+fn peer(request: &Request) -> Option<SocketAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer)
+}
+
+/// Of IPv4 within IPv6, too: a dual-stack listener sees `::ffff:127.0.0.1`.
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+async fn read(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    if !gate.is_local(&request)
+        && let Some(refused) = gate.refusal(&request)
+    {
+        return refused;
+    }
+    next.run(request).await
+}
+
+async fn change(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    if !gate.hosts().is_own_origin(&request) {
+        return problem(StatusCode::FORBIDDEN, "a page of another site cannot change anything here; see admin.hosts");
+    }
+    if let Some(refused) = gate.refusal(&request) {
+        return refused;
+    }
+    if !is_json(&request) {
+        let message = "a change is sent as `Content-Type: application/json`";
+        return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+    }
+    let who = peer(&request).map(|peer| peer.to_string()).unwrap_or_default();
+    let (method, path): (Method, String) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    tracing::info!(peer = who, %method, path, status = response.status().as_u16(), "the admin API was asked for a change");
+    response
+}
+
+/// Whatever parameters stand behind it; several headers are none.
+fn is_json(request: &Request) -> bool {
+    let mut headers = request.headers().get_all(header::CONTENT_TYPE).iter();
+    let (Some(only), None) = (headers.next(), headers.next()) else { return false };
+    let essence = only.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}

@@ -1,0 +1,140 @@
+//! A list of events, read from its newest down to a floor into a spool, and offered from there, oldest first.
+
+use super::offer::{self, OUTSIDE, TOO_OLD};
+use super::spool::Spool;
+use super::walk::{Row, Step, Walk};
+use super::{Backfill, Cut, MAX_KNOWN};
+use crate::e2b::{EventsPage, MAX_EVENTS};
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+/// Which list.
+pub(super) enum List {
+    /// Of all the team's sandboxes.
+    Team,
+    /// Of one.
+    Sandbox(String),
+}
+
+/// What a walk brought.
+pub(super) struct Fetched {
+    pub(super) spool: Spool,
+    pub(super) newest: Option<Timestamp>,
+    pub(super) oldest: Option<Timestamp>,
+    pub(super) list_ended: bool,
+    pub(super) known: HashSet<String>,
+}
+
+/// A page, understood.
+pub(super) struct Page {
+    pub(super) rows: Vec<Option<Row>>,
+    pub(super) events: Vec<Bytes>,
+    pub(super) full: bool,
+}
+
+impl Backfill {
+    pub(super) async fn fetch(
+        &mut self,
+        list: &List,
+        offset: usize,
+        limit: usize,
+    ) -> Result<(Page, Option<Timestamp>), Cut> {
+        let answer = match list {
+            List::Team => self.parts.api.events(offset, limit).await?,
+            List::Sandbox(id) => self.parts.api.sandbox_events(id, offset, limit).await?,
+        };
+        self.offer.tally.pages += 1;
+        self.offer.tally.calls += u64::from(answer.calls);
+        self.tell_watcher()?;
+        if let Some(date) = answer.date {
+            self.parts.intake.provider_time(&self.parts.source, date);
+        }
+        let EventsPage { events } = answer.value;
+        let rows = events.iter().map(|raw| {
+            let event = self.offer.read(raw)?;
+            Some(Row { at: event.timestamp.instant(), id: event.id })
+        });
+        let rows: Vec<_> = rows.collect();
+        let full = rows.len() >= limit;
+        Ok((Page { rows, events, full }, answer.date))
+    }
+
+    /// From the first page down to the floor; everything at the floor or above is then in the spool.
+    pub(super) async fn walk(
+        &mut self,
+        list: &List,
+        first: Page,
+        floor: Timestamp,
+        window: Timestamp,
+    ) -> Result<Fetched, Cut> {
+        let (folder, source) = (self.parts.spool.clone(), Arc::clone(&self.parts.source));
+        let bounds = self.parts.bounds;
+        let spool = tokio::task::spawn_blocking(move || Spool::new(&folder, &source, bounds));
+        let mut spool = spool.await.map_err(io::Error::other)??;
+        let (mut newest, mut oldest) = (None, None);
+        let mut known = HashSet::new();
+        let (mut walk, mut page) = (Walk::new(floor), first);
+        loop {
+            let step = walk.take(&page.rows, page.full);
+            if let Step::Next(_) | Step::Done { .. } = step {
+                let times = || page.rows.iter().flatten().map(|row| row.at);
+                newest = newest.max(times().max());
+                oldest = oldest.into_iter().chain(times().min()).min();
+                let room = MAX_KNOWN.saturating_sub(known.len());
+                known.extend(page.rows.iter().flatten().take(room).map(|row| row.id.clone()));
+                spool = self.spool(spool, page, floor, window).await?;
+            }
+            let offset = match step {
+                Step::Next(offset) | Step::Again(offset) => offset,
+                Step::Done { list_ended } => return Ok(Fetched { spool, newest, oldest, list_ended, known }),
+            };
+            (page, _) = self.fetch(list, offset, MAX_EVENTS).await?;
+        }
+    }
+
+    /// Puts the page's events that are not older than the floor on top, the oldest first.
+    async fn spool(&mut self, mut spool: Spool, page: Page, floor: Timestamp, window: Timestamp) -> Result<Spool, Cut> {
+        let (mut events, mut oldest) = (Vec::with_capacity(page.events.len()), None);
+        for (row, raw) in page.rows.into_iter().zip(page.events).rev() {
+            match row {
+                Some(row) if row.at >= floor => {
+                    oldest = oldest.or(Some(row.at));
+                    events.push(raw);
+                }
+                Some(row) if row.at < window => self.offer.refuse(&raw, TOO_OLD, OUTSIDE),
+                Some(_) | None => {}
+            }
+        }
+        let Some(oldest) = oldest else { return Ok(spool) };
+        let pushed = tokio::task::spawn_blocking(move || spool.push(&events, oldest).map(|()| spool));
+        Ok(pushed.await.map_err(io::Error::other)??)
+    }
+
+    /// Offers what is in the spool. If pages had to be let go, it returns from where on events are missing.
+    pub(super) async fn accept(&mut self, mut spool: Spool) -> Result<Option<Timestamp>, Cut> {
+        let lost = spool.lost();
+        loop {
+            let (returned, page) = tokio::task::spawn_blocking(move || {
+                let page = spool.pop();
+                (spool, page)
+            })
+            .await
+            .map_err(io::Error::other)?;
+            spool = returned;
+            let Some(page) = page? else { return Ok(lost) };
+            self.offer.all(page.into_iter().map(|raw| offer::Fetched { raw, attempt: None })).await?;
+            self.tell_watcher()?;
+        }
+    }
+
+    /// Tells what the sweep has come to so far. One that nobody watches any more is not gone on with, unless it is the
+    /// poller's own.
+    fn tell_watcher(&self) -> Result<(), Cut> {
+        let Some(watcher) = &self.watcher else { return Ok(()) };
+        watcher.send_replace(self.offer.tally);
+        if watcher.is_closed() { Err(Cut::Abandoned) } else { Ok(()) }
+    }
+}

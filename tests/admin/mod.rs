@@ -1,0 +1,80 @@
+//! The operators' side: who may ask the admin listener, what it answers, and the commands that ask it.
+#![cfg(test)]
+
+mod backfill;
+mod commands;
+mod events;
+mod rules;
+mod streams;
+
+use crate::simulate::{KEY, Running};
+use crate::support::daemon::{Daemon, Home};
+use e2b_relay::metrics::Metrics;
+use e2b_relay::store::{Parts, RealDisk, Settings, Store};
+use serde_json::Value;
+use std::process::Output;
+use std::sync::Arc;
+use tokio::process::Command;
+
+/// An empty store, and the folder that it is in.
+pub(crate) fn store() -> (tempfile::TempDir, Arc<Store>) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { path: folder.path().to_owned(), ..Settings::default() };
+    let parts = Parts {
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(jiff::Timestamp::now),
+        metrics: Metrics::new("0", "0").unwrap(),
+        max_in_flight: 64,
+    };
+    let store = Store::open(settings, parts).unwrap();
+    (folder, Arc::new(store))
+}
+
+/// A daemon with one source that only has the simulated API, which it does not look at by itself.
+fn home(provider: &Running) -> Home {
+    Home::new(&format!(
+        "sources: {{acme: {{api: {{url: '{}', api_key: {KEY}}}, backfill: {{enabled: false, lookback: 3h}}}}}}\n\
+         sinks: {{audit: {{type: file, path: ./audit.ndjson}}}}\n",
+        provider.base
+    ))
+}
+
+/// `e2b-relay` without anything of this process's environment that could configure it.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_e2b-relay"));
+    command.env_clear().args(["--log-level", "warn"]).args(arguments).kill_on_drop(true);
+    command
+}
+
+/// The same, asking this daemon with its own token.
+fn asking(home: &Home, daemon: &Daemon, arguments: &[&str]) -> Command {
+    let mut command = command(arguments);
+    command.args(["--admin", &format!("http://{}", daemon.admin), "--token-file"]).arg(token_file(home));
+    command
+}
+
+fn token_file(home: &Home) -> std::path::PathBuf {
+    home.path().join("data/admin-token")
+}
+
+async fn run(mut command: Command) -> Ran {
+    let Output { status, stdout, stderr } = command.output().await.unwrap();
+    let [out, err] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
+    Ran { code: status.code(), out, err }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    fn json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        serde_json::from_str(&self.out).unwrap()
+    }
+}
