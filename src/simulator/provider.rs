@@ -319,16 +319,20 @@ impl Shared {
         }
     }
 
-    /// Ends a sandbox by hand, if it lives.
-    pub(super) async fn end(self: &Arc<Self>, id: &str) -> bool {
-        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return false };
+    /// Does `act` to a sandbox, at somebody's wish; whether it had anything to tell, if there is such a sandbox.
+    pub(super) async fn by_hand(
+        self: &Arc<Self>,
+        id: &str,
+        act: fn(&mut Life, &str, Timestamp) -> Option<Option<Happening>>,
+    ) -> Option<bool> {
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.room).acquire_owned().await.ok()?;
         let mut account = self.account();
-        let Some(said) = account.life.end(id, Timestamp::now()) else { return false };
-        if let Some(happening) = said {
-            account.follow(&happening);
-            self.tell(&mut account, happening, permit);
-        }
-        true
+        let said = act(&mut account.life, id, Timestamp::now())?;
+        let Some(happening) = said else { return Some(false) };
+        account.follow(&happening);
+        self.tell(&mut account, happening, permit);
+        Some(true)
     }
 
     fn tell_next(self: &Arc<Self>, at: Option<Timestamp>, permit: OwnedSemaphorePermit) {
