@@ -20,9 +20,9 @@ async fn python() -> String {
 /// What the SDK saw and did.
 async fn tour(provider: &Running) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk/tour.py");
-    let output = Command::new(python().await).arg(script);
-    let output = output_of(output.env("E2B_API_URL", &provider.base).env("E2B_API_KEY", KEY)).await;
-    serde_json::from_slice(&output).unwrap()
+    let mut command = Command::new(python().await);
+    command.arg(script).env("E2B_API_URL", &provider.base).env("E2B_API_KEY", KEY);
+    serde_json::from_slice(&output_of(&mut command).await).unwrap()
 }
 
 async fn output_of(command: &mut Command) -> Vec<u8> {
@@ -70,7 +70,12 @@ async fn the_official_sdk_lists_sandboxes_reads_their_metrics_pauses_and_kills()
             let reply = provider.reply(&format!("/v2/sandboxes?state={state}&limit=100{token}")).await;
             let next = reply.headers().get("x-next-token").map(|token| token.to_str().unwrap().to_owned());
             let page: Value = reply.json().await.unwrap();
-            there.extend(page.as_array().unwrap().iter().map(|one| (one["sandboxID"].as_str().unwrap().to_owned(), in_its_words(one))));
+            there.extend(
+                page.as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|one| (one["sandboxID"].as_str().unwrap().to_owned(), in_its_words(one))),
+            );
             let Some(next) = next else { break };
             token = format!("&nextToken={next}");
         }
@@ -100,7 +105,8 @@ async fn the_official_sdk_lists_sandboxes_reads_their_metrics_pauses_and_kills()
     for (id, metrics) in seen["metrics"].as_object().unwrap() {
         let given = get(&provider, &format!("/sandboxes/{id}/metrics")).await;
         let given = given.as_array().unwrap().iter().map(|one| {
-            let names = ["timestampUnix", "cpuCount", "cpuUsedPct", "memUsed", "memTotal", "memCache", "diskUsed", "diskTotal"];
+            let names =
+                ["timestampUnix", "cpuCount", "cpuUsedPct", "memUsed", "memTotal", "memCache", "diskUsed", "diskTotal"];
             Value::from_iter(names.map(|name| one[name].clone()))
         });
         // More may have been taken since.
@@ -111,8 +117,14 @@ async fn the_official_sdk_lists_sandboxes_reads_their_metrics_pauses_and_kills()
     assert!(compared > 50, "only {compared} samples");
 
     let (paused, killed) = (seen["paused_now"][0].as_str().unwrap(), seen["killed_now"][0].as_str().unwrap());
-    assert_eq!((&seen["paused_now"], &seen["killed_now"]), (&json!([paused, true, false]), &json!([killed, true, false])));
-    assert_eq!((&seen["state_then"], &seen["gone"], &seen["wrong_key"]), (&json!("paused"), &json!(true), &json!(true)));
+    assert_eq!(
+        (&seen["paused_now"], &seen["killed_now"]),
+        (&json!([paused, true, false]), &json!([killed, true, false]))
+    );
+    assert_eq!(
+        (&seen["state_then"], &seen["gone"], &seen["wrong_key"]),
+        (&json!("paused"), &json!(true), &json!(true))
+    );
     let entries = provider.ledger.entries();
     let done: Vec<(&str, &str)> =
         entries[told..].iter().map(|entry| (entry.kind.as_str(), entry.sandbox_id.as_str())).collect();

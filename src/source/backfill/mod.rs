@@ -8,6 +8,9 @@
 //! The cursor moves after the whole of a sweep is durable, to the newest time seen, or to when the sweep began by the
 //! API's own clock if that is earlier: an event from a machine whose clock is fast does not move it past what is still
 //! to come. A sweep that is cut short begins anew at the old cursor. See [`walk`] for why the pages hold everything.
+//!
+//! An API may refuse a page that is too far down. What came before it is then accepted and followed up, and the cursor
+//! stays where it was, and with it the time up to which everything is verified.
 
 mod attempts;
 mod gap;
@@ -49,6 +52,9 @@ const PATIENCE: u32 = 10;
 /// The longest that an API may ask to be left alone.
 const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 
+/// How soon a list is read to its full depth again whose depths were refused.
+const DEPTHS_AGAIN: Duration = Duration::from_secs(60 * 60);
+
 /// What a backfill is made of.
 pub struct Parts {
     /// The source's name.
@@ -83,8 +89,17 @@ pub struct Backfill {
     known: Option<HashSet<String>>,
     /// When one more sweep is due though nothing is new: by then whatever is listed late is listed.
     settle_at: Option<Instant>,
+    /// Where the API did not let a sweep down to the cursor.
+    shallow: Option<Shallow>,
     /// The last outcome, so that the log tells of changes only.
     outcome: &'static str,
+}
+
+/// Nothing is missed above; what is below and above the cursor could not be asked for.
+struct Shallow {
+    above: Timestamp,
+    since: Instant,
+    refused: ApiError,
 }
 
 /// Why a sweep did not come to its end.
@@ -94,6 +109,8 @@ enum Cut {
     Api(#[from] ApiError),
     #[error("the spool in the store's folder: {0}")]
     Spool(#[from] io::Error),
+    #[error("nothing more is fetched while the store takes nothing: {0}")]
+    Store(String),
     #[error("the daemon ends")]
     Draining,
 }
@@ -108,7 +125,7 @@ impl Cut {
     fn outcome(&self) -> &'static str {
         match self {
             Self::Api(error) => error.outcome(),
-            Self::Spool(_) | Self::Draining => "unavailable",
+            Self::Spool(_) | Self::Store(_) | Self::Draining => "unavailable",
         }
     }
 }
@@ -119,6 +136,8 @@ struct Fetched {
     newest: Option<Timestamp>,
     oldest: Option<Timestamp>,
     list_ended: bool,
+    /// The page at which the walk was not let on.
+    refused: Option<ApiError>,
     known: HashSet<String>,
 }
 
@@ -140,7 +159,7 @@ impl Backfill {
             parts.metrics.clone(),
         );
         let attempts = Attempts::new(parts.webhook_id.clone());
-        let this = Self { parts, offer, attempts, found, known: None, settle_at: None, outcome: "" };
+        let this = Self { parts, offer, attempts, found, known: None, settle_at: None, shallow: None, outcome: "" };
         this.tell_verified();
         this
     }
@@ -198,7 +217,8 @@ impl Backfill {
                 return Err(io::Error::new(io::ErrorKind::StorageFull, "too small for the events of one time").into());
             }
         }
-        self.look_at_attempts().await
+        self.look_at_attempts().await?;
+        self.shallow.as_ref().map_or(Ok(()), |shallow| Err(shallow.refused.clone().into()))
     }
 
     /// Fetches and accepts what is new, from `least` on. If that was more than a spool holds, it returns from where on
@@ -216,10 +236,20 @@ impl Backfill {
             return Ok(None);
         }
         let window = earlier(now, self.parts.intake.dedupe_window());
-        let floor = self.floor(now).max(window).max(least);
-        let fetched = self.walk(page, floor, window).await?;
-        self.tell_gap(now, floor, &fetched).await?;
-        let Fetched { mut spool, newest, known, .. } = fetched;
+        let depth = self.floor(now).max(window);
+        let shallow = self.shallow.take().filter(|shallow| shallow.since.elapsed() < DEPTHS_AGAIN);
+        let reached = shallow.as_ref().map(|shallow| earlier(shallow.above, self.parts.settings.overlap));
+        let floor = depth.max(least).max(reached.unwrap_or(depth));
+        let fetched = self.walk(page, floor, window).await;
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(cut) => {
+                self.shallow = shallow;
+                return Err(cut);
+            }
+        };
+        self.tell_gap(now, depth, &fetched).await?;
+        let Fetched { mut spool, newest, known, refused, list_ended, .. } = fetched;
         let lost = spool.lost();
         loop {
             let (returned, page) = tokio::task::spawn_blocking(move || {
@@ -233,9 +263,17 @@ impl Backfill {
             self.offer.all(page.into_iter().map(|raw| offer::Fetched { raw, attempt: None })).await?;
         }
         let seen = lost.or(newest).map(|seen| seen.min(began));
-        if let Some(seen) = seen.max(self.found.saved.cursor) {
-            self.keep(Saved { cursor: Some(seen), since: None, gap: None, ..self.found.saved.clone() }).await?;
-            self.tell_verified();
+        let missed = refused.map(|refused| (Instant::now(), refused));
+        let missed = missed.or(shallow.filter(|_| !list_ended).map(|shallow| (shallow.since, shallow.refused)));
+        match (missed, seen) {
+            (Some((since, refused)), Some(above)) => self.shallow = Some(Shallow { above, since, refused }),
+            (None, seen) => {
+                if let Some(seen) = seen.max(self.found.saved.cursor) {
+                    self.keep(Saved { cursor: Some(seen), since: None, gap: None, ..self.found.saved.clone() }).await?;
+                    self.tell_verified();
+                }
+            }
+            (Some(_), None) => {}
         }
         // One more sweep when everything that is listed late has had its time; then only what is new.
         self.settle_at = (!is_quiet).then(|| Instant::now() + self.parts.settings.overlap);
@@ -249,7 +287,8 @@ impl Backfill {
         let Some(known) = &self.known else { return false };
         let is_known = page.rows.iter().all(|row| row.as_ref().is_none_or(|row| known.contains(&row.id)));
         let last = page.rows.iter().rev().flatten().next();
-        let reaches_cursor = last.is_some_and(|row| self.found.saved.cursor.is_some_and(|cursor| row.at <= cursor));
+        let cursor = self.shallow.as_ref().map(|shallow| shallow.above).or(self.found.saved.cursor);
+        let reaches_cursor = last.is_some_and(|row| cursor.is_some_and(|cursor| row.at <= cursor));
         is_known && (reaches_cursor || !page.full)
     }
 
@@ -314,14 +353,26 @@ impl Backfill {
             }
             let offset = match step {
                 Step::Next(offset) | Step::Again(offset) => offset,
-                Step::Done { list_ended } => return Ok(Fetched { spool, newest, oldest, list_ended, known }),
+                Step::Done { list_ended } => {
+                    return Ok(Fetched { spool, newest, oldest, list_ended, refused: None, known });
+                }
             };
-            (page, _) = self.fetch(offset, MAX_EVENTS).await?;
+            (page, _) = match self.fetch(offset, MAX_EVENTS).await {
+                Err(Cut::Api(refused @ ApiError::Refused { .. })) => {
+                    return Ok(Fetched { spool, newest, oldest, list_ended: false, refused: Some(refused), known });
+                }
+                fetched => fetched?,
+            };
         }
     }
 
     /// Puts the page's events that are not older than the floor on top, the oldest first.
     async fn spool(&mut self, mut spool: Spool, page: Page, floor: Timestamp, window: Timestamp) -> Result<Spool, Cut> {
+        if self.parts.intake.is_draining() {
+            return Err(Cut::Draining);
+        }
+        // The spool is on the store's disk: below `min_free` it does not grow either.
+        self.parts.intake.ready().map_err(Cut::Store)?;
         let (mut events, mut oldest) = (Vec::with_capacity(page.events.len()), None);
         for (row, raw) in page.rows.into_iter().zip(page.events).rev() {
             match row {
