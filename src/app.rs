@@ -138,6 +138,7 @@ pub struct Daemon {
     stop_delivering: Trigger,
     public: SocketAddr,
     admin: SocketAddr,
+    metrics: Metrics,
 }
 
 /// How the daemon came to its end.
@@ -200,6 +201,7 @@ impl Daemon {
             stop_delivering,
             public: public.address(),
             admin: admin.address(),
+            metrics: metrics.clone(),
             store: Arc::clone(&store),
         };
         for (name, sink_settings, router, sink) in built {
@@ -248,6 +250,11 @@ impl Daemon {
     /// Where metrics and health are served.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
     }
 
     /// Reopens files that an operator may have moved away; for whoever hears of it while the daemon runs.

@@ -3,6 +3,7 @@
 mod clock;
 mod store;
 
+pub use crate::store::Accepted;
 pub use clock::MAX_CLOCK_OFFSET;
 
 use crate::event::{Arrival, Event, Origin};
@@ -52,18 +53,6 @@ pub enum Recalled {
     Lost,
     /// This.
     Value(String),
-}
-
-/// The event is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accepted {
-    /// Since now.
-    New {
-        /// Its place in the log.
-        sequence: u64,
-    },
-    /// It was before.
-    Duplicate,
 }
 
 /// The log did not take the event.

@@ -354,6 +354,21 @@ impl Metrics {
         self.up.with_label_values(&[sink]).set(i64::from(up));
     }
 
+    /// How many events of a source came by `origin` until now.
+    pub fn events(&self, source: &str, origin: &str) -> u64 {
+        TYPES.iter().map(|kind| self.events.with_label_values(&[source, origin, kind]).get()).sum()
+    }
+
+    /// How many events the sink's peer has confirmed until now.
+    pub fn sent(&self, sink: &str) -> u64 {
+        self.sent.with_label_values(&[sink]).get()
+    }
+
+    /// How many events wait for the sink.
+    pub fn unsent(&self, sink: &str) -> u64 {
+        u64::try_from(self.lag.with_label_values(&[sink]).get()).unwrap_or_default()
+    }
+
     /// Everything in Prometheus' text format.
     pub fn encode(&self) -> Result<String, Error> {
         let mut families = self.registry.gather();

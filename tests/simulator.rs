@@ -1,10 +1,11 @@
 //! The simulated E2B against the daemon, in one process: two implementations of one contract, written apart.
 
+use crate::simulate::Running;
 use e2b_relay::app::{Daemon, End};
-use e2b_relay::secret::Secret;
 use e2b_relay::settings::{self, Environment};
 use e2b_relay::shutdown::{self, Trigger as ShutdownTrigger};
-use e2b_relay::simulator::{self, Dialect, Fate, Shape, Simulator, Trigger, dev};
+use e2b_relay::simulator::provider::Options;
+use e2b_relay::simulator::{self, Dialect, Fate, Fault, Shape, Trigger, TriggerOptions};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,8 +43,8 @@ impl Relay {
         Self { public, records: folder.path().join("audit.ndjson"), stop, running, _folder: folder }
     }
 
-    fn options(&self) -> simulator::Options {
-        simulator::Options::new(format!("http://{}/webhooks/e2b", self.public), SECRET)
+    fn url(&self) -> String {
+        format!("http://{}/webhooks/e2b", self.public)
     }
 
     /// Drains, and gives what the file holds.
@@ -69,31 +70,30 @@ fn assert_valid(records: &[serde_json::Value]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_delivered_is_there_once_and_what_was_forged_or_withheld_is_not() {
-    let relay = Relay::start().await;
-    let simulator = Simulator::new(simulator::Options {
-        events_per_second: 1000.0,
-        events: Some(400),
-        shapes: vec![Shape::V1, Shape::V2],
-        repeat: 0.05,
-        forge: 0.05,
-        withhold: 0.05,
-        retries: 0,
-        ..relay.options()
-    })
-    .expect("sound options");
-    let ledger = simulator.ledger();
-    let (_never, shutdown) = shutdown::channel();
-    let summary = simulator.run(shutdown).await;
-    assert_eq!(summary.made, 400);
-    assert!(summary.repeated > 0 && summary.forged > 0 && summary.withheld > 0, "{summary:?}");
-    assert_eq!(summary.delivered + summary.forged + summary.withheld, 400, "{summary:?}");
+    for shape in [Shape::V1, Shape::V2] {
+        let relay = Relay::start().await;
+        let deliver_to = Some((relay.url(), SECRET.to_owned().into()));
+        let provider = Running::start(Options { shape: Some(shape), deliver_to, ..Options::default() }).await;
+        for fault in [Fault::RepeatDeliveries, Fault::ForgeDeliveries, Fault::DropDeliveries] {
+            provider.faults.set(fault, 0.05).expect("a part");
+        }
+        provider.happen(400, 0).await;
+        let fates = provider.until_settled().await;
+        let summary = provider.ledger.summary();
+        assert!(summary.repeated > 0 && summary.forged > 0 && summary.withheld > 0, "{summary:?}");
+        assert_eq!(summary.delivered + summary.forged + summary.withheld, 400, "{summary:?}");
+        assert_eq!(fates.len(), 400);
+        judge(&provider, relay.stop().await);
+    }
+}
 
+fn judge(provider: &Running, records: Vec<serde_json::Value>) {
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
-    for record in relay.stop().await {
+    for record in records {
         assert_eq!(record["relay"]["source"], "sim");
         *times.entry(record["id"].as_str().expect("an id").to_owned()).or_default() += 1;
     }
-    for entry in ledger.entries() {
+    for entry in provider.ledger.entries() {
         let expected = usize::from(matches!(entry.fate, Fate::Delivered { .. }));
         if let Fate::Forged(status) = entry.fate {
             assert_eq!(status, Some(401));
@@ -116,7 +116,7 @@ async fn every_shape_in_every_dialect_is_taken_and_becomes_the_same_record() {
     ] {
         for kind in ["created", "updated", "paused", "resumed", "checkpointed", "killed"] {
             sent += 1;
-            let options = simulator::Options { shapes: vec![shape], dialect, seed: sent, ..relay.options() };
+            let options = TriggerOptions { shape, dialect, seed: sent, ..TriggerOptions::new(relay.url(), SECRET) };
             let trigger = Trigger::new(kind, &[], &options, jiff::Timestamp::now()).expect("a delivery");
             let reply = trigger.send().await.expect("an answer");
             let answer = String::from_utf8_lossy(&reply.body).into_owned();
@@ -135,21 +135,4 @@ async fn every_shape_in_every_dialect_is_taken_and_becomes_the_same_record() {
     }
     assert_eq!(kinds.len(), 6, "{kinds:?}");
     assert!(kinds.values().all(|count| *count == 5), "{kinds:?}");
-}
-
-#[test]
-fn the_configuration_of_dev_is_sound_for_every_kind_of_sink() {
-    let folder = TempDir::new().expect("a folder");
-    let file = folder.path().join("dev.yaml");
-    for sink in [None, Some("kafka://127.0.0.1:9092"), Some("nats://127.0.0.1:4222"), Some("amqp://u:p$w@h:5672/%2f")] {
-        let options = dev::Options { sink: sink.map(Secret::new), ..dev::Options::default() };
-        let plan = dev::Plan::new(options, fastrand::Rng::with_seed(1)).expect("a plan");
-        std::fs::write(&file, plan.configuration(&folder.path().join("$tore"))).expect("the configuration");
-        let nothing: Environment = std::iter::empty::<(std::ffi::OsString, std::ffi::OsString)>().collect();
-        let loaded = settings::load(std::slice::from_ref(&file), &nothing);
-        let loaded = loaded.unwrap_or_else(|problems| panic!("{sink:?}: {problems}"));
-        assert!(loaded.settings.store.path.ends_with("$tore"));
-        assert_eq!(loaded.settings.sinks.len(), 1);
-        assert!(loaded.warnings.is_empty(), "{sink:?}: {:?}", loaded.warnings);
-    }
 }

@@ -1,20 +1,29 @@
 //! `dev`: a simulated E2B, the relay and a sink in one process, without configuration and account.
 
+mod plan;
+mod progress;
+
 use super::outcome::{Exit, Failure};
 use super::run::{Signals, until_told};
 use super::runtime;
 use crate::app::Daemon;
 use crate::secret::Secret;
 use crate::settings::{self, Environment, Settings};
-use crate::simulator::dev::{Options as DevOptions, Plan, WEBHOOK_PATH};
+use crate::simulator::Fault;
+use crate::simulator::provider::{Options as Simulated, Provider};
 use clap::Args;
+use plan::{Plan, WEBHOOK_PATH};
+use progress::Progress;
 use std::fmt::Display;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Events that the simulated E2B can tell of at `/simulator/ledger`; it counts all.
+const LEDGER: usize = 10_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -39,56 +48,78 @@ pub(super) struct Options {
 }
 
 pub(super) fn execute(options: &Options) -> Result<(), Failure> {
-    let plan = DevOptions {
-        events_per_second: options.events_per_second,
-        duration: options.duration,
-        drop_deliveries: options.drop_deliveries,
-        sink: options.sink.clone(),
-    };
-    let plan = Plan::new(plan, fastrand::Rng::new()).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let plan = Plan::new(options.sink.as_ref(), &mut fastrand::Rng::new())
+        .map_err(|error| Failure::new(Exit::Usage, error))?;
     let folder = Folder::new().map_err(|error| Failure::new(Exit::Io, format_args!("temporary folder: {error}")))?;
-    let mut settings = load(&plan, &folder.0)?;
+    let runtime = runtime()?;
+    let end = runtime.block_on(run(options, &plan, &folder.0));
+    runtime.shutdown_background();
+    tell(format_args!("{}\n", end?.last()))?;
+    tell("Next, a configuration of your own: e2b-relay init --sink file, or kafka, nats, amqp\n")
+}
+
+async fn run(options: &Options, plan: &Plan, folder: &Path) -> Result<Progress, Failure> {
+    let signals = Signals::listen().map_err(Failure::internal)?;
+    // Each must know the other's address: the provider listens, then the relay, then the provider is told of it.
+    let provider = Provider::bind(simulated(options)).await?;
+    provider.faults().set(Fault::DropDeliveries, options.drop_deliveries).map_err(Failure::internal)?;
+    let mut settings = load(&plan.configuration(&folder.join("data"), provider.address()), folder)?;
     settings.server.listen = options.listen.unwrap_or(settings.server.listen);
     settings.admin.listen = options.admin_listen.unwrap_or(settings.admin.listen);
-    let runtime = runtime()?;
-    let end = runtime.block_on(async {
-        let signals = Signals::listen().map_err(Failure::internal)?;
-        let daemon = Daemon::start(settings).await?;
-        announce(&daemon, options.sink.is_some())?;
-        let simulator = plan.simulator(daemon.public_address()).map_err(Failure::internal)?;
-        until_told(daemon, signals, |shutdown| async move {
-            let summary = simulator.run(shutdown).await;
-            tracing::info!("the simulated E2B has ended: {summary}");
-        })
-        .await
-    });
-    runtime.shutdown_background();
-    end?;
-    tell("Next, a configuration of your own: e2b-relay init --sink file, or kafka, nats, amqp\n")
+    let daemon = Daemon::start(settings).await?;
+    provider.deliver_to(&format!("http://{}{WEBHOOK_PATH}", daemon.public_address()), plan.secret())?;
+    announce(&daemon, &provider, options.sink.is_some())?;
+    let progress = Progress::new(daemon.metrics(), provider.ledger());
+    let over = provider.over();
+    until_told(daemon, signals, async |shutdown| {
+        tokio::select! {
+            ended = provider.run(shutdown) => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "the simulated E2B has ended");
+                }
+            }
+            () = progress.tell_until_repaired(over) => {}
+        }
+    })
+    .await?;
+    Ok(progress)
+}
+
+fn simulated(options: &Options) -> Simulated {
+    Simulated {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        events_per_second: options.events_per_second,
+        duration: options.duration,
+        seed: fastrand::u64(..),
+        ledger_capacity: LEDGER,
+        ..Simulated::default()
+    }
 }
 
 /// The plan's configuration by the same road as any other; its file, which holds a secret, is gone afterwards. The
 /// environment has no say: `dev` shows the same wherever it is started.
-fn load(plan: &Plan, folder: &Path) -> Result<Settings, Failure> {
+fn load(configuration: &str, folder: &Path) -> Result<Settings, Failure> {
     let file = folder.join("dev.yaml");
     let failed = |error: io::Error| Failure::new(Exit::Io, format_args!("{}: {error}", file.display()));
     let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).map_err(failed)?;
-    opened.write_all(plan.configuration(&folder.join("data")).as_bytes()).map_err(failed)?;
+    opened.write_all(configuration.as_bytes()).map_err(failed)?;
     let loaded = settings::load(std::slice::from_ref(&file), &Environment::default());
     std::fs::remove_file(&file).map_err(failed)?;
     Ok(loaded?.settings)
 }
 
 /// The addresses first; what is going on and what one can do come after them.
-fn announce(daemon: &Daemon, to_a_broker: bool) -> Result<(), Failure> {
-    let (admin, public) = (daemon.admin_address(), daemon.public_address());
+fn announce(daemon: &Daemon, provider: &Provider, to_a_broker: bool) -> Result<(), Failure> {
+    let (admin, public, api) = (daemon.admin_address(), daemon.public_address(), provider.address());
     let records = if to_a_broker { "go to the sink" } else { "follow on standard output, one to a line" };
     tell(format_args!(
         "metrics:    http://{admin}/metrics\n\
          health:     http://{admin}/readyz\n\
          deliveries: http://{public}{WEBHOOK_PATH}\n\
+         E2B's API:  http://{api} (simulated; any key)\n\
          A simulated E2B starts, changes, pauses, resumes, checkpoints and kills sandboxes, and delivers a signed event\n\
-         for each. The relay's records {records}. Ctrl-C ends it.\n"
+         for each. What it does not deliver is fetched from its API. The relay's records {records}.\n\
+         Ctrl-C ends it.\n"
     ))
 }
 

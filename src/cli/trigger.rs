@@ -5,7 +5,7 @@ use super::secret_file::{self, SECRET_VARIABLE};
 use super::{Format, runtime};
 use crate::client::{ClientError, Reply};
 use crate::secret::Secret;
-use crate::simulator::{self, Dialect, Shape, Trigger, TriggerError};
+use crate::simulator::{self, Dialect, Shape, Trigger, TriggerError, TriggerOptions};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -60,8 +60,8 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
 }
 
 fn make(options: &Options) -> Result<Trigger, Failure> {
-    let mut simulated = simulator::Options::new(options.url.as_str(), options.secret.read()?);
-    simulated.shapes = vec![options.shape];
+    let mut simulated = TriggerOptions::new(options.url.as_str(), options.secret.read()?);
+    simulated.shape = options.shape;
     simulated.dialect = options.dialect.unwrap_or(match options.shape {
         Shape::SelfHosted => Dialect::Hmac,
         Shape::V1 | Shape::V2 => Dialect::E2b,

@@ -14,14 +14,12 @@ impl Log for Arc<Store> {
     fn accept(&self, event: Event, arrival: Arrival) -> BoxFuture<'static, Result<Accepted, Refused>> {
         let store = Self::clone(self);
         Box::pin(async move {
-            match Store::accept(&store, event, arrival).await {
-                Ok(store::Accepted::New { sequence }) => Ok(Accepted::New { sequence }),
-                Ok(store::Accepted::Duplicate) => Ok(Accepted::Duplicate),
-                Err(store::Refused::Full(_)) => Err(Refused::Full { retry_after: RETRY_AFTER }),
-                Err(store::Refused::Overloaded) => Err(Refused::Overloaded),
-                Err(store::Refused::Draining) => Err(Refused::Draining),
-                Err(store::Refused::Failed(_)) => Err(Refused::Failed),
-            }
+            Store::accept(&store, event, arrival).await.map_err(|refused| match refused {
+                store::Refused::Full(_) => Refused::Full { retry_after: RETRY_AFTER },
+                store::Refused::Overloaded => Refused::Overloaded,
+                store::Refused::Draining => Refused::Draining,
+                store::Refused::Failed(_) => Refused::Failed,
+            })
         })
     }
 

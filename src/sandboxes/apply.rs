@@ -1,7 +1,7 @@
 //! What an event of the journal means for the set.
 
 use super::execution::{Ended, Execution, Reason, Told, Usage};
-use super::set::{Kill, Sandbox, Set, State};
+use super::set::{Gone, Kill, Sandbox, Set, State};
 use crate::decode;
 use crate::event::{Origin, Stored};
 use jiff::Timestamp;
@@ -206,7 +206,12 @@ impl Set {
         if self.sandboxes.get(event.sandbox_id).is_some_and(newer) {
             return;
         }
-        self.remove(event.sandbox_id, event.at, event.now);
+        let present = self.sandboxes.get_mut(event.sandbox_id).and_then(|sandbox| sandbox.execution.take());
+        if let Some(left) = present.filter(|present| !present.is(event.execution_id.as_deref(), event.at)) {
+            // It ended before the one that was killed began: the events between are still to come, or were lost.
+            self.leave(event.sandbox_id, left, event.now);
+        }
+        self.remove(event.gone(event.execution_id.clone()));
         let kill = Kill {
             event_id: event.id.to_owned(),
             killed_at: event.at,
@@ -230,8 +235,11 @@ impl Set {
             return;
         }
         let Some(sandbox) = self.sandboxes.get(event.sandbox_id) else {
-            // Its end is all that is known of it, unless it is known already.
-            if self.gone(event.sandbox_id).is_none() {
+            // Its end is all that is known of it, unless that is known already. An execution other than the one that was
+            // killed ended before: its event was overtaken.
+            let is_other = |killed: &String| event.execution_id.as_ref().is_some_and(|own| own != killed);
+            let gone = self.gone(event.sandbox_id);
+            if gone.is_none_or(|gone| gone.execution_id.as_ref().is_some_and(is_other)) {
                 self.end_of(event, Execution::default(), reason, told);
             }
             return;
@@ -343,7 +351,7 @@ impl Set {
         if state.as_deref() == Some("gone") {
             self.vanished.remove(event.sandbox_id);
             if self.sandboxes.get(event.sandbox_id).is_some_and(|sandbox| sandbox.changed_at <= event.at) {
-                self.remove(event.sandbox_id, event.at, event.now);
+                self.remove(event.gone(None));
             }
             return;
         }
@@ -381,6 +389,11 @@ impl Happened<'_> {
             vcpu_count: number("vcpu_count"),
             memory_mb: number("memory_mb"),
         })
+    }
+
+    /// The sandbox's end; `killed` is the execution that the event ended.
+    fn gone(&self, killed: Option<String>) -> Gone {
+        Gone { sandbox_id: self.sandbox_id.to_owned(), at: self.at, noticed_at: self.now, execution_id: killed }
     }
 
     /// A sandbox of which this is the first news.

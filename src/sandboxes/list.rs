@@ -3,7 +3,7 @@
 use super::Live;
 use super::apply::bounded;
 use super::execution::Execution;
-use super::set::{Sandbox, Set, State};
+use super::set::{Gone, Sandbox, Set, State};
 use crate::e2b::ListedSandbox;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -218,7 +218,7 @@ impl Set {
     fn gone_told(&mut self, id: &str, now: Timestamp) {
         self.vanished.remove(id);
         if self.sandboxes.get(id).is_some_and(|sandbox| sandbox.state == State::Missing) {
-            self.remove(id, now, now);
+            self.remove(Gone { sandbox_id: id.to_owned(), at: now, noticed_at: now, execution_id: None });
         }
     }
 }

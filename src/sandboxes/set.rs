@@ -106,6 +106,9 @@ pub(super) struct Gone {
     pub(super) at: Timestamp,
     /// By the host's clock.
     pub(super) noticed_at: Timestamp,
+    /// The execution that was killed, where an event told so.
+    #[serde(default)]
+    pub(super) execution_id: Option<String>,
 }
 
 /// A sandbox whose samples are to be read.
@@ -189,12 +192,12 @@ impl Set {
     }
 
     /// Takes a sandbox out for good.
-    pub(super) fn remove(&mut self, id: &str, at: Timestamp, now: Timestamp) -> Option<Sandbox> {
+    pub(super) fn remove(&mut self, gone: Gone) {
+        self.sandboxes.remove(&gone.sandbox_id);
         if self.gone.len() >= MAX_GONE {
             self.gone.pop_front();
         }
-        self.gone.push_back(Gone { sandbox_id: id.to_owned(), at, noticed_at: now });
-        self.sandboxes.remove(id)
+        self.gone.push_back(gone);
     }
 
     pub(super) fn gone(&self, id: &str) -> Option<&Gone> {

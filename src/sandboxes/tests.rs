@@ -126,6 +126,44 @@ fn the_order_of_arrival_is_not_the_order_of_life() {
 }
 
 #[test]
+fn each_execution_has_one_usage_in_whatever_order_its_sandbox_s_events_come() {
+    let story = [
+        ("created", 10, "e1"),
+        ("paused", 20, "e1"),
+        ("resumed", 30, "e2"),
+        ("paused", 40, "e2"),
+        ("resumed", 50, "e3"),
+        ("updated", 55, "e3"),
+        ("killed", 60, "e3"),
+    ];
+    let mut random = fastrand::Rng::with_seed(6);
+    for _ in 0..3000 {
+        let mut told = story[..random.usize(1..=story.len())].to_vec();
+        random.shuffle(&mut told);
+        let mut set = set();
+        for (place, (kind, second, execution)) in told.iter().enumerate() {
+            let ran = json!({"started_at": at(second - 10).to_string(), "vcpu_count": 2, "memory_mb": 512,
+                "execution_time": 10_000});
+            let data = if ["paused", "killed"].contains(kind) { json!({"execution": ran}) } else { json!({}) };
+            tell_at(&mut set, kind, *second, 70 + place as i64, execution, data);
+        }
+        let mut ended: Vec<(String, Reason)> =
+            set.due(at(100_000)).into_iter().map(|ended| (ended.execution.id.unwrap(), ended.reason)).collect();
+        ended.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut expected: Vec<(String, Reason)> = told
+            .iter()
+            .filter_map(|(kind, _, execution)| match *kind {
+                "paused" => Some((execution.to_string(), Reason::Paused)),
+                "killed" => Some((execution.to_string(), Reason::Killed)),
+                _ => None,
+            })
+            .collect();
+        expected.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(ended, expected, "{told:?}");
+    }
+}
+
+#[test]
 fn what_the_list_alone_knows_is_told_after_the_grace_and_only_then() {
     let mut set = set();
     set.listed(&listed("running", 5), at(100), at(101));

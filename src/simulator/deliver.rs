@@ -115,13 +115,8 @@ impl Terms {
         headers
     }
 
-    /// Sends until it is answered 2xx or the retries are used up.
-    pub(super) async fn deliver(&self, transport: &dyn Transport, body: &Bytes, random: &mut Rng) -> Outcome {
-        self.deliver_and_tell(transport, body, random, |_| {}).await
-    }
-
-    /// Likewise, and tells of every attempt.
-    pub(super) async fn deliver_and_tell(
+    /// Sends until it is answered 2xx or the retries are used up, and tells of every attempt.
+    pub(super) async fn deliver(
         &self,
         transport: &dyn Transport,
         body: &Bytes,
@@ -180,7 +175,7 @@ mod tests {
             retries: 3,
             pause: Duration::from_secs(10),
         };
-        terms.deliver(receiver, &Bytes::from_static(b"{}"), &mut Rng::with_seed(1)).await
+        terms.deliver(receiver, &Bytes::from_static(b"{}"), &mut Rng::with_seed(1), |_| {}).await
     }
 
     #[tokio::test(start_paused = true)]

@@ -159,6 +159,13 @@ impl Life {
         Some(None)
     }
 
+    /// Pauses the one with that id, if it lives. One that is paused stays so, and says nothing.
+    pub(super) fn suspend(&mut self, id: &str, now: Timestamp) -> Option<Option<Happening>> {
+        let index = self.sandboxes.iter().position(|sandbox| sandbox.id == id)?;
+        let runs = self.sandboxes.get(index).is_some_and(|sandbox| sandbox.running);
+        Some(runs.then(|| self.pause(index, now)))
+    }
+
     /// What happens next, at `now`.
     pub fn next(&mut self, now: Timestamp) -> Happening {
         // A paused sandbox whose data expire is killed without an event.

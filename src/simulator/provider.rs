@@ -7,21 +7,21 @@
 //!       └─► ledger (everything that ever happened: the oracle)
 //! ```
 
+mod job;
+
 use super::api;
-use super::deliver::Terms;
 use super::faults::{Fault, Faults};
-use super::hooks::{Hook, Hooks, Logged};
-use super::ledger::{Entry, Fate, Ledger, Place, Summary};
+use super::hooks::{Hook, Hooks};
+use super::ledger::{Ledger, Summary};
 use super::life::{Happening, Life, uuid};
 use super::rows::Rows;
 use super::samples::{Samples, hash};
 use super::{Dialect, Shape, SimulatorError, TEAM_ID};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
-use bytes::Bytes;
 use fastrand::Rng;
-use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use job::Job;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,8 +33,8 @@ use tokio::time::MissedTickBehavior;
 /// Events whose deliveries are under way; above it the story waits.
 const MAX_UNDERWAY: usize = 1024;
 
-/// A reordered event waits for the next one to be delivered, but not for longer.
-const LONGEST_REORDER: Duration = Duration::from_secs(5);
+/// As good as never.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// What is simulated.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub struct Options {
     pub api_key: Option<Secret>,
     /// 0 for a story that only goes on when it is told to.
     pub events_per_second: f64,
+    /// After that time nothing happens any more by itself; the API is served on. Without it the story has no end.
+    pub duration: Option<Duration>,
     /// A receiver, and its secret, that is registered from the start.
     pub deliver_to: Option<(String, Secret)>,
     /// Of deliveries and of the event list; without it each as the provider has it today: deliveries in snake_case, the
@@ -86,6 +88,7 @@ impl Default for Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
             api_key: None,
             events_per_second: 1.0,
+            duration: None,
             deliver_to: None,
             shape: None,
             wrap_events: false,
@@ -122,6 +125,8 @@ pub(super) struct Shared {
     dice: Mutex<Rng>,
     /// Events whose deliveries came to an end.
     settled: watch::Sender<u64>,
+    /// Whether the story is over.
+    over: watch::Sender<bool>,
     underway: Mutex<JoinSet<()>>,
 }
 
@@ -159,6 +164,7 @@ impl Provider {
             room: Arc::new(Semaphore::new(MAX_UNDERWAY)),
             dice: Mutex::new(Rng::with_seed(!options.seed)),
             settled: watch::Sender::new(0),
+            over: watch::Sender::new(false),
             underway: Mutex::new(JoinSet::new()),
             options,
         };
@@ -168,6 +174,16 @@ impl Provider {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Registers one more receiver, for every type of event.
+    pub fn deliver_to(&self, url: &str, secret: &Secret) -> Result<(), SimulatorError> {
+        self.shared.account().deliver_to(url, secret)
+    }
+
+    /// Turns true when the story is over because of [`Options::duration`].
+    pub fn over(&self) -> watch::Receiver<bool> {
+        self.shared.over.subscribe()
     }
 
     /// What happened and what became of it; to be asked at any time.
@@ -203,21 +219,27 @@ impl Account {
         let mut samples = Samples::new(options.faults.clone());
         life.settle(options.sandboxes, Timestamp::now());
         life.sandboxes().iter().for_each(|sandbox| samples.begin(sandbox));
-        let mut hooks = Hooks::default();
+        let (rows, hooks) = (Rows::default(), Hooks::default());
+        let mut account = Self { life, rows, samples, hooks, random, last_at: None };
         if let Some((url, secret)) = &options.deliver_to {
-            let hook = Hook {
-                id: uuid(&mut random),
-                name: "deliver-to".to_owned(),
-                created_at: Timestamp::now(),
-                url: url.clone(),
-                enabled: true,
-                events: Vec::new(),
-                secret: secret.clone(),
-                transport: Hook::transport(url)?,
-            };
-            hooks.add(hook).map_err(|problem| SimulatorError::Option { name: "deliver-to", problem })?;
+            account.deliver_to(url, secret)?;
         }
-        Ok(Self { life, rows: Rows::default(), samples, hooks, random, last_at: None })
+        Ok(account)
+    }
+
+    fn deliver_to(&mut self, url: &str, secret: &Secret) -> Result<(), SimulatorError> {
+        let hook = Hook {
+            id: uuid(&mut self.random),
+            name: "deliver-to".to_owned(),
+            created_at: Timestamp::now(),
+            url: url.to_owned(),
+            enabled: true,
+            events: Vec::new(),
+            secret: secret.clone(),
+            transport: Hook::transport(url)?,
+        };
+        self.hooks.add(hook).map_err(|problem| SimulatorError::Option { name: "deliver-to", problem })?;
+        Ok(())
     }
 
     /// What `options` make of the next event; the samples follow the sandbox's life.
@@ -268,13 +290,18 @@ impl Shared {
         }
         let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / self.options.events_per_second));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let end = tokio::time::sleep(self.options.duration.unwrap_or(FOREVER));
+        let mut end = std::pin::pin!(end);
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
+                () = &mut end => break,
                 () = async { ticks.tick().await; self.happen(None).await; } => {}
             }
         }
+        self.over.send_replace(true);
+        shutdown.requested().await;
     }
 
     /// The next event of the story, at `at` or now, once there is room for its delivery.
@@ -292,16 +319,20 @@ impl Shared {
         }
     }
 
-    /// Ends a sandbox by hand, if it lives.
-    pub(super) async fn end(self: &Arc<Self>, id: &str) -> bool {
-        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return false };
+    /// Does `act` to a sandbox, at somebody's wish; whether it had anything to tell, if there is such a sandbox.
+    pub(super) async fn by_hand(
+        self: &Arc<Self>,
+        id: &str,
+        act: fn(&mut Life, &str, Timestamp) -> Option<Option<Happening>>,
+    ) -> Option<bool> {
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.room).acquire_owned().await.ok()?;
         let mut account = self.account();
-        let Some(said) = account.life.end(id, Timestamp::now()) else { return false };
-        if let Some(happening) = said {
-            account.follow(&happening);
-            self.tell(&mut account, happening, permit);
-        }
-        true
+        let said = act(&mut account.life, id, Timestamp::now())?;
+        let Some(happening) = said else { return Some(false) };
+        account.follow(&happening);
+        self.tell(&mut account, happening, permit);
+        Some(true)
     }
 
     fn tell_next(self: &Arc<Self>, at: Option<Timestamp>, permit: OwnedSemaphorePermit) {
@@ -341,140 +372,4 @@ fn within(most: Duration, account: &mut Account) -> Duration {
 /// Nothing is left half-way by a panic elsewhere that a simulation could not live with.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One event's deliveries.
-struct Job {
-    happening: Arc<Happening>,
-    hooks: Vec<Arc<Hook>>,
-    body: Bytes,
-    place: Place,
-    fate: Fate,
-    times: u32,
-    forged: bool,
-    delay: Option<Duration>,
-    /// How many events' deliveries must have ended before.
-    after: Option<u64>,
-    random: Rng,
-}
-
-impl Job {
-    fn draw(shared: &Shared, account: &mut Account, happening: Arc<Happening>, listed: bool) -> Self {
-        let faults = &shared.options.faults;
-        let mut strikes = |fault| faults.strikes(fault, &mut account.random);
-        let dropped = strikes(Fault::DropDeliveries);
-        let times = 1 + u32::from(strikes(Fault::RepeatDeliveries));
-        let forged = strikes(Fault::ForgeDeliveries);
-        let reordered = strikes(Fault::ReorderDeliveries);
-        let delayed = strikes(Fault::DelayDeliveries);
-        // Strings and numbers in structs always have a JSON form.
-        let shape = shared.options.shape.unwrap_or_default();
-        let body = shape.body(&happening).map_or_else(|_| Bytes::new(), Bytes::from);
-        let hooks = account.hooks.wanting(&happening.kind);
-        let fate = match (dropped, hooks.is_empty()) {
-            (true, _) => Fate::Withheld,
-            (false, true) => Fate::Unaddressed,
-            (false, false) => Fate::Underway,
-        };
-        let entry = Entry {
-            id: Some(happening.id.clone()),
-            kind: happening.kind.clone(),
-            sandbox_id: happening.sandbox_id.clone(),
-            body: body.clone(),
-            listed,
-            fate: fate.clone(),
-        };
-        let place = shared.ledger.made(entry);
-        Self {
-            hooks,
-            body,
-            place,
-            fate,
-            times,
-            forged,
-            delay: delayed.then(|| within(shared.options.delay_by, account)),
-            // All before it, and one after it.
-            after: reordered.then(|| shared.ledger.summary().made),
-            random: account.random.fork(),
-            happening,
-        }
-    }
-
-    async fn run(mut self, shared: &Shared) {
-        if self.fate != Fate::Underway {
-            return shared.ledger.settle(self.place, self.fate);
-        }
-        if let Some(after) = self.after {
-            let mut settled = shared.settled.subscribe();
-            // Where nothing follows, it is the last one and cannot be out of order.
-            let _ = tokio::time::timeout(LONGEST_REORDER, settled.wait_for(|settled| *settled >= after)).await;
-        }
-        tokio::time::sleep(self.delay.unwrap_or_default()).await;
-        let hooks = std::mem::take(&mut self.hooks);
-        let sent = hooks.iter().map(|hook| {
-            let random = self.random.fork();
-            self.send(shared, hook, random)
-        });
-        let fates = join_all(sent.collect::<Vec<_>>()).await;
-        shared.ledger.settle(self.place, fates.into_iter().reduce(together).unwrap_or(self.fate));
-    }
-
-    fn send<'a>(
-        &self,
-        shared: &'a Shared,
-        hook: &'a Arc<Hook>,
-        mut random: Rng,
-    ) -> impl Future<Output = Fate> + Send + use<'a> {
-        let (forged, wanted) = (self.forged, self.times);
-        let (happening, body) = (Arc::clone(&self.happening), self.body.clone());
-        async move {
-            let secret = if forged { Secret::new(format!("not {}", random.u64(..))) } else { hook.secret.clone() };
-            let terms = Terms {
-                secret,
-                dialect: shared.options.dialect,
-                webhook_id: hook.id.clone(),
-                retries: if forged { 0 } else { shared.options.retries },
-                pause: shared.options.retry_pause,
-            };
-            let (mut times, mut attempts) = (0, 0);
-            loop {
-                let mut ids = random.fork();
-                let tell = |attempt| {
-                    let logged = Logged {
-                        id: uuid(&mut ids),
-                        hook_id: hook.id.clone(),
-                        url: hook.url.clone(),
-                        happening: Arc::clone(&happening),
-                        body: body.clone(),
-                        attempt,
-                    };
-                    shared.account().hooks.log(logged);
-                };
-                let outcome = terms.deliver_and_tell(&*hook.transport, &body, &mut random, tell).await;
-                attempts += outcome.attempts;
-                if forged {
-                    return Fate::Forged(outcome.last.ok());
-                }
-                if outcome.is_success() {
-                    times += 1;
-                } else if times == 0 {
-                    let problem = outcome.last.map_or_else(|problem| problem, |status| format!("answered {status}"));
-                    return Fate::GivenUp { attempts, problem };
-                }
-                if times >= wanted || !outcome.is_success() {
-                    return Fate::Delivered { times, attempts };
-                }
-            }
-        }
-    }
-}
-
-/// What two receivers' fates are as one: the worse.
-fn together(a: Fate, b: Fate) -> Fate {
-    match (a, b) {
-        (Fate::Delivered { times: a, attempts: c }, Fate::Delivered { times: b, attempts: d }) => {
-            Fate::Delivered { times: a.max(b), attempts: c + d }
-        }
-        (Fate::Delivered { .. }, worse) | (worse, _) => worse,
-    }
 }

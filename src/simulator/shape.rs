@@ -124,11 +124,6 @@ impl Shape {
             }),
         }
     }
-
-    /// Whether the body holds the event's id; without one the receiver derives it from the body.
-    pub(super) fn has_id(self) -> bool {
-        self != Self::SelfHosted
-    }
 }
 
 /// The provider's verb for a type; checkpointed has none (infra `events/migration.go`).

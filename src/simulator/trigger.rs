@@ -1,16 +1,49 @@
 //! One signed delivery, made to order: `e2b-relay trigger sandbox.lifecycle.killed --url … --set k=v`.
 
-use super::deliver::Headers;
-use super::life::{Happening, Life};
-use super::{Options, Shape, TEAM_ID, terms};
+use super::deliver::{Headers, Terms};
+use super::life::{Happening, Life, uuid};
+use super::{Dialect, Shape, TEAM_ID};
 use crate::client::{Client, ClientError, Limits, Reply};
+use crate::secret::Secret;
 use bytes::Bytes;
 use fastrand::Rng;
 use jiff::SignedDuration;
 use serde_json::Value;
+use std::time::Duration;
 
 /// Every type of the provider's occurs within that many events.
 const OPENING_EVENTS: usize = 6;
+
+/// What is sent, and where to.
+#[derive(Debug, Clone)]
+pub struct TriggerOptions {
+    /// The receiver's URL, `http` or `https`.
+    pub url: String,
+    /// What it is signed with.
+    pub secret: Secret,
+    /// How it is signed.
+    pub dialect: Dialect,
+    /// How the body is spelled.
+    pub shape: Shape,
+    /// Whose sandbox; a UUID.
+    pub team_id: String,
+    /// The same seed makes the same event, its id included.
+    pub seed: u64,
+}
+
+impl TriggerOptions {
+    /// In the provider's present shape and signature.
+    pub fn new(url: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            secret: Secret::new(secret),
+            dialect: Dialect::default(),
+            shape: Shape::default(),
+            team_id: TEAM_ID.to_owned(),
+            seed: 0,
+        }
+    }
+}
 
 /// A delivery that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,18 +74,29 @@ pub struct Trigger {
 
 impl Trigger {
     /// Makes an event of `kind` at `now`; `killed` is short for `sandbox.lifecycle.killed`, and any other type is taken
-    /// as it is. Of `options` the URL, the secret, the dialect, the first shape, the team and the seed are used.
+    /// as it is.
     ///
     /// Each of `set` is `path=value` over the body, the fields as the shape spells them, dots between names; the value
     /// is JSON, or else text: `event_data.sandbox_metadata.env=prod`.
-    pub fn new(kind: &str, set: &[String], options: &Options, now: jiff::Timestamp) -> Result<Self, TriggerError> {
-        let client = Client::new(&options.deliver_to, Limits::default())?;
+    pub fn new(
+        kind: &str,
+        set: &[String],
+        options: &TriggerOptions,
+        now: jiff::Timestamp,
+    ) -> Result<Self, TriggerError> {
+        let client = Client::new(&options.url, Limits::default())?;
         let mut random = Rng::with_seed(options.seed);
         let happening = happening(kind, options, random.u64(..), now);
-        let shape = options.shapes.first().copied().unwrap_or_default();
-        let body = body(shape, &happening, set)?;
-        let headers = terms(options, &mut random).headers(body.as_bytes(), &mut random);
-        Ok(Self { client, url: options.deliver_to.clone(), headers, body: Bytes::from(body) })
+        let body = body(options.shape, &happening, set)?;
+        let terms = Terms {
+            secret: options.secret.clone(),
+            dialect: options.dialect,
+            webhook_id: uuid(&mut random),
+            retries: 0,
+            pause: Duration::ZERO,
+        };
+        let headers = terms.headers(body.as_bytes(), &mut random);
+        Ok(Self { client, url: options.url.clone(), headers, body: Bytes::from(body) })
     }
 
     /// The body to be sent.
@@ -77,7 +121,7 @@ impl Trigger {
     }
 }
 
-fn happening(kind: &str, options: &Options, seed: u64, now: jiff::Timestamp) -> Happening {
+fn happening(kind: &str, options: &TriggerOptions, seed: u64, now: jiff::Timestamp) -> Happening {
     let kind = if kind.contains('.') { kind.to_owned() } else { format!("sandbox.lifecycle.{kind}") };
     let team_id = if options.team_id.is_empty() { TEAM_ID } else { &options.team_id };
     let mut life = Life::new(seed, team_id);
@@ -134,17 +178,16 @@ fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::Dialect;
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-    fn trigger(kind: &str, set: &[&str], options: &Options) -> Result<Trigger, TriggerError> {
+    fn trigger(kind: &str, set: &[&str], options: &TriggerOptions) -> Result<Trigger, TriggerError> {
         let set: Vec<String> = set.iter().map(|one| (*one).to_owned()).collect();
         Trigger::new(kind, &set, options, "2026-08-06T20:59:36Z".parse().expect("a time"))
     }
 
-    fn options() -> Options {
-        Options::new("http://127.0.0.1:8080/webhooks/e2b", SECRET)
+    fn options() -> TriggerOptions {
+        TriggerOptions::new("http://127.0.0.1:8080/webhooks/e2b", SECRET)
     }
 
     fn tree(trigger: &Trigger) -> Value {
@@ -183,7 +226,7 @@ mod tests {
 
     #[test]
     fn shapes_spell_their_fields_each_in_their_way() {
-        let body = |shape| tree(&trigger("paused", &[], &Options { shapes: vec![shape], ..options() }).expect("valid"));
+        let body = |shape| tree(&trigger("paused", &[], &TriggerOptions { shape, ..options() }).expect("valid"));
         let v1 = body(Shape::V1);
         assert_eq!((&v1["version"], &v1["eventLabel"]), (&"v1".into(), &"pause".into()));
         assert!(v1["eventData"]["execution"]["vcpu_count"].is_number(), "event data stay in snake_case");
@@ -198,7 +241,7 @@ mod tests {
     #[test]
     fn the_curl_command_is_safe_to_paste_and_holds_no_secret() {
         let set = ["event_data.sandbox_metadata.env=it's $(rm -rf) `x`"];
-        let options = Options { dialect: Dialect::Hmac, ..options() };
+        let options = TriggerOptions { dialect: Dialect::Hmac, ..options() };
         let command = trigger("created", &set, &options).expect("valid").curl();
         assert!(command.contains(r"it'\''s $(rm -rf) `x`"), "{command}");
         assert!(command.contains("-H 'x-e2b-signature: "));

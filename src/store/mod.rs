@@ -31,6 +31,7 @@ mod ids;
 mod inbox;
 mod janitor;
 mod librarian;
+mod lock;
 mod log;
 mod meta;
 mod open;

@@ -8,6 +8,7 @@ use super::ids;
 use super::inbox::Inbox;
 use super::janitor::{self, Janitor};
 use super::librarian::Librarian;
+use super::lock::Lock;
 use super::log::{Found, Kind, Log, Place, Sealed, number_of};
 use super::meta::Meta;
 use super::quarantine::Quarantine;
@@ -71,7 +72,8 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
     let path = settings.path.clone();
     let at_path = |error| OpenError::io(&path, error);
     parts.disk.create_dir_all(&path).map_err(at_path)?;
-    let lock = lock(&path)?;
+    let make = |path: &Path| std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let lock = Lock::take(&path, make)?;
     let format = format::open(&path)?;
     let now = (parts.clock)();
 
@@ -153,7 +155,7 @@ fn start(
     shared: Arc<Shared>,
     format: format::Format,
     max_in_flight: usize,
-    lock: std::fs::File,
+    lock: Lock,
     (events, samples): (Log, Log),
     next_sequence: u64,
 ) -> io::Result<Store> {
@@ -196,18 +198,6 @@ fn start(
         janitor: (to_janitor, spawn("janitor", Box::new(move || janitor.run(&janitor_jobs)))?),
     };
     Ok(Store { shared, inbox, format, threads: Mutex::new(Some(threads)) })
-}
-
-/// Takes the folder for this process; the system gives it back when the process ends, however it ends.
-fn lock(path: &Path) -> Result<std::fs::File, OpenError> {
-    let file_path = path.join("lock");
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&file_path);
-    let file = file.map_err(|error| OpenError::io(&file_path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
-        Err(std::fs::TryLockError::Error(error)) => Err(OpenError::io(&file_path, error)),
-    }
 }
 
 fn place(disk: &Arc<dyn Disk>, path: &Path, kind: Kind, max_size: u64) -> Place {

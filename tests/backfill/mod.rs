@@ -4,6 +4,7 @@ mod everything;
 mod inside;
 mod kills;
 mod outage;
+mod refused;
 mod trouble;
 mod witness;
 
@@ -35,6 +36,8 @@ fn ledger(provider: &Running) -> Ledger {
 /// A log that takes everything, and remembers it.
 #[derive(Default)]
 pub(crate) struct Taken {
+    /// Why it takes nothing, if so.
+    pub(crate) full: Mutex<Option<String>>,
     known: Mutex<HashSet<String>>,
     events: Mutex<Vec<(Event, Arrival)>>,
 }
@@ -56,7 +59,7 @@ impl Log for Taken {
     }
 
     fn ready(&self) -> Result<(), String> {
-        Ok(())
+        self.full.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
 
@@ -86,7 +89,7 @@ pub(crate) struct Site {
     pub(crate) bounds: Bounds,
     /// Added to the host's clock.
     pub(crate) clock: jiff::SignedDuration,
-    spool: tempfile::TempDir,
+    pub(crate) spool: tempfile::TempDir,
 }
 
 /// A backfill at work, until dropped.

@@ -1,5 +1,6 @@
 //! The sandboxes that live: the real daemon beside the simulated provider.
 
+mod history;
 mod kills;
 mod many;
 mod samples;
@@ -11,6 +12,7 @@ use e2b_relay::simulator::TEAM_ID;
 use e2b_relay::simulator::provider::Options;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -100,9 +102,14 @@ impl Scene {
         }
     }
 
+    /// The file sink's.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.home.path().join("audit.ndjson")
+    }
+
     /// The records of a type that the sink has by now.
     pub(crate) fn records(&self, kind: &str) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.home.path().join("audit.ndjson")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.file()).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let records = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         records.filter(|record| record["type"] == kind).collect()

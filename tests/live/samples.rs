@@ -1,12 +1,15 @@
 //! Samples, and the usage of executions: each compared with what the simulator says that it gave.
 
 use super::{Scene, text};
+use crate::simulate::KEY;
 use e2b_relay::simulator::provider::Options;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
-const KEYS: &str = "    reconcile: {interval: 500ms}\n    metrics: {interval: 1s, max_series: 3}\n    usage: true\n";
+/// Of one execution, at each kill where samples are no records: what lies within 15 s is not asked for again.
+const LOST_PER_KILL: usize = 3;
 
 /// Sandbox → the start of its bucket → CPU, memory, disk.
 type Samples = BTreeMap<String, BTreeMap<i64, (f64, i64, i64)>>;
@@ -45,6 +48,16 @@ async fn given(scene: &Scene, id: &str, start: i64, end: i64) -> BTreeMap<i64, (
     samples.iter().map(|one| (one["timestampUnix"].as_i64().unwrap(), used(one))).collect()
 }
 
+/// What a script finds that knows nothing of the relay's code.
+async fn recomputed(scene: &Scene) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/usage.py");
+    let mut command = tokio::process::Command::new("python3");
+    command.arg(script).arg(scene.file()).args([&scene.provider.base, KEY]).env("no_proxy", "*");
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 async fn wait(seconds: u64) {
     // The provider's samples come with the clock: there is nothing else to be awaited.
     tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -52,7 +65,19 @@ async fn wait(seconds: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sample_is_told_once_and_usage_is_what_they_come_to_through_a_kill_and_an_outage() {
-    let mut scene = Scene::start(Options::default(), KEYS).await;
+    story(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_samples_are_no_records_usage_lacks_no_more_than_a_few_of_them_after_kills() {
+    story(false).await;
+}
+
+async fn story(records: bool) {
+    let keys = format!(
+        "    reconcile: {{interval: 500ms}}\n    metrics: {{interval: 1s, max_series: 3, records: {records}}}\n    usage: true\n"
+    );
+    let mut scene = Scene::start(Options::default(), &keys).await;
     let started = jiff::Timestamp::now().as_second();
     for _ in 0..120 {
         scene.provider.happen(1, 0).await;
@@ -106,31 +131,25 @@ async fn every_sample_is_told_once_and_usage_is_what_they_come_to_through_a_kill
         }
         let given =
             given(&scene, &id, seconds(&data["execution_started_at"]), seconds(&data["execution_ended_at"])).await;
-        assert_eq!(samples.get(&id).unwrap_or(&BTreeMap::new()), &given, "each sample of the execution, gap included");
-        assert_eq!(data["samples"], given.len());
-        if given.is_empty() {
-            assert_eq!(data["cpu_used_pct_max"], Value::Null);
-            continue;
+        let counted = data["samples"].as_u64().unwrap() as usize;
+        if records {
+            let told = samples.get(&id).cloned().unwrap_or_default();
+            assert_eq!(told, given, "each sample of the execution, gap included");
+        } else {
+            let lost = given.len().checked_sub(counted).expect("none counted twice");
+            assert!(lost <= 2 * LOST_PER_KILL, "{lost} of {} samples are not counted", given.len());
+            println!("{counted} of {} samples counted", given.len());
         }
-        let number = given.len() as f64;
-        let cpu: Vec<f64> = given.values().map(|used| used.0).collect();
-        let close = |name: &str, expected: f64| {
-            let said = data[name].as_f64().unwrap();
-            assert!((said - expected).abs() <= 0.5 + expected.abs() * 1e-12, "{name}: {said}, not {expected}");
-        };
-        assert_eq!(data["cpu_used_pct_max"].as_f64(), cpu.iter().copied().reduce(f64::max));
-        let mean = cpu.iter().sum::<f64>() / number;
-        assert!((data["cpu_used_pct_mean"].as_f64().unwrap() - mean).abs() < 1e-9);
-        assert_eq!(data["mem_used_max"].as_i64(), given.values().map(|used| used.1).max());
-        close("mem_used_mean", given.values().map(|used| used.1 as f64).sum::<f64>() / number);
-        assert_eq!(data["disk_used_max"].as_i64(), given.values().map(|used| used.2).max());
-        close("disk_used_mean", given.values().map(|used| used.2 as f64).sum::<f64>() / number);
-        let ran = data["run_time_ms"].as_f64().unwrap() / 1000.0;
-        assert!((data["vcpu_seconds"].as_f64().unwrap() - ran * data["vcpu_count"].as_f64().unwrap()).abs() < 1e-6);
         whole += usize::from(given.len() > 8);
     }
+    assert_eq!(compared > 0, records);
     println!("{compared} samples told, {} usages, {whole} of whole executions through both kills", usages.len());
     assert!(whole >= 2);
+    if records {
+        let found = recomputed(&scene).await;
+        println!("recomputed by the script: {found}");
+        assert_eq!((&found["wrong"], &found["whole"]), (&json!([]), &json!(whole)));
+    }
     let metrics = scene.daemon().metrics().await;
     assert_eq!(metrics.sum("metrics_gaps_total", ""), 0.0);
     let gone = |metrics: &crate::support::daemon::Metrics| !metrics.0.contains("e2b_sandbox_cpus{");

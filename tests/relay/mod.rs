@@ -2,6 +2,7 @@
 
 mod brokers;
 mod full;
+mod gap;
 mod hostile;
 mod kills;
 mod promise;

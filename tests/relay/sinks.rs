@@ -5,6 +5,7 @@ use crate::support::daemon::{Daemon, Home, Metrics};
 use crate::support::load::SECRET;
 use crate::support::oracle::{self, Got, Ledger, Terms, Verdict};
 use crate::support::{consume, verify};
+use serde::de::DeserializeOwned;
 
 /// Their names: Kafka, JetStream, AMQP, file.
 pub(crate) const NAMES: [&str; 4] = ["lake", "bus", "queue", "audit"];
@@ -39,10 +40,15 @@ impl Sinks {
 
     /// The same with further keys of each sink, such as `, types: [a]`.
     pub(crate) fn configuration_with(&self, keys: &str) -> String {
+        self.configuration_of(&format!("{{acme: {{webhook: {{secrets: [\"{SECRET}\"]}}}}}}"), keys)
+    }
+
+    /// The same with other sources.
+    pub(crate) fn configuration_of(&self, sources: &str, keys: &str) -> String {
         let Self { kafka, nats, amqp, name } = self;
         format!(
             r#"
-sources: {{acme: {{webhook: {{secrets: ["{SECRET}"]}}}}}}
+sources: {sources}
 sinks:
   lake: {{type: kafka, brokers: ["{kafka}"], topic: {name}{keys}}}
   bus: {{type: nats, servers: ["{nats}"], subject: "{name}.{{{{ type }}}}.{{{{ sandbox_id }}}}", stream: {{name: {name}, subjects: ["{name}.>"], create: true}}{keys}}}
@@ -50,6 +56,16 @@ sinks:
   audit: {{type: file, path: ./audit.ndjson{keys}}}
 "#
         )
+    }
+
+    /// What each has, in the order of [`NAMES`]; the queue is empty afterwards.
+    pub(crate) async fn records<T: DeserializeOwned + Send + 'static>(&self, home: &Home) -> [Vec<T>; 4] {
+        [
+            consume::kafka(&self.kafka, &self.name).await,
+            consume::jetstream(&self.nats, &self.name).await,
+            consume::amqp(&self.amqp, &self.name).await,
+            consume::file(&home.path().join("audit.ndjson")),
+        ]
     }
 
     pub(crate) async fn until_settled(&self, daemon: &Daemon, events: u64) {
@@ -69,19 +85,15 @@ sinks:
     /// the first, in the order of [`NAMES`].
     pub(crate) async fn judge(&self, home: &Home, ledger: &Ledger, repeats: [usize; 4]) -> [Verdict; 4] {
         let proof = verify::sound(home).await;
-        let judge = |index: usize, got: Vec<Got>| {
+        let judge = |index: usize, got: &[Got]| {
             let terms = Terms { repeats: repeats[index], unordered: false };
             let remains = verify::remains(home, &proof, NAMES[index]);
-            let verdict = oracle::judge(NAMES[index], &got, &remains, ledger, terms);
+            let verdict = oracle::judge(NAMES[index], got, &remains, ledger, terms);
             verdict.assert_kept();
             verdict
         };
-        [
-            judge(0, consume::kafka(&self.kafka, &self.name).await),
-            judge(1, consume::jetstream(&self.nats, &self.name).await),
-            judge(2, consume::amqp(&self.amqp, &self.name).await),
-            judge(3, consume::file(&home.path().join("audit.ndjson"))),
-        ]
+        let got = self.records(home).await;
+        std::array::from_fn(|index| judge(index, &got[index]))
     }
 }
 

@@ -54,7 +54,7 @@ impl Running {
     }
 
     /// Waits for the fate of every event.
-    pub(super) async fn until_settled(&self) -> Vec<Fate> {
+    pub(crate) async fn until_settled(&self) -> Vec<Fate> {
         let deadline = tokio::time::Instant::now() + crate::support::daemon::PATIENCE;
         loop {
             let fates: Vec<Fate> = self.ledger.entries().into_iter().map(|entry| entry.fate).collect();

@@ -36,6 +36,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/sandboxes/metrics", get(metrics::latest))
         .route("/sandboxes/{id}", get(sandboxes::one).delete(sandboxes::kill))
         .route("/sandboxes/{id}/metrics", get(metrics::range))
+        .route("/sandboxes/{id}/pause", post(sandboxes::pause))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), trouble::befall));
     let own = Router::new()
         .route("/simulator/ledger", get(ledger::read))

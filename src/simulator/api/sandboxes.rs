@@ -163,7 +163,15 @@ pub(super) async fn one(State(shared): Provider, Path(id): Path<String>) -> Resu
 }
 
 pub(super) async fn kill(State(shared): Provider, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
-    if shared.end(&id).await { Ok(StatusCode::NO_CONTENT) } else { Err(unknown(&id)) }
+    shared.by_hand(&id, Life::end).await.map(|_| StatusCode::NO_CONTENT).ok_or_else(|| unknown(&id))
+}
+
+pub(super) async fn pause(State(shared): Provider, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    match shared.by_hand(&id, Life::suspend).await {
+        Some(true) => Ok(StatusCode::NO_CONTENT),
+        Some(false) => Err(Refusal(StatusCode::CONFLICT, format!("sandbox \"{id}\" is already paused"))),
+        None => Err(unknown(&id)),
+    }
 }
 
 fn unknown(id: &str) -> Refusal {

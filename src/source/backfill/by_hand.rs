@@ -108,7 +108,7 @@ impl From<Cut> for Unfinished {
     fn from(cut: Cut) -> Self {
         match cut {
             Cut::Draining => Self::Draining,
-            Cut::Api(_) | Cut::Spool(_) | Cut::Abandoned => Self::Cut(cut.to_string()),
+            Cut::Api(_) | Cut::Spool(_) | Cut::Store(_) | Cut::Abandoned => Self::Cut(cut.to_string()),
         }
     }
 }
@@ -153,7 +153,8 @@ impl Backfill {
             // What lies below the floor was not asked for, however old it is.
             let fetched = self.walk(list, page, floor, Timestamp::MIN).await?;
             match self.accept(fetched.spool).await? {
-                None => return Ok(()),
+                // What stands above the depth that the API refuses is taken; what lies below was not looked at.
+                None => return fetched.refused.map_or(Ok(()), |refused| Err(refused.into())),
                 Some(rest) if rest == floor => {
                     let full = io::Error::new(io::ErrorKind::StorageFull, "too small for the events of one time");
                     return Err(full.into());

@@ -4,7 +4,7 @@ use super::offer::{self, OUTSIDE, TOO_OLD};
 use super::spool::Spool;
 use super::walk::{Row, Step, Walk};
 use super::{Backfill, Cut, MAX_KNOWN};
-use crate::e2b::{EventsPage, MAX_EVENTS};
+use crate::e2b::{ApiError, EventsPage, MAX_EVENTS};
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::collections::HashSet;
@@ -25,6 +25,8 @@ pub(super) struct Fetched {
     pub(super) newest: Option<Timestamp>,
     pub(super) oldest: Option<Timestamp>,
     pub(super) list_ended: bool,
+    /// The page at which the walk was not let on.
+    pub(super) refused: Option<ApiError>,
     pub(super) known: HashSet<String>,
 }
 
@@ -89,14 +91,26 @@ impl Backfill {
             }
             let offset = match step {
                 Step::Next(offset) | Step::Again(offset) => offset,
-                Step::Done { list_ended } => return Ok(Fetched { spool, newest, oldest, list_ended, known }),
+                Step::Done { list_ended } => {
+                    return Ok(Fetched { spool, newest, oldest, list_ended, refused: None, known });
+                }
             };
-            (page, _) = self.fetch(list, offset, MAX_EVENTS).await?;
+            (page, _) = match self.fetch(list, offset, MAX_EVENTS).await {
+                Err(Cut::Api(refused @ ApiError::Refused { .. })) => {
+                    return Ok(Fetched { spool, newest, oldest, list_ended: false, refused: Some(refused), known });
+                }
+                fetched => fetched?,
+            };
         }
     }
 
     /// Puts the page's events that are not older than the floor on top, the oldest first.
     async fn spool(&mut self, mut spool: Spool, page: Page, floor: Timestamp, window: Timestamp) -> Result<Spool, Cut> {
+        if self.parts.intake.is_draining() {
+            return Err(Cut::Draining);
+        }
+        // The spool is on the store's disk: below `min_free` it does not grow either.
+        self.parts.intake.ready().map_err(Cut::Store)?;
         let (mut events, mut oldest) = (Vec::with_capacity(page.events.len()), None);
         for (row, raw) in page.rows.into_iter().zip(page.events).rev() {
             match row {

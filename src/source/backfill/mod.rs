@@ -8,6 +8,9 @@
 //! The cursor moves after the whole of a sweep is durable, to the newest time seen, or to when the sweep began by the
 //! API's own clock if that is earlier: an event from a machine whose clock is fast does not move it past what is still
 //! to come. A sweep that is cut short begins anew at the old cursor. See [`walk`] for why the pages hold everything.
+//!
+//! An API may refuse a page that is too far down. What came before it is then accepted and followed up, and the cursor
+//! stays where it was, and with it the time up to which everything is verified.
 
 mod attempts;
 mod by_hand;
@@ -52,6 +55,9 @@ const PATIENCE: u32 = 10;
 /// The longest that an API may ask to be left alone.
 const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 
+/// How soon a list is read to its full depth again whose depths were refused.
+const DEPTHS_AGAIN: Duration = Duration::from_secs(60 * 60);
+
 /// What a backfill is made of.
 pub struct Parts {
     /// The source's name.
@@ -86,6 +92,8 @@ pub struct Backfill {
     known: Option<HashSet<String>>,
     /// When one more sweep is due though nothing is new: by then whatever is listed late is listed.
     settle_at: Option<Instant>,
+    /// Where the API did not let a sweep down to the cursor.
+    shallow: Option<Shallow>,
     /// The last outcome, so that the log tells of changes only.
     outcome: &'static str,
     handle: Handle,
@@ -95,6 +103,13 @@ pub struct Backfill {
     watcher: Option<watch::Sender<Tally>>,
 }
 
+/// Nothing is missed above; what is below and above the cursor could not be asked for.
+struct Shallow {
+    above: Timestamp,
+    since: Instant,
+    refused: ApiError,
+}
+
 /// Why a sweep did not come to its end.
 #[derive(Debug, thiserror::Error)]
 enum Cut {
@@ -102,6 +117,8 @@ enum Cut {
     Api(#[from] ApiError),
     #[error("the spool in the store's folder: {0}")]
     Spool(#[from] io::Error),
+    #[error("nothing more is fetched while the store takes nothing: {0}")]
+    Store(String),
     #[error("the daemon ends")]
     Draining,
     #[error("whoever asked for it has gone away")]
@@ -118,7 +135,7 @@ impl Cut {
     fn outcome(&self) -> &'static str {
         match self {
             Self::Api(error) => error.outcome(),
-            Self::Spool(_) | Self::Draining | Self::Abandoned => "unavailable",
+            Self::Spool(_) | Self::Store(_) | Self::Draining | Self::Abandoned => "unavailable",
         }
     }
 }
@@ -135,8 +152,19 @@ impl Backfill {
         );
         let attempts = Attempts::new(parts.webhook_id.clone());
         let (handle, tasks) = by_hand::channel();
-        let (known, settle_at, outcome, watcher) = (None, None, "", None);
-        let this = Self { parts, offer, attempts, found, known, settle_at, outcome, handle, tasks, watcher };
+        let this = Self {
+            parts,
+            offer,
+            attempts,
+            found,
+            known: None,
+            settle_at: None,
+            shallow: None,
+            outcome: "",
+            handle,
+            tasks,
+            watcher: None,
+        };
         this.tell_verified();
         this
     }
@@ -209,7 +237,8 @@ impl Backfill {
                 return Err(io::Error::new(io::ErrorKind::StorageFull, "too small for the events of one time").into());
             }
         }
-        self.look_at_attempts().await
+        self.look_at_attempts().await?;
+        self.shallow.as_ref().map_or(Ok(()), |shallow| Err(shallow.refused.clone().into()))
     }
 
     /// Fetches and accepts what is new, from `least` on. If that was more than a spool holds, it returns from where on
@@ -227,15 +256,33 @@ impl Backfill {
             return Ok(None);
         }
         let window = earlier(now, self.parts.intake.dedupe_window());
-        let floor = self.floor(now).max(window).max(least);
-        let fetched = self.walk(&List::Team, page, floor, window).await?;
-        self.tell_gap(now, floor, &fetched).await?;
-        let Fetched { spool, newest, known, .. } = fetched;
+        let depth = self.floor(now).max(window);
+        let shallow = self.shallow.take().filter(|shallow| shallow.since.elapsed() < DEPTHS_AGAIN);
+        let reached = shallow.as_ref().map(|shallow| earlier(shallow.above, self.parts.settings.overlap));
+        let floor = depth.max(least).max(reached.unwrap_or(depth));
+        let fetched = self.walk(&List::Team, page, floor, window).await;
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(cut) => {
+                self.shallow = shallow;
+                return Err(cut);
+            }
+        };
+        self.tell_gap(now, depth, &fetched).await?;
+        let Fetched { spool, newest, known, refused, list_ended, .. } = fetched;
         let lost = self.accept(spool).await?;
         let seen = lost.or(newest).map(|seen| seen.min(began));
-        if let Some(seen) = seen.max(self.found.saved.cursor) {
-            self.keep(Saved { cursor: Some(seen), since: None, gap: None, ..self.found.saved.clone() }).await?;
-            self.tell_verified();
+        let missed = refused.map(|refused| (Instant::now(), refused));
+        let missed = missed.or(shallow.filter(|_| !list_ended).map(|shallow| (shallow.since, shallow.refused)));
+        match (missed, seen) {
+            (Some((since, refused)), Some(above)) => self.shallow = Some(Shallow { above, since, refused }),
+            (None, seen) => {
+                if let Some(seen) = seen.max(self.found.saved.cursor) {
+                    self.keep(Saved { cursor: Some(seen), since: None, gap: None, ..self.found.saved.clone() }).await?;
+                    self.tell_verified();
+                }
+            }
+            (Some(_), None) => {}
         }
         // One more sweep when everything that is listed late has had its time; then only what is new.
         self.settle_at = (!is_quiet).then(|| Instant::now() + self.parts.settings.overlap);
@@ -249,7 +296,8 @@ impl Backfill {
         let Some(known) = &self.known else { return false };
         let is_known = page.rows.iter().all(|row| row.as_ref().is_none_or(|row| known.contains(&row.id)));
         let last = page.rows.iter().rev().flatten().next();
-        let reaches_cursor = last.is_some_and(|row| self.found.saved.cursor.is_some_and(|cursor| row.at <= cursor));
+        let cursor = self.shallow.as_ref().map(|shallow| shallow.above).or(self.found.saved.cursor);
+        let reaches_cursor = last.is_some_and(|row| cursor.is_some_and(|cursor| row.at <= cursor));
         is_known && (reaches_cursor || !page.full)
     }
 

@@ -17,6 +17,11 @@
 //! samples a sandbox every 5 s: a bucket holds one sample of it. So a bucket that holds the time of a sample known from the
 //! other call, the one before the gap or the one behind it, is that sample, and is left out. Within the gap all times are
 //! buckets' starts, and rise; asking twice gives the same times and so the same ids.
+//!
+//! # Whose sample
+//! The API names no execution with a sample; the record names the one that ran at the sample's time *by what was known
+//! when it was read*. Where a sandbox was paused and resumed and neither event had come by then, that is the one before,
+//! and the sample counts in that one's usage too.
 
 mod record;
 mod series;
@@ -155,7 +160,7 @@ impl Scraper {
 
     async fn round(&mut self) -> Result<(), Cut> {
         let wanted = self.parts.live.wanted(self.parts.intake.now());
-        let askable: Vec<Wanted> = wanted.iter().filter(|one| is_askable(&one.sandbox_id)).cloned().collect();
+        let askable: Vec<Wanted> = wanted.iter().filter(|one| short(&one.sandbox_id).is_some()).cloned().collect();
         let mut batches = askable.chunks(MAX_SANDBOXES).map(<[Wanted]>::to_vec).collect::<Vec<_>>().into_iter();
         let mut taken = Vec::new();
         let mut cut = None;
@@ -191,14 +196,15 @@ impl Scraper {
     /// The latest samples of at most 100 sandboxes, and what they lack.
     async fn batch(&self, batch: Vec<Wanted>) -> Result<Vec<(String, Sample)>, Cut> {
         let asked_at = self.parts.intake.now();
-        let ids: Vec<&str> = batch.iter().map(|one| one.sandbox_id.as_str()).collect();
-        let mut latest = {
+        let ids: Vec<&str> = batch.iter().filter_map(|one| short(&one.sandbox_id)).collect();
+        let latest = {
             let _turn = self.calls.acquire().await;
             self.parts.api.metrics(&ids).await?.value
         };
         let mut taken = Vec::new();
         for one in &batch {
-            taken.push(self.take_in(one, latest.remove(&one.sandbox_id), asked_at));
+            let sample = short(&one.sandbox_id).and_then(|id| latest.get(id).copied());
+            taken.push(self.take_in(one, sample, asked_at));
         }
         // Side by side: the samples of one batch wait for one commit together.
         let taken = join_all(taken).await.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -246,9 +252,10 @@ impl Scraper {
         if from > after + 1 {
             self.parts.metrics.metrics_gap(self.parts.live.source());
         }
+        let Some(id) = short(&one.sandbox_id) else { return Ok(()) };
         let missed = {
             let _turn = self.calls.acquire().await;
-            self.parts.api.sandbox_metrics(&one.sandbox_id, from, before - 1).await?.value
+            self.parts.api.sandbox_metrics(id, from, before - 1).await?.value
         };
         for sample in missing(&missed, known, from, before) {
             self.tell(one, &sample).await?;
@@ -294,10 +301,12 @@ fn missing(listed: &[Sample], known: Option<i64>, from: i64, before: i64) -> Vec
     missing
 }
 
-/// One id that the API cannot read has it refuse the whole batch (e2b-dev/infra `packages/api/internal/utils/split.go`).
-fn is_askable(id: &str) -> bool {
+/// What the API calls the sandbox: an old id may have `-` and the client's id behind it, which replies leave out. `None`:
+/// one id that the API cannot read has it refuse the whole batch (e2b-dev/infra `packages/api/internal/utils/split.go`).
+fn short(id: &str) -> Option<&str> {
     let is_sound = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_sound(id)
+    let (short, client) = id.split_once('-').map_or((id, None), |(short, client)| (short, Some(client)));
+    (is_sound(short) && client.is_none_or(is_sound)).then_some(short)
 }
 
 #[cfg(test)]
@@ -335,10 +344,11 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_would_spoil_a_batch_are_left_out() {
-        assert!(is_askable("iz62km2v0zwlow3i7icxv"));
-        for id in ["", "a-b", "a,b", "é", "a b"] {
-            assert!(!is_askable(id), "{id}");
+    fn ids_are_short_and_those_that_would_spoil_a_batch_are_left_out() {
+        assert_eq!(short("iz62km2v0zwlow3i7icxv"), Some("iz62km2v0zwlow3i7icxv"));
+        assert_eq!(short("iz62km2v0zwlow3i7icxv-6532622b"), Some("iz62km2v0zwlow3i7icxv"));
+        for id in ["", "-", "a-", "-a", "a-b-c", "a,b", "é", "a b"] {
+            assert_eq!(short(id), None, "{id}");
         }
     }
 }

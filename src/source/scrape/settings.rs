@@ -12,7 +12,8 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub interval: Duration,
-    /// Whether each sample becomes a `sandbox.metrics` record.
+    /// Whether each sample becomes a `sandbox.metrics` record. Without, a kill of the daemon may cost an execution's
+    /// `sandbox.usage` the samples of 15 s: longer spans are fetched again.
     pub records: bool,
     /// For how many sandboxes, the oldest, there are gauges `e2b_sandbox_*`; 7 series each.
     pub max_series: usize,

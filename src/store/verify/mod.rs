@@ -12,13 +12,14 @@ use super::OpenError;
 use super::disk::ReadOnlyDisk;
 use super::format;
 use super::frame::Control;
+use super::lock::Lock;
 use super::log::Kind;
 use super::meta::Progress;
 use letters::Letters;
 use logs::LogRead;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::Path;
 
 /// What was found.
@@ -73,7 +74,8 @@ impl Sum {
 /// If there is none, if a daemon has it open, or if it cannot be read. That it is not sound is no error: see
 /// [`Proof::faults`].
 pub fn verify(path: &Path) -> Result<Proof, OpenError> {
-    let _lock = lock(path)?;
+    // As a daemon takes it, but without making the file.
+    let _lock = Lock::take(path, |path| File::open(path))?;
     let format = format::read(path)?;
     let at = |folder: &str| {
         let folder = path.join(folder);
@@ -174,15 +176,4 @@ fn judge(
         faults.push(format!("sink {sink}: it noted {} dead letters, and {resolved} are there", progress.dead_lettered));
     }
     Some(sum)
-}
-
-/// As a daemon takes it, but without making the file.
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let file_path = path.join("lock");
-    let file = File::open(&file_path).map_err(|error| OpenError::io(&file_path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(OpenError::io(&file_path, error)),
-    }
 }
