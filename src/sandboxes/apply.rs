@@ -188,13 +188,15 @@ impl Set {
             sandbox.last_execution.clone_from(&event.execution_id);
             return self.insert(event.sandbox_id, sandbox);
         };
-        let present = sandbox.execution.as_ref();
-        let ends_present = present.is_none_or(|present| present.is(event.execution_id.as_deref(), event.at));
-        if ends_present && event.at >= sandbox.changed_at {
-            sandbox.execution = None;
+        if event.at >= sandbox.changed_at {
+            // If it is another execution that was paused, the present one ended before that began.
+            let left = sandbox.execution.take().filter(|left| !left.is(event.execution_id.as_deref(), event.at));
             sandbox.state = State::Paused;
             sandbox.changed_at = event.at;
             sandbox.last_execution.clone_from(&event.execution_id);
+            if let Some(left) = left {
+                self.leave(event.sandbox_id, left, event.now);
+            }
         }
         self.touch(event);
     }
