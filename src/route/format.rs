@@ -1,5 +1,6 @@
 //! The bytes that a record becomes.
 
+use super::cloudevents;
 use super::view::View;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -9,34 +10,52 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// `sinks.<name>.format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// The record as the public contract describes it: one JSON object, without line breaks.
     #[default]
     Json,
+    /// A CloudEvent in structured mode: one JSON object with the record as its `data`.
+    #[serde(rename = "cloudevents")]
+    CloudEvents,
+    /// A CloudEvent in binary mode: the record, and the attributes as headers.
+    #[serde(rename = "cloudevents-binary")]
+    CloudEventsBinary,
     /// The body byte for byte as it was received; in `file` and `stdout` one line `{"id", "raw_base64"}`.
     Raw,
 }
 
-/// How the sink keeps records apart.
+/// How the sink keeps records apart: as messages with headers, or as lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// Each is a message of its own, with headers beside it.
-    Message,
+    /// Records of a topic.
+    Kafka,
+    /// Messages on a subject.
+    Nats,
+    /// Messages of an exchange.
+    Amqp,
     /// Each is a line of text: `file` and `stdout`.
     Line,
 }
 
 impl Format {
-    const OFFERED: [&str; 2] = ["json", "raw"];
+    const OFFERED: [(&str, Self); 4] = [
+        ("json", Self::Json),
+        ("cloudevents", Self::CloudEvents),
+        ("cloudevents-binary", Self::CloudEventsBinary),
+        ("raw", Self::Raw),
+    ];
 
-    /// Words of the contract that a later version will take.
-    pub const NOT_YET: [&str; 2] = ["cloudevents", "cloudevents-binary"];
+    /// Whether it needs headers, which lines do not have.
+    pub fn needs_headers(self) -> bool {
+        self == Self::CloudEventsBinary
+    }
 
     /// The media type of [`Format::encode`]'s bytes. A raw body is strict JSON too, or it was not accepted.
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Json | Self::Raw => "application/json",
+            Self::Json | Self::CloudEventsBinary | Self::Raw => "application/json",
+            Self::CloudEvents => "application/cloudevents+json",
         }
     }
 
@@ -44,12 +63,21 @@ impl Format {
     pub fn encode(self, view: &View<'_>, framing: Framing) -> Bytes {
         let event = &view.stored().event;
         match (self, framing) {
-            (Self::Json, _) => Bytes::from(view.json()),
-            (Self::Raw, Framing::Message) => event.body.clone(),
+            (Self::Json | Self::CloudEventsBinary, _) => Bytes::from(view.json()),
+            (Self::CloudEvents, _) => Bytes::from(cloudevents::structured(view)),
+            (Self::Raw, Framing::Kafka | Framing::Nats | Framing::Amqp) => event.body.clone(),
             (Self::Raw, Framing::Line) => {
                 let line = serde_json::json!({"id": event.id, "raw_base64": BASE64_STANDARD.encode(&event.body)});
                 Bytes::from(line.to_string())
             }
+        }
+    }
+
+    /// What stands beside the payload, as the framing spells it.
+    pub(super) fn headers(self, view: &View<'_>, framing: Framing) -> Vec<(String, String)> {
+        match self {
+            Self::CloudEventsBinary => cloudevents::headers(view, framing),
+            Self::Json | Self::CloudEvents | Self::Raw => Vec::new(),
         }
     }
 }
@@ -58,14 +86,11 @@ impl std::str::FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "json" => Ok(Self::Json),
-            "raw" => Ok(Self::Raw),
-            later if Self::NOT_YET.contains(&later) => {
-                Err(format!("format `{later}` is not offered yet; this version has json and raw"))
-            }
-            _ => Err("not a format; there are json and raw".to_owned()),
-        }
+        let found = Self::OFFERED.into_iter().find(|(name, _)| *name == text);
+        found.map(|(_, format)| format).ok_or_else(|| {
+            let names = Self::OFFERED.map(|(name, _)| name);
+            format!("not a format; there are {}", names.join(", "))
+        })
     }
 }
 
@@ -85,7 +110,7 @@ impl JsonSchema for Format {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "enum": Self::OFFERED})
+        json_schema!({"type": "string", "enum": Self::OFFERED.map(|(name, _)| name)})
     }
 }
 
@@ -108,7 +133,7 @@ mod tests {
     fn raw_is_the_body_itself_or_its_base64_on_a_line() {
         let fixture = Fixture::new("null");
         let body = fixture.stored.event.body.clone();
-        assert_eq!(Format::Raw.encode(&fixture.view(), Framing::Message), body);
+        assert_eq!(Format::Raw.encode(&fixture.view(), Framing::Kafka), body);
         let line = Format::Raw.encode(&fixture.view(), Framing::Line);
         let line: serde_json::Value = serde_json::from_slice(&line).expect("json");
         assert_eq!(line["id"], fixture.stored.event.id.as_str());
@@ -117,11 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_offered_yet_says_so() {
-        assert_eq!(serde_json::from_str::<Format>(r#""raw""#).expect("offered"), Format::Raw);
-        for later in Format::NOT_YET {
-            let error = serde_json::from_str::<Format>(&format!("{later:?}")).expect_err("later");
-            assert!(error.to_string().contains("not offered yet"), "{error}");
+    fn a_format_is_shown_as_it_is_written() {
+        for (name, format) in Format::OFFERED {
+            assert_eq!(serde_json::from_str::<Format>(&format!("{name:?}")).expect("offered"), format);
+            assert_eq!(serde_json::to_value(format).expect("a word"), name);
         }
         assert!(serde_json::from_str::<Format>(r#""xml""#).is_err());
     }

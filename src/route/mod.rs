@@ -3,6 +3,7 @@
 //! [`Router`] asks in this order: types, sources, the [`Filter`]; then renders the [`Template`]s and encodes the
 //! record in its [`Format`]. Metadata is chosen by strangers: what fails on one record is that record's dead letter.
 
+mod cloudevents;
 mod filter;
 #[cfg(test)]
 mod fixture;

@@ -18,20 +18,20 @@ impl Addressing {
         Ok(Self {
             address: Some(Template::parse(topic, Escape::KafkaTopic)?),
             key: Some(Template::parse(key, Escape::KafkaKey)?),
-            framing: Framing::Message,
+            framing: Framing::Kafka,
         })
     }
 
     /// A subject.
     pub fn nats(subject: &str) -> Result<Self, TemplateError> {
         let address = Some(Template::parse(subject, Escape::NatsSubject)?);
-        Ok(Self { address, key: None, framing: Framing::Message })
+        Ok(Self { address, key: None, framing: Framing::Nats })
     }
 
     /// A routing key.
     pub fn amqp(routing_key: &str) -> Result<Self, TemplateError> {
         let address = Some(Template::parse(routing_key, Escape::AmqpRoutingKey)?);
-        Ok(Self { address, key: None, framing: Framing::Message })
+        Ok(Self { address, key: None, framing: Framing::Amqp })
     }
 
     /// One stream of lines, without addresses.
@@ -49,6 +49,9 @@ pub enum RouterError {
     /// The filter does not compile.
     #[error("filter: {0}")]
     Filter(#[from] FilterError),
+    /// The format needs headers.
+    #[error("format: lines have no headers for the attributes to stand in: write cloudevents, which is one object")]
+    NoHeaders,
 }
 
 /// What becomes of a record at one sink.
@@ -145,6 +148,9 @@ pub struct Router {
 impl Router {
     /// Compiles a sink's settings.
     pub fn new(settings: &Settings, addressing: Addressing) -> Result<Self, RouterError> {
+        if settings.format.needs_headers() && addressing.framing == Framing::Line {
+            return Err(RouterError::NoHeaders);
+        }
         Ok(Self {
             types: Types::parse(&settings.types).map_err(RouterError::Types)?,
             sources: settings.sources.clone(),
@@ -191,7 +197,7 @@ impl Router {
             payload: self.format.encode(view, self.addressing.framing),
             content_type: self.format.content_type(),
             unix_seconds: event.timestamp.instant().as_second(),
-            headers: Vec::new(),
+            headers: self.format.headers(view, self.addressing.framing),
         })
     }
 }

@@ -19,6 +19,8 @@ pub struct Settings {
     /// the expression reads is not taken; any other failure makes it a dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// The bytes to send: `json` is the record, `raw` the body as it was received.
+    /// The bytes to send: `json` is the record, `cloudevents` and `cloudevents-binary` are the record as a CloudEvent in
+    /// structured or binary mode, `raw` is the body as it was received. Binary mode needs headers: not in `file` and
+    /// `stdout`.
     pub format: Format,
 }

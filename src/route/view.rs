@@ -63,6 +63,11 @@ impl<'a> View<'a> {
             .map_err(String::as_str)
     }
 
+    /// A top-level field that is a string and not empty.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.record.text(name).filter(|text| !text.is_empty())
+    }
+
     /// A top-level field without parsing the others; `relay` is what the relay says, never what came under that name.
     pub(crate) fn field(&self, name: &str) -> Field<'a> {
         match name {

@@ -164,10 +164,6 @@ impl<'a> Walk<'a> {
             self.fault(path, format!("wants {listed}, not {}", scalar::kind_of(value)), None);
             return;
         };
-        if later::is_later_value(path, text) {
-            self.fault(path, format!("`{text}` is not yet in this version"), Some(format!("choose {listed}")));
-            return;
-        }
         let remedy = nearest(text, words).map(|near| format!("did you mean `{near}`?"));
         self.fault(path, format!("{} is not {listed}", self.quote(text, path)), remedy);
     }

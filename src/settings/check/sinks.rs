@@ -84,8 +84,18 @@ impl One<'_> {
                 }
                 self.accept(settings.validate());
             }
-            SinkKind::File(file) => self.accept(file.check()),
-            SinkKind::Stdout(_) => {}
+            SinkKind::File(file) => {
+                self.accept(file.check());
+                self.lines(&sink.common.route);
+            }
+            SinkKind::Stdout(_) => self.lines(&sink.common.route),
+        }
+    }
+
+    fn lines(&mut self, route: &route::Settings) {
+        if route.format.needs_headers() {
+            let message = "needs headers, which lines do not have";
+            self.findings.error(&self.key.key("format"), message, "write cloudevents, which is one object");
         }
     }
 
