@@ -75,7 +75,7 @@ fn route(criterion: &mut Criterion, stored: &Stored) -> anyhow::Result<()> {
     let mut group = criterion.benchmark_group("encode");
     for (name, format) in [("json", Format::Json), ("raw", Format::Raw)] {
         group.bench_function(name, |bencher| {
-            bencher.iter_batched_ref(view, |view| format.encode(view, Framing::Message), fresh);
+            bencher.iter_batched_ref(view, |view| format.encode(view, Framing::Kafka), fresh);
         });
     }
     group.finish();

@@ -24,7 +24,12 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(binding: &'static str, mut headers: BTreeMap<String, String>, content_type: Option<String>, body: &[u8]) -> Self {
+    fn new(
+        binding: &'static str,
+        mut headers: BTreeMap<String, String>,
+        content_type: Option<String>,
+        body: &[u8],
+    ) -> Self {
         let content_type = content_type.or_else(|| headers.remove("content-type")).expect("a content type");
         Self { binding, headers, content_type, body: String::from_utf8(body.to_vec()).unwrap() }
     }
@@ -73,7 +78,7 @@ async fn the_official_sdk_reads_them_from_every_broker_in_both_modes() {
     for topic in ["s", "b"] {
         consume::create_topic(&servers, &format!("{name}-{topic}"), 1).await;
     }
-    let mut sinks = format!("  lines: {{type: file, path: ./events.ndjson, format: cloudevents}}\n");
+    let mut sinks = String::from("  lines: {type: file, path: ./events.ndjson, format: cloudevents}\n");
     for (mode, format) in [("s", "cloudevents"), ("b", "cloudevents-binary")] {
         let own = format!("{name}-{mode}");
         sinks += &format!(
@@ -108,7 +113,9 @@ async fn the_official_sdk_reads_them_from_every_broker_in_both_modes() {
         assert_eq!(structured, place < 3 || wire.binding == "file", "{}: {}", wire.binding, wire.content_type);
     }
 
-    let read = sdk::run("cloudevents_reader.py", &serde_json::to_vec(&wires).unwrap()).await;
+    let messages = home.path().join("messages.json");
+    std::fs::write(&messages, serde_json::to_vec(&wires).unwrap()).unwrap();
+    let read = sdk::output_of(sdk::script("cloudevents_reader.py").await.arg(messages)).await;
     let read: Vec<Value> = serde_json::from_slice(&read).unwrap();
     assert_eq!(read.len(), wires.len());
     let sent: Value = serde_json::from_str(&body).unwrap();

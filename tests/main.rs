@@ -6,6 +6,7 @@
 mod admin;
 mod backfill;
 mod client;
+mod cloudevents;
 mod dev;
 mod e2b;
 mod faults;

@@ -19,13 +19,19 @@ async fn python() -> String {
 
 /// What the SDK saw and did.
 async fn tour(provider: &Running) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk/tour.py");
-    let mut command = Command::new(python().await);
-    command.arg(script).env("E2B_API_URL", &provider.base).env("E2B_API_KEY", KEY);
+    let mut command = script("tour.py").await;
+    command.env("E2B_API_URL", &provider.base).env("E2B_API_KEY", KEY);
     serde_json::from_slice(&output_of(&mut command).await).unwrap()
 }
 
-async fn output_of(command: &mut Command) -> Vec<u8> {
+/// One of the scripts beside the SDKs' list.
+pub(crate) async fn script(name: &str) -> Command {
+    let mut command = Command::new(python().await);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(name));
+    command
+}
+
+pub(crate) async fn output_of(command: &mut Command) -> Vec<u8> {
     let run = command.env_remove("E2B_DOMAIN").env_remove("E2B_DEBUG").kill_on_drop(true).output();
     let output = tokio::time::timeout(PATIENCE, run).await.expect("it does not end").unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

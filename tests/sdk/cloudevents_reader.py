@@ -1,6 +1,7 @@
 """Reads messages as their consumers would with the official CloudEvents SDK.
 
-Standard input: a list of {"binding", "headers", "content_type", "body"}; standard output: a list of {"attributes", "data"}.
+The file that is named holds a list of {"binding", "headers", "content_type", "body"}; printed is a list of {"attributes",
+"data"}.
 """
 
 import json
@@ -31,4 +32,5 @@ def plain(event):
     return {"attributes": attributes, "data": event.get_data()}
 
 
-json.dump([plain(read(message)) for message in json.load(sys.stdin)], sys.stdout)
+with open(sys.argv[1], encoding="utf-8") as messages:
+    json.dump([plain(read(message)) for message in json.load(messages)], sys.stdout)
