@@ -104,6 +104,7 @@ const PUBLIC_HOSTS: &[&str] = &[
     "127.0.0.1",
     "apache.org",
     "cel.dev",
+    "cloudevents.io",
     "crates.io",
     "docs.rs",
     "e2b.app",
