@@ -68,8 +68,13 @@ impl Forwarder {
     /// Waits until somebody is held back.
     pub(crate) async fn until_held(&self) {
         let allowed = *self.shared.allowed.borrow();
+        self.until_asked(allowed + 1).await;
+    }
+
+    /// Waits until there were so many requests, let through or not.
+    pub(crate) async fn until_asked(&self, requests: usize) {
         let mut asked = self.shared.asked.subscribe();
-        let held = asked.wait_for(|asked| asked.len() > allowed);
+        let held = asked.wait_for(|asked| asked.len() >= requests);
         drop(tokio::time::timeout(super::daemon::PATIENCE, held).await.expect("nobody came").unwrap());
     }
 }

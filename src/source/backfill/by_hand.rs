@@ -70,7 +70,7 @@ pub(super) struct Task {
     pub(super) ended: oneshot::Sender<Result<Tally, Unfinished>>,
 }
 
-/// A sweep that waits or is under way. Dropping it ends the sweep at the next page.
+/// A sweep that waits or is under way. Dropping it ends the sweep.
 #[derive(Debug)]
 pub struct Underway {
     /// What it has come to so far.

@@ -3,13 +3,14 @@
 use super::offer::{self, OUTSIDE, TOO_OLD};
 use super::spool::Spool;
 use super::walk::{Row, Step, Walk};
-use super::{Backfill, Cut, MAX_KNOWN};
+use super::{Backfill, Cut, MAX_KNOWN, Tally};
 use crate::e2b::{ApiError, EventsPage, MAX_EVENTS};
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Which list.
 pub(super) enum List {
@@ -44,9 +45,16 @@ impl Backfill {
         offset: usize,
         limit: usize,
     ) -> Result<(Page, Option<Timestamp>), Cut> {
-        let answer = match list {
-            List::Team => self.parts.api.events(offset, limit).await?,
-            List::Sandbox(id) => self.parts.api.sandbox_events(id, offset, limit).await?,
+        let answer = async {
+            match list {
+                List::Team => self.parts.api.events(offset, limit).await,
+                List::Sandbox(id) => self.parts.api.sandbox_events(id, offset, limit).await,
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            () = abandoned(self.watcher.as_ref()) => return Err(Cut::Abandoned),
+            answer = answer => answer?,
         };
         self.offer.tally.pages += 1;
         self.offer.tally.calls += u64::from(answer.calls);
@@ -150,5 +158,13 @@ impl Backfill {
         let Some(watcher) = &self.watcher else { return Ok(()) };
         watcher.send_replace(self.offer.tally);
         if watcher.is_closed() { Err(Cut::Abandoned) } else { Ok(()) }
+    }
+}
+
+/// Returns once whoever watched a sweep has gone away. The provider may take long to answer, and ask for a longer while.
+async fn abandoned(watcher: Option<&watch::Sender<Tally>>) {
+    match watcher {
+        Some(watcher) => watcher.closed().await,
+        None => std::future::pending().await,
     }
 }
