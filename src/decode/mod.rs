@@ -11,11 +11,13 @@
 
 mod fields;
 mod members;
+mod redact;
 mod self_hosted;
 mod strict;
 mod v1;
 mod v2;
 
+pub use redact::{Redaction, RedactionError};
 pub use strict::{MAX_DEPTH, Violation};
 
 use crate::event::{self, Event, Record, Timestamp};
