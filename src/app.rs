@@ -210,6 +210,7 @@ impl Daemon {
                 store: Arc::clone(&store),
                 sink,
                 router,
+                redaction: sink_settings.common.redact.clone(),
                 max_in_flight: sink_settings.common.max_in_flight,
                 metrics: metrics.clone(),
                 random: fastrand::Rng::new(),

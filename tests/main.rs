@@ -13,6 +13,7 @@ mod faults;
 mod live;
 mod readme;
 mod receiver;
+mod redact;
 mod register;
 mod relay;
 mod sdk;

@@ -62,6 +62,7 @@ impl World<'_> {
             self.metrics.source(name);
             let api = source.api.as_ref().map(|api| Api::new(name, api, self.metrics.clone(), fastrand::Rng::new()));
             let api = api.transpose().map_err(|source| StartError::Api { name: name.clone(), source })?;
+            let api = api.map(|api| api.redacting(source.redact.clone()));
             if let Some(api) = &api {
                 let known = source.backfill.as_ref().and_then(|backfill| backfill.webhook_id.clone());
                 // The last value stays readable without its sender.

@@ -4,8 +4,8 @@ use super::Format;
 use super::outcome::{Exit, Failure, print, print_json};
 use super::sources::Sources;
 use crate::app;
-use crate::decode::{self, Decoded};
-use crate::event::{Arrival, Origin, Stored};
+use crate::decode::{self, Decoded, Redaction};
+use crate::event::{Arrival, Event, Origin, Stored};
 use crate::route::Decision;
 use crate::secret::Secret;
 use crate::settings::{Settings, SinkKind, SinkSettings};
@@ -97,16 +97,19 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
         webhook_id: None,
         delivery_id: None,
     };
-    let stored = Stored { sequence: 1, arrival, event };
-    let record =
-        decode::stored(&stored.event.body, &stored.event.id).map_err(|error| refused(400, error.to_string()))?;
+    let redact = |event: Event, redaction: &Redaction| Event { body: redaction.body(event.body), ..event };
+    let event = redact(event, &settings.sources.get(&source).map(|source| source.redact.clone()).unwrap_or_default());
     let mut sinks = Vec::new();
     for (name, sink) in &settings.sinks {
+        let event = redact(event.clone(), &sink.common.redact);
+        let stored = Stored { sequence: 1, arrival: arrival.clone(), event };
+        let record =
+            decode::stored(&stored.event.body, &stored.event.id).map_err(|error| refused(400, error.to_string()))?;
         let router = app::build_router(sink).map_err(|error| Failure::new(Exit::Config, error))?;
         let outcome = outcome(sink, router.route(&stored, &record, INSTANCE))?;
         sinks.push(Routed { sink: name.clone(), kind: sink.kind.name(), outcome });
     }
-    let report = Report { id: stored.event.id, kind: stored.event.kind, source, sinks };
+    let report = Report { id: event.id, kind: event.kind, source, sinks };
     match options.format {
         Format::Json => print_json(&report),
         Format::Text => print(report),

@@ -12,7 +12,7 @@ mod window;
 pub use settings::{Settings, Start};
 
 use crate::backoff::Backoff;
-use crate::decode;
+use crate::decode::{self, Redaction};
 use crate::event::Stored;
 use crate::metrics::Metrics;
 use crate::route::{Decision, Router};
@@ -56,6 +56,8 @@ pub struct Parts {
     pub sink: Arc<dyn Sink>,
     /// Which, where to, as which bytes.
     pub router: Router,
+    /// [`Settings::redact`].
+    pub redaction: Redaction,
     /// [`Settings::max_in_flight`].
     pub max_in_flight: usize,
     /// Where it counts.
@@ -192,8 +194,9 @@ impl Delivery {
         }
     }
 
-    fn route(&mut self, stored: Stored) {
-        let Parts { name, metrics, .. } = &self.parts;
+    fn route(&mut self, mut stored: Stored) {
+        let Parts { name, metrics, redaction, .. } = &self.parts;
+        stored.event.body = redaction.body(stored.event.body);
         let record = match decode::stored(&stored.event.body, &stored.event.id) {
             Ok(record) => record,
             Err(error) => return self.park(stored, Reason::Other.as_str(), error.to_string()),

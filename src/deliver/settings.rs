@@ -1,5 +1,6 @@
 //! The keys that every sink has, whatever its type.
 
+use crate::decode::Redaction;
 use crate::{route, store};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,6 +12,10 @@ pub struct Settings {
     /// Which records, and as which bytes.
     #[serde(flatten)]
     pub route: route::Settings,
+    /// Paths into the record whose values this sink shall not get, as in a source's `redact`; filter, templates and dead
+    /// letters see the record without them. Not with `format: raw`.
+    #[schemars(with = "Vec<String>")]
+    pub redact: Redaction,
     /// Where a sink begins whose name is new: `now`, `earliest` (the oldest event that is kept), or a time such as
     /// `2026-03-10T12:00:00Z`, by when events were received.
     pub start: Start,
@@ -25,7 +30,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { route: route::Settings::default(), start: Start::default(), renamed_from: None, max_in_flight: 1000 }
+        Self {
+            route: route::Settings::default(),
+            redact: Redaction::default(),
+            start: Start::default(),
+            renamed_from: None,
+            max_in_flight: 1000,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{ApiError, Budget, Settings};
 use crate::backoff::Backoff;
 use crate::client::{Client, ClientError, Limits, Reply, encode};
+use crate::decode::Redaction;
 use crate::metrics::Metrics;
 use crate::secret::{MASK, Secret};
 use bytes::Bytes;
@@ -94,7 +95,11 @@ impl<T> Answer<T> {
 
 /// The API of one source. Cloning is cheap and shares budget and connections.
 #[derive(Clone)]
-pub struct Api(Arc<Inner>);
+pub struct Api {
+    inner: Arc<Inner>,
+    /// What is taken out of events and metadata before anybody sees them.
+    pub(super) redaction: Redaction,
+}
 
 struct Inner {
     source: String,
@@ -165,7 +170,7 @@ impl Api {
         let base = client.base_path();
         let prefix = base.split('?').next().unwrap_or_default().trim_end_matches('/').to_owned();
         metrics.api(source, Endpoint::ALL.map(Endpoint::label));
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             source: source.to_owned(),
             client,
             prefix,
@@ -173,17 +178,24 @@ impl Api {
             budget: Budget::per_minute(settings.max_calls_per_minute),
             metrics,
             random: Mutex::new(random),
-        })))
+        });
+        Ok(Self { inner, redaction: Redaction::default() })
+    }
+
+    /// The same, whose events and metadata come without those values.
+    #[must_use]
+    pub fn redacting(self, redaction: Redaction) -> Self {
+        Self { redaction, ..self }
     }
 
     /// The source's name in the settings.
     pub fn source(&self) -> &str {
-        &self.0.source
+        &self.inner.source
     }
 
     /// Host and port, as messages name it.
     pub fn peer(&self) -> String {
-        self.0.client.peer()
+        self.inner.client.peer()
     }
 
     /// The reply of a call, as JSON.
@@ -199,7 +211,7 @@ impl Api {
         request: Request<'_>,
         understand: impl Fn(&Reply) -> Result<T, String>,
     ) -> Result<Answer<T>, ApiError> {
-        let random = self.0.random.lock().unwrap_or_else(PoisonError::into_inner).fork();
+        let random = self.inner.random.lock().unwrap_or_else(PoisonError::into_inner).fork();
         let mut backoff = Backoff::new(BACKOFF, LONGEST_BACKOFF, random);
         loop {
             let error = match self.once(&request, &understand).await {
@@ -215,7 +227,7 @@ impl Api {
             if !repeatable || wait > LONGEST_WAIT || backoff.attempt() + 1 >= ATTEMPTS {
                 return Err(error);
             }
-            tracing::debug!(source = %self.0.source, %error, "the API is asked again");
+            tracing::debug!(source = %self.inner.source, %error, "the API is asked again");
             tokio::time::sleep(wait + backoff.next_delay()).await;
         }
     }
@@ -225,7 +237,7 @@ impl Api {
         request: &Request<'_>,
         understand: impl Fn(&Reply) -> Result<T, String>,
     ) -> Result<Answer<T>, ApiError> {
-        let inner = &*self.0;
+        let inner = &*self.inner;
         inner.budget.take().await;
         let target = format!("{}{}{}", inner.prefix, request.path, request.query);
         let headers =
@@ -269,7 +281,7 @@ impl Api {
     fn no_success(&self, request: &Request<'_>, reply: &Reply) -> ApiError {
         let (peer, path, status) = (self.peer(), request.path.to_owned(), reply.status);
         match status {
-            401 | 403 => ApiError::Unauthorized { source_name: self.0.source.clone(), peer, status },
+            401 | 403 => ApiError::Unauthorized { source_name: self.inner.source.clone(), peer, status },
             404 if matches!(request.endpoint, Endpoint::Events | Endpoint::Sandboxes | Endpoint::Metrics) => {
                 ApiError::NotOffered { peer, path }
             }
@@ -290,7 +302,7 @@ impl Api {
             message: String,
         }
         let Ok(Error { message }) = serde_json::from_slice(&reply.body) else { return "no message".to_owned() };
-        let key = self.0.key.expose();
+        let key = self.inner.key.expose();
         let message = if key.is_empty() { message } else { message.replace(key, MASK) };
         message.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MAX_MESSAGE).collect()
     }
@@ -298,7 +310,7 @@ impl Api {
 
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Api").field("source", &self.0.source).field("peer", &self.peer()).finish_non_exhaustive()
+        f.debug_struct("Api").field("source", &self.inner.source).field("peer", &self.peer()).finish_non_exhaustive()
     }
 }
 

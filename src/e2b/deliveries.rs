@@ -82,6 +82,11 @@ impl Api {
         if let Some(cursor) = &query.cursor {
             request = request.query("cursor", cursor);
         }
-        self.json(request).await
+        let mut answer: Answer<DeliveryPage> = self.json(request).await?;
+        for attempt in answer.value.deliveries.iter_mut().flat_map(|delivery| &mut delivery.attempts) {
+            let body = attempt.request_body.take().map(|body| self.redaction.body(body.into()));
+            attempt.request_body = body.and_then(|body| String::from_utf8(body.into()).ok());
+        }
+        Ok(answer)
     }
 }

@@ -48,7 +48,9 @@ impl Api {
 
     async fn page(&self, request: Request<'_>, offset: usize, limit: usize) -> Result<Answer<EventsPage>, ApiError> {
         let request = request.query("offset", offset).query("limit", limit).query("orderAsc", false);
-        self.call(request, |reply| parse(&reply.body)).await
+        let mut answer = self.call(request, |reply| parse(&reply.body)).await?;
+        answer.value.events = answer.value.events.into_iter().map(|event| self.redaction.body(event)).collect();
+        Ok(answer)
     }
 }
 

@@ -65,16 +65,25 @@ impl Api {
             let next_token = reply.header("x-next-token").filter(|token| !token.is_empty()).map(str::to_owned);
             Ok(SandboxPage { sandboxes, next_token })
         };
-        self.call(request, page).await
+        let mut answer = self.call(request, page).await?;
+        answer.value.sandboxes.iter_mut().for_each(|sandbox| self.redact(sandbox));
+        Ok(answer)
     }
 
     /// One sandbox; `None` if the API does not know it (any more).
     pub async fn sandbox(&self, id: &str) -> Result<Answer<Option<ListedSandbox>>, ApiError> {
         let path = format!("/sandboxes/{}", encode(id));
         match self.json(Request::get(Endpoint::Sandbox, &path)).await {
-            Ok(answer) => Ok(answer.map(Some)),
+            Ok(mut answer) => {
+                self.redact(&mut answer.value);
+                Ok(answer.map(Some))
+            }
             Err(ApiError::NotFound { .. }) => Ok(Answer { value: None, date: None, calls: 1 }),
             Err(error) => Err(error),
         }
+    }
+
+    fn redact(&self, sandbox: &mut ListedSandbox) {
+        sandbox.metadata = sandbox.metadata.take().and_then(|metadata| self.redaction.metadata(metadata));
     }
 }

@@ -9,6 +9,7 @@ pub mod reports;
 pub mod scrape;
 pub mod webhook;
 
+use crate::decode::Redaction;
 use crate::e2b;
 use crate::sandboxes::Wants;
 use crate::secret::Secret;
@@ -24,6 +25,11 @@ pub struct Settings {
     /// The team whose events are taken; an event of another `sandbox_team_id` is refused like one that is not signed.
     /// Without it every team's events are taken that a secret has signed.
     pub team_id: Option<String>,
+    /// Paths into the record whose values nobody needs to have: `"[redacted]"` takes their place before anything is stored,
+    /// logged or sent. `*` stands for every member of an object, and lists are looked through. Ids, types and times
+    /// cannot be named. Not with a sink of `format: raw`.
+    #[schemars(with = "Vec<String>")]
+    pub redact: Redaction,
     /// Takes signed deliveries.
     pub webhook: Option<webhook::Settings>,
     /// Asks the provider's API.
@@ -42,9 +48,6 @@ pub struct Settings {
     /// `sandbox.kill_unconfirmed` record.
     pub verify_kills: bool,
 }
-
-/// Keys of the contract that a later version delivers; until then they are refused, not ignored.
-pub const NOT_YET: &[&str] = &["redact"];
 
 /// The most that an event is late: a delivery is tried for half a minute, then the backfill finds it.
 const LATE: Duration = Duration::from_secs(2 * 60);

@@ -99,7 +99,7 @@ fn keys_in(tree: &Value, path: &str, keys: &mut BTreeSet<String>) {
 }
 
 /// Keys that every sink has; the file shows them at the first.
-const COMMON: [&str; 7] = ["types", "sources", "filter", "format", "start", "renamed_from", "max_in_flight"];
+const COMMON: [&str; 8] = ["types", "sources", "filter", "format", "redact", "start", "renamed_from", "max_in_flight"];
 
 #[test]
 fn every_key_of_the_schema_is_in_the_full_files() {

@@ -1,7 +1,7 @@
 //! Templates, filters and names, over all sinks.
 
 use super::Findings;
-use crate::route::{self, Addressing, Escape, Filter, Router, RouterError, Template, TemplateError};
+use crate::route::{self, Addressing, Escape, Filter, Format, Router, RouterError, Template, TemplateError};
 use crate::settings::problem::KeyPath;
 use crate::settings::provenance::Provenance;
 use crate::settings::walk::nearest;
@@ -48,12 +48,30 @@ impl One<'_> {
         if let Some(Err(error)) = route.filter.as_deref().map(Filter::parse) {
             self.unusable(&self.key.key("filter"), &error.to_string(), "see https://cel.dev for the language");
         }
+        if route.format == Format::Raw {
+            self.unredacted(sink, settings);
+        }
         for (place, glob) in route.types.iter().enumerate() {
             let alone = route::Settings { types: vec![glob.clone()], ..route::Settings::default() };
             if let Err(RouterError::Types(error)) = Router::new(&alone, Addressing::lines()) {
                 let key = self.key.key("types").index(place);
                 self.unusable(&key, &error, "write globs such as `sandbox.lifecycle.*`");
             }
+        }
+    }
+
+    /// A raw body is the one that was signed, whole.
+    fn unredacted(&mut self, sink: &SinkSettings, settings: &Settings) {
+        let key = self.key.key("format");
+        let remedy = "write json, or take the paths out of `redact`";
+        if !sink.common.redact.is_empty() {
+            self.findings.error(&key, "is raw, and `redact` is to take values out", remedy);
+        }
+        let taken = &sink.common.route.sources;
+        let is_redacted = |name: &String| settings.sources.get(name).is_some_and(|source| !source.redact.is_empty());
+        let is_taken = |name: &&String| (taken.is_empty() || taken.contains(name)) && is_redacted(name);
+        if let Some(source) = settings.sources.keys().find(is_taken) {
+            self.findings.error(&key, format!("is raw, and source `{source}` has a `redact`"), remedy);
         }
     }
 

@@ -15,7 +15,7 @@ mod settings;
 pub use answer::{error, method_not_allowed};
 pub use settings::{DEFAULT_PATH, MAX_SECRETS, Settings};
 
-use crate::decode::{self, Malformed};
+use crate::decode::{self, Malformed, Redaction};
 use crate::event::{Arrival, Origin};
 use crate::intake::{self, Intake};
 use crate::metrics::Metrics;
@@ -65,6 +65,7 @@ struct Source {
     name: Arc<str>,
     team_id: Option<String>,
     verifier: Verifier,
+    redaction: Redaction,
     /// Log lines about what anybody can send.
     unsigned: Occasional,
     /// Log lines about what only who knows the secret can send; a flood of the others does not drown them.
@@ -88,6 +89,7 @@ impl Receiver {
                 name: Arc::from(name),
                 team_id: source.team_id.clone(),
                 verifier: Verifier::new(&webhook.secrets, webhook.signature),
+                redaction: source.redact.clone(),
                 unsigned: Occasional::every(LOG_EVERY),
                 signed: Occasional::every(LOG_EVERY),
             };
@@ -133,7 +135,7 @@ impl Receiver {
     async fn offer(&self, source: &Source, verified: &Verified, claims: Claims) -> Answer {
         let received_at = self.intake.now();
         self.metrics.delivery_seen(&source.name, received_at.as_duration().as_secs_f64());
-        let decoded = match decode::delivery(verified) {
+        let mut decoded = match decode::delivery(verified) {
             Ok(decoded) => decoded,
             Err(malformed) => {
                 self.quarantine(source, verified, &malformed).await;
@@ -155,16 +157,22 @@ impl Receiver {
             webhook_id: claims.webhook_id,
             delivery_id: claims.delivery_id,
         };
+        decoded.event.body = source.redaction.body(decoded.event.body);
         let id = decoded.event.id.clone();
         let answer = self.intake.accept(decoded.event, arrival).await;
         Answer::Intake(id, answer)
     }
 
-    /// What is no text is not kept: it is what a length extension looks like.
+    /// What is no text is not kept: it is what a length extension looks like. Nor is what cannot be read, where values are
+    /// to be taken out of it.
     async fn quarantine(&self, source: &Source, verified: &Verified, malformed: &Malformed) {
-        let kept = match malformed {
-            Malformed::NotUtf8 { .. } => Ok(false),
-            _ => self.intake.quarantine(&source.name, Bytes::clone(verified.body())).await.map(|()| true),
+        let copy = match malformed {
+            Malformed::NotUtf8 { .. } => None,
+            _ => source.redaction.copy(Bytes::clone(verified.body())),
+        };
+        let kept = match copy {
+            Some(copy) => self.intake.quarantine(&source.name, copy).await.map(|()| true),
+            None => Ok(false),
         };
         if let Some(suppressed) = source.signed.pass(Instant::now()) {
             let source = &source.name;
