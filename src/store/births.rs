@@ -31,7 +31,43 @@ pub struct SinkStart {
 
 pub(super) async fn attach(shared: &Shared, inbox: &Inbox, wanted: &[SinkStart]) -> Result<(), Refused> {
     let before = shared.sinks().clone();
-    let mut births = before.clone();
+    let mut undo = Vec::new();
+    let noted = note(shared, inbox, wanted, &before, &mut undo).await;
+    if noted.is_err() {
+        // As if nothing had been asked: sinks that run go on under the names that they have.
+        undo.into_iter().rev().for_each(|undo| undo.run(shared));
+    }
+    noted
+}
+
+/// What takes back one change of what is known of a sink.
+enum Undo {
+    Renamed { old: String, new: String },
+    Placed(String),
+}
+
+impl Undo {
+    fn run(self, shared: &Shared) {
+        match self {
+            Self::Renamed { old, new } => {
+                if let Err(error) = carry_over(shared, &new, &old) {
+                    tracing::error!(%error, "the dead letters of sink {old} stay under the name {new}");
+                }
+            }
+            Self::Placed(sink) => shared.meta.forget(&sink),
+        }
+    }
+}
+
+async fn note(
+    shared: &Shared,
+    inbox: &Inbox,
+    wanted: &[SinkStart],
+    before: &[SinkBirth],
+    undo: &mut Vec<Undo>,
+) -> Result<(), Refused> {
+    let failed = |error: io::Error| Refused::Failed(error.to_string());
+    let mut births = before.to_vec();
     // A damaged journal may have lost the note; a position tells of the sink too.
     for (name, progress) in shared.meta.sinks() {
         if !births.iter().any(|birth| birth.name == name) {
@@ -39,9 +75,9 @@ pub(super) async fn attach(shared: &Shared, inbox: &Inbox, wanted: &[SinkStart])
         }
     }
     for sink in wanted {
-        let after = match position_of(shared, &mut births, sink) {
+        let after = match position_of(shared, &mut births, sink, undo).map_err(failed)? {
             Some(after) => after,
-            None => start_of(shared, sink.start).map_err(|error| Refused::Failed(error.to_string()))?,
+            None => start_of(shared, sink.start).map_err(failed)?,
         };
         births.retain(|birth| birth.name != sink.name);
         births.push(SinkBirth { name: sink.name.clone(), after, removed_at: None });
@@ -56,8 +92,9 @@ pub(super) async fn attach(shared: &Shared, inbox: &Inbox, wanted: &[SinkStart])
             }
         } else {
             let base = after.max(oldest(shared));
-            let accepted_before = accepted_up_to(shared, base).map_err(|error| Refused::Failed(error.to_string()))?;
+            let accepted_before = accepted_up_to(shared, base).map_err(failed)?;
             let progress = Progress { base, accepted_before, position: base, ..Progress::default() };
+            undo.push(Undo::Placed(sink.name.clone()));
             shared.meta.set_progress(&sink.name, progress);
         }
     }
@@ -71,23 +108,37 @@ pub(super) async fn attach(shared: &Shared, inbox: &Inbox, wanted: &[SinkStart])
 }
 
 /// Where a known sink was born, under its own name or the one it had.
-fn position_of(shared: &Shared, births: &mut Vec<SinkBirth>, sink: &SinkStart) -> Option<u64> {
+fn position_of(
+    shared: &Shared,
+    births: &mut Vec<SinkBirth>,
+    sink: &SinkStart,
+    undo: &mut Vec<Undo>,
+) -> io::Result<Option<u64>> {
     if let Some(birth) = births.iter().find(|birth| birth.name == sink.name) {
-        return Some(birth.after);
+        return Ok(Some(birth.after));
     }
-    let old = sink.renamed_from.as_ref()?;
-    let index = births.iter().position(|birth| &birth.name == old)?;
+    let Some(old) = &sink.renamed_from else { return Ok(None) };
+    let Some(index) = births.iter().position(|birth| &birth.name == old) else { return Ok(None) };
     let birth = births.remove(index);
-    if let Some(progress) = shared.meta.progress(old) {
-        shared.meta.set_progress(&sink.name, progress);
-        shared.meta.forget(old);
-    }
+    carry_over(shared, old, &sink.name)?;
+    undo.push(Undo::Renamed { old: old.clone(), new: sink.name.clone() });
     tracing::info!(
         sink = sink.name,
         renamed_from = old,
         "the sink goes on from the position it had under its old name"
     );
-    Some(birth.after)
+    Ok(Some(birth.after))
+}
+
+/// Gives what is kept of one sink to another. The dead letters first: a kill after that is made up for by the next start,
+/// which finds the position under the old name still.
+fn carry_over(shared: &Shared, old: &str, new: &str) -> io::Result<()> {
+    shared.reserve.write(|| shared.letters().rename(old, new))?;
+    if let Some(progress) = shared.meta.progress(old) {
+        shared.meta.set_progress(new, progress);
+        shared.meta.forget(old);
+    }
+    Ok(())
 }
 
 /// Notes when sinks were taken out, and forgets those whose time is over.

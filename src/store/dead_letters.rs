@@ -1,7 +1,7 @@
 //! Records that a sink will never take, kept until an operator decides.
 //!
 //! One append-only file of frames (length, CRC-32C, content). A letter is synced before its sink's position moves past
-//! it; what became of it later is a frame too.
+//! it; what became of it later is a frame too, and so is the new name of a sink that has some.
 
 use super::bytes::{Reader, put_text};
 use super::disk::{Disk, File, Open};
@@ -16,6 +16,7 @@ use std::sync::Arc;
 const LETTER: u8 = 1;
 const RETRIED: u8 = 2;
 const DROPPED: u8 = 3;
+const RENAMED: u8 = 4;
 const PREFIX: u64 = 8;
 /// Below this a file is not worth being written anew.
 const COMPACT_FROM: u64 = 1024 * 1024;
@@ -96,6 +97,9 @@ impl DeadLetters {
 
     fn apply(&mut self, content: Bytes, place: (u64, u64)) {
         let Some(entry) = decode(&content) else { return };
+        if let Some(old) = entry.renamed_from {
+            return self.carry_over(old, entry.sink);
+        }
         let key = (entry.sink.to_owned(), entry.sequence);
         self.highest_sequence = self.highest_sequence.max(entry.sequence);
         match entry.letter {
@@ -107,6 +111,16 @@ impl DeadLetters {
                 if let Some(gone) = self.waiting.remove(&key) {
                     self.live -= gone.place.1;
                 }
+            }
+        }
+    }
+
+    fn carry_over(&mut self, old: &str, new: &str) {
+        let own = (old.to_owned(), 0)..=(old.to_owned(), u64::MAX);
+        let moved: Vec<_> = self.waiting.extract_if(own, |_, _| true).collect();
+        for ((_, sequence), letter) in moved {
+            if let Some(replaced) = self.waiting.insert((new.to_owned(), sequence), letter) {
+                self.live -= replaced.place.1;
             }
         }
     }
@@ -173,6 +187,15 @@ impl DeadLetters {
         Ok(true)
     }
 
+    /// Gives the letters of one sink to another, durably.
+    pub(super) fn rename(&mut self, old: &str, new: &str) -> io::Result<()> {
+        let mut content = vec![RENAMED];
+        put_text(&mut content, new);
+        content.extend_from_slice(&0u64.to_le_bytes());
+        put_text(&mut content, old);
+        self.append(&[content])
+    }
+
     fn append(&mut self, contents: &[Vec<u8>]) -> io::Result<()> {
         if contents.is_empty() {
             return Ok(());
@@ -181,11 +204,7 @@ impl DeadLetters {
             self.rewrite()?;
         }
         let mut bytes = Vec::new();
-        for content in contents {
-            bytes.extend_from_slice(&(content.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(&crc32c::crc32c(content).to_le_bytes());
-            bytes.extend_from_slice(content);
-        }
+        contents.iter().for_each(|content| put_frame(&mut bytes, content));
         self.broken = true;
         self.file.write_all_at(&bytes, self.length)?;
         self.file.sync_data()?;
@@ -199,22 +218,24 @@ impl DeadLetters {
     }
 
     /// Writes what waits into a new file and puts it in the old one's place.
-    fn rewrite(&mut self) -> io::Result<()> {
+    pub(super) fn rewrite(&mut self) -> io::Result<()> {
         let path = file_path(&self.dir);
         let temporary = path.with_extension("new");
         let file = self.disk.open(&temporary, Open::Either)?;
         file.set_len(0)?;
         let mut length = 0;
         let mut places = Vec::with_capacity(self.waiting.len());
-        for letter in self.waiting.values() {
+        for ((sink, _), letter) in &self.waiting {
             let (start, size) = letter.place;
-            let mut bytes = vec![0; size as usize];
-            if self.file.read_at(&mut bytes, start)? < bytes.len() {
+            let content = read_frame(&*self.file, start, start + size)?.and_then(|content| of_sink(&content, sink));
+            let Some(content) = content else {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a dead letter cannot be read back"));
-            }
+            };
+            let mut bytes = Vec::new();
+            put_frame(&mut bytes, &content);
             file.write_all_at(&bytes, length)?;
-            places.push((length, size));
-            length += size;
+            places.push((length, bytes.len() as u64));
+            length += bytes.len() as u64;
         }
         file.sync_data()?;
         self.disk.rename(&temporary, &path)?;
@@ -246,6 +267,23 @@ pub(super) fn read_frame(file: &dyn File, offset: u64, end: u64) -> io::Result<O
     Ok((read == content.len() && crc32c::crc32c(&content) == crc).then(|| Bytes::from(content)))
 }
 
+fn put_frame(bytes: &mut Vec<u8>, content: &[u8]) {
+    bytes.extend_from_slice(&(content.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(content).to_le_bytes());
+    bytes.extend_from_slice(content);
+}
+
+/// The same letter as that sink's, which may have had another name when it was written.
+fn of_sink(content: &[u8], sink: &str) -> Option<Vec<u8>> {
+    let mut reader = Reader(content);
+    let kind = reader.u8()?;
+    reader.text()?;
+    let mut renamed = vec![kind];
+    put_text(&mut renamed, sink);
+    renamed.extend_from_slice(reader.0);
+    Some(renamed)
+}
+
 fn encode_letter(sink: &str, stored: &Stored, cause: &Cause, now: jiff::Timestamp) -> Vec<u8> {
     let mut content = vec![LETTER];
     put_text(&mut content, sink);
@@ -265,6 +303,8 @@ pub(super) struct Entry<'a> {
     pub(super) letter: Option<(String, Cause, jiff::Timestamp)>,
     /// What became of it; `None` for a new letter.
     pub(super) resolution: Option<Resolution>,
+    /// No letter's: the sink has all that it had under this name.
+    pub(super) renamed_from: Option<&'a str>,
     pub(super) event: &'a [u8],
 }
 
@@ -278,13 +318,14 @@ pub(super) fn decode(content: &[u8]) -> Option<Entry<'_>> {
             let cause = Cause { reason: reader.text()?.to_owned(), message: reader.text()?.to_owned() };
             Some((reader.text()?.to_owned(), cause, at))
         }
-        RETRIED | DROPPED => None,
+        RETRIED | DROPPED | RENAMED => None,
         _ => return None,
     };
+    let renamed_from = if kind == RENAMED { Some(reader.text()?) } else { None };
     let resolution = match kind {
         RETRIED => Some(Resolution::Retried),
         DROPPED => Some(Resolution::Dropped),
         _ => None,
     };
-    Some(Entry { sink, sequence, letter, resolution, event: reader.0 })
+    Some(Entry { sink, sequence, letter, resolution, renamed_from, event: reader.0 })
 }

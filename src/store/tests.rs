@@ -1,6 +1,7 @@
 //! The store as a whole, on real files.
 
 mod notes;
+mod renames;
 
 use super::*;
 use crate::event::{Origin, Timestamp};

@@ -39,7 +39,10 @@ impl Letters {
                     if !whole {
                         faults.push(format!("{} at {offset}: the letter has no event", path.display()));
                     }
-                    letters.0.insert((entry.sink.to_owned(), entry.sequence), entry.resolution);
+                    match entry.renamed_from {
+                        Some(old) => letters.carry_over(old, entry.sink),
+                        None => drop(letters.0.insert((entry.sink.to_owned(), entry.sequence), entry.resolution)),
+                    }
                 }
                 None => faults.push(format!("{} at {offset}: a frame that means nothing", path.display())),
             }
@@ -53,6 +56,12 @@ impl Letters {
             }
         }
         Ok(letters)
+    }
+
+    fn carry_over(&mut self, old: &str, new: &str) {
+        let own = (old.to_owned(), 0)..=(old.to_owned(), u64::MAX);
+        let moved: Vec<_> = self.0.extract_if(own, |_, _| true).collect();
+        self.0.extend(moved.into_iter().map(|((_, sequence), resolution)| ((new.to_owned(), sequence), resolution)));
     }
 
     /// Those of a sink after `base` and up to `position`.

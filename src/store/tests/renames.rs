@@ -1,0 +1,60 @@
+//! A sink that is renamed keeps what is its own: position, counts, dead letters.
+
+use super::*;
+
+fn sink(name: &str, renamed_from: Option<&str>) -> SinkStart {
+    SinkStart { name: name.to_owned(), renamed_from: renamed_from.map(str::to_owned), start: Start::Earliest }
+}
+
+/// Three events for `old`: one dropped by hand, one retried, and one that waits.
+async fn fill(path: &Path) {
+    let store = open(path);
+    store.attach(&[sink("old", None)]).await.unwrap();
+    accept_many(&store, (0..3).map(|n| format!("event-{n}")), NOON).await;
+    let cause = Cause { reason: "rejected".to_owned(), message: "no".to_owned() };
+    let letters: Vec<_> = read_all(&store, 0).into_iter().map(|stored| (Arc::new(stored), cause.clone())).collect();
+    store.park("old", &letters).unwrap();
+    store.resolve("old", 1, Resolution::Dropped).unwrap();
+    store.resolve("old", 2, Resolution::Retried).unwrap();
+    store.advance("old", Progress { position: 3, dead_lettered: 3, ..Progress::default() }).unwrap();
+}
+
+fn assert_moved(store: &Store) {
+    assert_eq!((store.dead_letters_waiting("old"), store.dead_letters_waiting("new")), (0, 1));
+    assert_eq!(store.dead_letters("new")[0].1.id, "event-2");
+    assert_eq!(store.dead_letter_event("new", 3).unwrap().unwrap().event.id, "event-2");
+    assert_eq!(store.progress("new").dead_lettered, 3);
+}
+
+#[tokio::test]
+async fn dead_letters_go_along_with_a_renamed_sink() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path()).await;
+    {
+        let store = open(folder.path());
+        store.attach(&[sink("new", Some("old"))]).await.unwrap();
+        assert_moved(&store);
+    }
+    let proof = verify(folder.path()).unwrap();
+    assert!(proof.sound, "{:?}", proof.faults);
+    let sums: Vec<_> =
+        proof.sinks.iter().map(|sum| (sum.sink.as_str(), sum.dead_lettered, sum.dropped_by_hand)).collect();
+    assert_eq!(sums, [("new", 1, 1)]);
+    let store = open(folder.path());
+    assert_moved(&store);
+    assert!(store.resolve("new", 3, Resolution::Retried).unwrap());
+    assert_eq!(store.dead_letters_waiting("new"), 0);
+}
+
+#[tokio::test]
+async fn a_file_of_dead_letters_that_is_made_anew_knows_the_new_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path()).await;
+    {
+        let store = open(folder.path());
+        store.attach(&[sink("new", Some("old"))]).await.unwrap();
+        store.shared.letters().rewrite().unwrap();
+        assert_moved(&store);
+    }
+    assert_moved(&open(folder.path()));
+}
