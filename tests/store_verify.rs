@@ -60,8 +60,8 @@ async fn fill(path: &Path) {
     let cause = || Cause { reason: "too_large".to_owned(), message: "no".to_owned() };
     let letters: Vec<_> = events.iter().take(4).map(|stored| (Arc::new(stored.clone()), cause())).collect();
     store.park("lake", &letters).unwrap();
-    store.resolve("lake", letters[0].0.sequence, Resolution::Retried).unwrap();
-    store.resolve("lake", letters[1].0.sequence, Resolution::Dropped).unwrap();
+    store.resolve("lake", &[letters[0].0.sequence], Resolution::Retried).unwrap();
+    store.resolve("lake", &[letters[1].0.sequence], Resolution::Dropped).unwrap();
     let settled = Progress { position: progress.base + 50, delivered: 40, filtered: 6, dead_lettered: 4, ..progress };
     store.advance("lake", settled).unwrap();
     store.close();

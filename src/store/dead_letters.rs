@@ -8,7 +8,7 @@ use super::disk::{Disk, File, Open};
 use super::frame::{self, EventFrame, Frame};
 use crate::event::Stored;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,8 +57,11 @@ pub(super) struct DeadLetters {
     file: Arc<dyn File>,
     /// What of the file is on disk for good and read.
     length: u64,
-    /// Bytes of letters that wait.
+    /// Bytes of letters that wait, and most that there may be.
     live: u64,
+    max_live: u64,
+    /// Bytes of what became of the others.
+    notes: u64,
     /// A write or sync failed: what is behind `length` is unknown, and a new file must be made first.
     broken: bool,
     waiting: BTreeMap<(String, u64), DeadLetter>,
@@ -67,17 +70,32 @@ pub(super) struct DeadLetters {
 }
 
 impl DeadLetters {
-    pub(super) fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(disk: Arc<dyn Disk>, dir: PathBuf, max_live: u64) -> io::Result<Self> {
         disk.create_dir_all(&dir)?;
         let file = disk.open(&file_path(&dir), Open::Either)?;
         disk.sync_dir(&dir)?;
-        let mut letters =
-            Self { disk, dir, file, length: 0, live: 0, broken: false, waiting: BTreeMap::new(), highest_sequence: 0 };
+        let mut letters = Self {
+            disk,
+            dir,
+            file,
+            length: 0,
+            live: 0,
+            max_live,
+            notes: 0,
+            broken: false,
+            waiting: BTreeMap::new(),
+            highest_sequence: 0,
+        };
         letters.recover()?;
-        if letters.length > COMPACT_FROM && letters.live < letters.length / 2 {
+        if letters.is_wasteful() {
             letters.rewrite()?;
         }
         Ok(letters)
+    }
+
+    /// Whether more than half of the file is of no use any more.
+    fn is_wasteful(&self) -> bool {
+        self.length > COMPACT_FROM && self.live + self.notes < self.length / 2
     }
 
     /// Reads up to the first frame that is not whole and sound, which a cut left behind, and cuts the file there.
@@ -108,6 +126,7 @@ impl DeadLetters {
                 self.waiting.insert(key, DeadLetter { id, cause, at, place });
             }
             None => {
+                self.notes += place.1;
                 if let Some(gone) = self.waiting.remove(&key) {
                     self.live -= gone.place.1;
                 }
@@ -168,23 +187,29 @@ impl DeadLetters {
             .filter(|(stored, _)| !self.waiting.contains_key(&(sink.to_owned(), stored.sequence)))
             .map(|(stored, cause)| encode_letter(sink, stored, cause, now))
             .collect();
+        let wanted: u64 = new.iter().map(|content| PREFIX + content.len() as u64).sum();
+        if wanted > 0 && self.live + wanted > self.max_live {
+            let message = format!(
+                "dead letters take {} of at most {} bytes (store.max_dead_letters_size): retry or drop some",
+                self.live, self.max_live
+            );
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, message));
+        }
         self.append(&new)?;
         Ok(new.len())
     }
 
-    /// Notes what became of a letter; `false` when none waits there.
-    pub(super) fn resolve(&mut self, sink: &str, sequence: u64, how: Resolution) -> io::Result<bool> {
-        if !self.waiting.contains_key(&(sink.to_owned(), sequence)) {
-            return Ok(false);
+    /// Notes what became of letters. Returns how many of them waited.
+    pub(super) fn resolve(&mut self, sink: &str, sequences: &[u64], how: Resolution) -> io::Result<usize> {
+        let sequences: BTreeSet<u64> = sequences.iter().copied().collect();
+        let waiting = |sequence: &u64| self.waiting.contains_key(&(sink.to_owned(), *sequence));
+        let notes = sequences.into_iter().filter(waiting).map(|sequence| encode_note(sink, sequence, how));
+        let notes: Vec<_> = notes.collect();
+        self.append(&notes)?;
+        if self.is_wasteful() {
+            self.rewrite()?;
         }
-        let mut content = vec![match how {
-            Resolution::Retried => RETRIED,
-            Resolution::Dropped => DROPPED,
-        }];
-        put_text(&mut content, sink);
-        content.extend_from_slice(&sequence.to_le_bytes());
-        self.append(&[content])?;
-        Ok(true)
+        Ok(notes.len())
     }
 
     /// Gives the letters of one sink to another, durably.
@@ -217,7 +242,28 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Writes what waits into a new file and puts it in the old one's place.
+    /// What became of the letters that wait no more, by which their sinks' counts are proven.
+    fn notes(&self) -> io::Result<BTreeMap<(String, u64), Resolution>> {
+        let mut notes = BTreeMap::new();
+        let mut offset = 0;
+        while let Some(content) = read_frame(&*self.file, offset, self.length)? {
+            offset += PREFIX + content.len() as u64;
+            let Some(entry) = decode(&content) else { continue };
+            let key = (entry.sink.to_owned(), entry.sequence);
+            match (entry.renamed_from, entry.resolution) {
+                (Some(old), _) => {
+                    let own = (old.to_owned(), 0)..=(old.to_owned(), u64::MAX);
+                    let moved: Vec<_> = notes.extract_if(own, |_, _| true).collect();
+                    notes.extend(moved.into_iter().map(|((_, sequence), how)| ((key.0.clone(), sequence), how)));
+                }
+                (None, Some(how)) => drop(notes.insert(key, how)),
+                (None, None) => drop(notes.remove(&key)),
+            }
+        }
+        Ok(notes)
+    }
+
+    /// Writes what waits, and what became of the rest, into a new file and puts it in the old one's place.
     pub(super) fn rewrite(&mut self) -> io::Result<()> {
         let path = file_path(&self.dir);
         let temporary = path.with_extension("new");
@@ -237,13 +283,20 @@ impl DeadLetters {
             places.push((length, bytes.len() as u64));
             length += bytes.len() as u64;
         }
+        let live = length;
+        let mut notes = Vec::new();
+        for ((sink, sequence), how) in self.notes()? {
+            put_frame(&mut notes, &encode_note(&sink, sequence, how));
+        }
+        file.write_all_at(&notes, length)?;
+        length += notes.len() as u64;
         file.sync_data()?;
         self.disk.rename(&temporary, &path)?;
         self.disk.sync_dir(&self.dir)?;
         for (letter, place) in self.waiting.values_mut().zip(places) {
             letter.place = place;
         }
-        (self.file, self.length, self.live, self.broken) = (file, length, length, false);
+        (self.file, self.length, self.live, self.notes, self.broken) = (file, length, live, length - live, false);
         Ok(())
     }
 }
@@ -282,6 +335,16 @@ fn of_sink(content: &[u8], sink: &str) -> Option<Vec<u8>> {
     put_text(&mut renamed, sink);
     renamed.extend_from_slice(reader.0);
     Some(renamed)
+}
+
+fn encode_note(sink: &str, sequence: u64, how: Resolution) -> Vec<u8> {
+    let mut content = vec![match how {
+        Resolution::Retried => RETRIED,
+        Resolution::Dropped => DROPPED,
+    }];
+    put_text(&mut content, sink);
+    content.extend_from_slice(&sequence.to_le_bytes());
+    content
 }
 
 fn encode_letter(sink: &str, stored: &Stored, cause: &Cause, now: jiff::Timestamp) -> Vec<u8> {

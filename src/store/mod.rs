@@ -219,11 +219,11 @@ impl Store {
         self.shared.letters().event(sink, sequence)
     }
 
-    /// Notes, durably, what became of a dead letter; `false` when none waits there.
+    /// Notes, durably, what became of dead letters. Returns how many of them waited.
     ///
     /// Blocks on the disk.
-    pub fn resolve(&self, sink: &str, sequence: u64, how: Resolution) -> io::Result<bool> {
-        self.shared.reserve.write(|| self.shared.letters().resolve(sink, sequence, how))
+    pub fn resolve(&self, sink: &str, sequences: &[u64], how: Resolution) -> io::Result<usize> {
+        self.shared.reserve.write(|| self.shared.letters().resolve(sink, sequences, how))
     }
 
     /// Keeps a copy of a body that was well signed and yet no event.

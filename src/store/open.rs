@@ -86,7 +86,8 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
         tracing::error!(groups = damaged, "the journal is damaged: what could not be read is passed over");
     }
     let meta = Meta::open(path.join("meta")).map_err(at_path)?;
-    let letters = DeadLetters::open(Arc::clone(&parts.disk), path.join("dead-letters")).map_err(at_path)?;
+    let letters = DeadLetters::open(Arc::clone(&parts.disk), path.join("dead-letters"), settings.max_dead_letters())
+        .map_err(at_path)?;
     let quarantine = Quarantine::open(path.join("quarantine")).map_err(at_path)?;
     sync_names(&*parts.disk, &path).map_err(at_path)?;
     let births = match found.sinks {

@@ -29,6 +29,11 @@ pub struct Settings {
     /// 503.
     #[schemars(with = "String", extend("format" = "size"))]
     pub max_samples_size: ByteSize,
+    /// Most bytes that dead letters may take of `max_size`. They are never removed but by an operator: once it is full, a
+    /// sink that would make another one waits. Default: the lesser of 256 MiB and a quarter of `max_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "size"))]
+    pub max_dead_letters_size: Option<ByteSize>,
     /// Below this many free bytes on the disk deliveries are answered 503. Default: the lesser of 512 MiB and 5 % of
     /// the disk.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +50,16 @@ impl Default for Settings {
             retention: Duration::from_secs(7 * DAY),
             max_size: ByteSize::gib(10),
             max_samples_size: ByteSize::gib(1),
+            max_dead_letters_size: None,
             min_free: None,
         }
+    }
+}
+
+impl Settings {
+    /// [`Self::max_dead_letters_size`], in bytes.
+    pub(super) fn max_dead_letters(&self) -> u64 {
+        const MOST: u64 = 256 * 1024 * 1024;
+        self.max_dead_letters_size.map_or_else(|| MOST.min(self.max_size.as_u64() / 4), |size| size.as_u64())
     }
 }

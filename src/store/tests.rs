@@ -328,8 +328,8 @@ async fn dead_letters_survive_once_each_until_they_are_resolved() {
         assert_eq!(store.park("lake", &letters[..2]).unwrap(), 2);
         assert_eq!(store.park("lake", &letters).unwrap(), 1, "the first two wait already");
         assert_eq!(store.park("other", &letters[..1]).unwrap(), 1);
-        assert!(store.resolve("lake", 2, Resolution::Dropped).unwrap());
-        assert!(!store.resolve("lake", 2, Resolution::Dropped).unwrap());
+        assert_eq!(store.resolve("lake", &[2, 2, 7], Resolution::Dropped).unwrap(), 1);
+        assert_eq!(store.resolve("lake", &[2], Resolution::Dropped).unwrap(), 0);
     }
     let file = folder.path().join("dead-letters/letters.log");
     let mut torn = std::fs::read(&file).unwrap();

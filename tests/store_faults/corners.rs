@@ -203,7 +203,7 @@ async fn park(store: &Store) -> Vec<Stored> {
     let letters: Vec<_> = events.iter().map(|stored| (Arc::new(stored.clone()), cause.clone())).collect();
     assert_eq!(store.park(SINK, &letters).unwrap(), 12);
     for stored in &events[..9] {
-        assert!(store.resolve(SINK, stored.sequence, Resolution::Dropped).unwrap());
+        assert_eq!(store.resolve(SINK, &[stored.sequence], Resolution::Dropped).unwrap(), 1);
     }
     events[9..].to_vec()
 }

@@ -96,7 +96,7 @@ impl Lives {
             3 => {
                 if let Some(sequence) = self.ledger.resolve_one(&mut self.rng) {
                     let how = if self.rng.bool() { Resolution::Dropped } else { Resolution::Retried };
-                    let _ = store.resolve(SINK, sequence, how);
+                    let _ = store.resolve(SINK, &[sequence], how);
                 }
             }
             _ => {

@@ -131,6 +131,10 @@ fn limits(settings: &Settings, findings: &mut Findings) {
         let message = format!("{} is too small for a store", store.max_size);
         findings.error(&here.key("max_size"), message, format!("give it {LEAST_STORE} or more"));
     }
+    if let Some(letters) = store.max_dead_letters_size.filter(|letters| *letters > store.max_size) {
+        let message = format!("{letters} is more than store.max_size ({}), of which it is a part", store.max_size);
+        findings.error(&here.key("max_dead_letters_size"), message, "lower it, or leave it out");
+    }
     if store.dedupe_window.is_zero() {
         findings.error(&here.key("dedupe_window"), "is 0, so that every event would be too old", "the default is 8d");
     }

@@ -14,8 +14,8 @@ async fn fill(path: &Path) {
     let cause = Cause { reason: "rejected".to_owned(), message: "no".to_owned() };
     let letters: Vec<_> = read_all(&store, 0).into_iter().map(|stored| (Arc::new(stored), cause.clone())).collect();
     store.park("old", &letters).unwrap();
-    store.resolve("old", 1, Resolution::Dropped).unwrap();
-    store.resolve("old", 2, Resolution::Retried).unwrap();
+    store.resolve("old", &[1], Resolution::Dropped).unwrap();
+    store.resolve("old", &[2], Resolution::Retried).unwrap();
     store.advance("old", Progress { position: 3, dead_lettered: 3, ..Progress::default() }).unwrap();
 }
 
@@ -42,7 +42,7 @@ async fn dead_letters_go_along_with_a_renamed_sink() {
     assert_eq!(sums, [("new", 1, 1)]);
     let store = open(folder.path());
     assert_moved(&store);
-    assert!(store.resolve("new", 3, Resolution::Retried).unwrap());
+    assert_eq!(store.resolve("new", &[3], Resolution::Retried).unwrap(), 1);
     assert_eq!(store.dead_letters_waiting("new"), 0);
 }
 
@@ -56,5 +56,24 @@ async fn a_file_of_dead_letters_that_is_made_anew_knows_the_new_name() {
         store.shared.letters().rewrite().unwrap();
         assert_moved(&store);
     }
+    let proof = verify(folder.path()).unwrap();
+    assert!(proof.sound, "{:?}", proof.faults);
     assert_moved(&open(folder.path()));
+}
+
+#[tokio::test]
+async fn dead_letters_have_a_limit_that_never_takes_one_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounded = Settings { max_dead_letters_size: Some(bytesize::ByteSize::kib(1)), ..settings(folder.path()) };
+    let store = Store::open(bounded, parts(NOON)).unwrap();
+    accept_many(&store, (0..20).map(|n| format!("event-{n}")), NOON).await;
+    let cause = Cause { reason: "rejected".to_owned(), message: "no".to_owned() };
+    let letters: Vec<_> = read_all(&store, 0).into_iter().map(|stored| (Arc::new(stored), cause.clone())).collect();
+    let kept = letters.iter().take_while(|letter| store.park("lake", std::slice::from_ref(letter)).is_ok()).count();
+    assert!((1..20).contains(&kept), "{kept}");
+    let full = store.park("lake", &letters[kept..=kept]).unwrap_err();
+    assert!(full.to_string().contains("store.max_dead_letters_size"), "{full}");
+    assert_eq!(store.dead_letters_waiting("lake"), kept as u64);
+    store.resolve("lake", &[1], Resolution::Dropped).unwrap();
+    assert_eq!(store.park("lake", &letters[kept..=kept]).unwrap(), 1);
 }
