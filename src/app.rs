@@ -163,7 +163,7 @@ impl Daemon {
             let failed = |source| StartError::Sink { name: name.clone(), source };
             let router = build_router(sink).map_err(failed)?;
             let shares_stream = shares_stream(name, &settings.sinks);
-            built.push((name, sink, router, build_sink(name, &sink.kind, shares_stream).map_err(failed)?));
+            built.push((name, sink, Arc::new(router), build_sink(name, &sink.kind, shares_stream).map_err(failed)?));
         }
         let starts = settings.sinks.iter().map(|(name, sink)| SinkStart {
             name: name.clone(),
@@ -205,18 +205,21 @@ impl Daemon {
             store: Arc::clone(&store),
         };
         for (name, sink_settings, router, sink) in built {
-            let delivery = Delivery::new(deliver::Parts {
-                name: name.clone(),
-                store: Arc::clone(&store),
-                sink,
-                router,
-                redaction: sink_settings.common.redact.clone(),
-                max_in_flight: sink_settings.common.max_in_flight,
-                metrics: metrics.clone(),
-                random: fastrand::Rng::new(),
-                clock: Arc::clone(&clock),
-            });
-            daemon.deliveries.push(Box::pin(delivery.run(delivering.clone())));
+            let delivery = Delivery::new(
+                deliver::Parts {
+                    name: name.clone(),
+                    store: Arc::clone(&store),
+                    sink,
+                    router,
+                    redaction: sink_settings.common.redact.clone(),
+                    max_in_flight: sink_settings.common.max_in_flight,
+                    metrics: metrics.clone(),
+                    random: fastrand::Rng::new(),
+                    clock: Arc::clone(&clock),
+                },
+                delivering.clone(),
+            );
+            daemon.deliveries.push(Box::pin(delivery.run()));
         }
         let sandboxes = pollers::open_sandboxes(&settings, &store, &intake, &metrics).await?;
         let world = pollers::World {

@@ -6,7 +6,7 @@ use crate::event::Stored;
 use crate::route::Types;
 use crate::sandboxes::METRICS;
 use crate::store::{Mark, Reader, Store};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -21,8 +21,6 @@ const READ_BYTES: usize = 4 << 20;
 const PIECE: usize = 64 << 20;
 /// About how many bytes of bodies one page holds.
 const PAGE_BYTES: usize = 8 << 20;
-/// The host's clock may have been set back by so much.
-const SLACK: SignedDuration = SignedDuration::from_mins(1);
 
 /// Which events.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +52,7 @@ impl Query {
 
     /// Whether what was received before `mark` is all too early.
     fn is_before(&self, mark: &Mark) -> bool {
-        self.since.is_some_and(|since| mark.at.saturating_add(SLACK).is_ok_and(|at| at <= since))
+        self.since.is_some_and(|since| mark.is_before(since))
     }
 }
 

@@ -5,11 +5,17 @@
 //! back-off and full jitter, for ever. What only one record has is a dead letter. A retry of one record blocks its own
 //! sandbox only.
 
+mod again;
 mod settings;
+mod sinks;
+mod status;
 mod tasks;
 mod window;
 
+pub use again::{Ended, Found, Handle, Refused, Replay, Retried, Retrying, Wanted};
 pub use settings::{Settings, Start};
+pub use sinks::Sinks;
+pub use status::{Failure, Status};
 
 use crate::backoff::Backoff;
 use crate::decode::{self, Redaction};
@@ -19,6 +25,7 @@ use crate::route::{Decision, Router};
 use crate::shutdown::Shutdown;
 use crate::sink::{Order, Reason, Scope, SendError, Sink};
 use crate::store::{Cause, Progress, Reader, Store};
+use again::Road;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -55,7 +62,7 @@ pub struct Parts {
     /// Where records go to.
     pub sink: Arc<dyn Sink>,
     /// Which, where to, as which bytes.
-    pub router: Router,
+    pub router: Arc<Router>,
     /// [`Settings::redact`].
     pub redaction: Redaction,
     /// [`Settings::max_in_flight`].
@@ -66,6 +73,18 @@ pub struct Parts {
     pub random: fastrand::Rng,
     /// The host's clock, for the age of what waits.
     pub clock: crate::store::Clock,
+}
+
+/// What a sink makes of an event, which loses what the sink is not to see.
+fn decide(
+    router: &Router,
+    redaction: &Redaction,
+    instance: &str,
+    stored: &mut Stored,
+) -> Result<Decision, decode::Malformed> {
+    stored.event.body = redaction.body(std::mem::take(&mut stored.event.body));
+    let record = decode::stored(&stored.event.body, &stored.event.id)?;
+    Ok(router.route(stored, &record, instance))
 }
 
 type Confirmation = BoxFuture<'static, (u64, Result<(), SendError>)>;
@@ -99,18 +118,34 @@ pub struct Delivery {
     disk_retry_at: Option<Instant>,
     probing: Option<Task<Result<String, SendError>>>,
     rejected_in_a_row: (Option<Reason>, u32),
-    up: Option<bool>,
+    /// For operators; whether it is up stands there.
+    status: watch::Sender<Status>,
+    handle: Handle,
+    shutdown: Shutdown,
 }
 
 impl Delivery {
-    /// Goes on where the store says that the sink is.
-    pub fn new(parts: Parts) -> Self {
+    /// Goes on where the store says that the sink is, until `shutdown` is requested.
+    pub fn new(parts: Parts, shutdown: Shutdown) -> Self {
         let progress = parts.store.progress(&parts.name);
         let backoff = Backoff::new(BACKOFF.0, BACKOFF.1, parts.random.clone());
         let name = &parts.name;
         parts.metrics.sink(name);
         parts.metrics.dead_letters_waiting(name, parts.store.dead_letters_waiting(name));
+        let status = watch::Sender::new(Status { position: progress.position, ..Status::default() });
+        let road = Road {
+            name: name.clone(),
+            store: Arc::clone(&parts.store),
+            sink: Arc::clone(&parts.sink),
+            router: Arc::clone(&parts.router),
+            redaction: parts.redaction.clone(),
+            metrics: parts.metrics.clone(),
+        };
+        let handle = Handle::new(road, status.subscribe(), shutdown.clone());
         Self {
+            status,
+            handle,
+            shutdown,
             window: Window::new(parts.sink.order(), parts.max_in_flight, progress),
             buffer: VecDeque::new(),
             reading: None,
@@ -130,14 +165,23 @@ impl Delivery {
             disk_retry_at: None,
             probing: Some(probe(Arc::clone(&parts.sink))),
             rejected_in_a_row: (None, 0),
-            up: None,
             parts,
         }
     }
 
+    /// By which operators ask for what is to be sent once more.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// Delivers until the shutdown is requested, then what is left, within [`DRAIN`]; what is not confirmed by then is
     /// sent again at the next start.
-    pub async fn run(mut self, mut shutdown: Shutdown) {
+    pub async fn run(self) {
+        let (replays, shutdown) = (self.handle.clone().replays(self.shutdown.clone()), self.shutdown.clone());
+        tokio::join!(replays, self.deliver(shutdown));
+    }
+
+    async fn deliver(mut self, mut shutdown: Shutdown) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut deadline: Option<Instant> = None;
@@ -195,13 +239,12 @@ impl Delivery {
     }
 
     fn route(&mut self, mut stored: Stored) {
-        let Parts { name, metrics, redaction, .. } = &self.parts;
-        stored.event.body = redaction.body(stored.event.body);
-        let record = match decode::stored(&stored.event.body, &stored.event.id) {
-            Ok(record) => record,
+        let Parts { name, metrics, redaction, router, store, .. } = &self.parts;
+        let decision = match decide(router, redaction, store.instance(), &mut stored) {
+            Ok(decision) => decision,
             Err(error) => return self.park(stored, Reason::Other.as_str(), error.to_string()),
         };
-        match self.parts.router.route(&stored, &record, self.parts.store.instance()) {
+        match decision {
             Decision::Send(outgoing) => {
                 let job = Job { stored: Arc::new(stored), outgoing: Arc::new(outgoing) };
                 if let Some(job) = self.window.add(job) {
@@ -296,6 +339,7 @@ impl Delivery {
 
     fn count_error(&self, sequence: u64, reason: Reason, message: &str) {
         self.parts.metrics.sink_error(&self.parts.name, reason.as_str());
+        self.failed(reason, message);
         tracing::debug!(
             sink = self.parts.name,
             sequence,
@@ -315,11 +359,17 @@ impl Delivery {
         }
     }
 
+    /// Notes a failure for operators to read.
+    fn failed(&self, reason: Reason, message: &str) {
+        let failure = Failure::new((self.parts.clock)(), reason, message);
+        self.status.send_modify(|status| status.last_error = Some(failure));
+    }
+
     fn set_up(&mut self, up: bool, error: &str) {
-        if self.up == Some(up) {
+        if self.status.borrow().up == Some(up) {
             return;
         }
-        self.up = Some(up);
+        self.status.send_modify(|status| status.up = Some(up));
         self.parts.metrics.sink_up(&self.parts.name, up);
         if up {
             tracing::info!(sink = self.parts.name, "the sink takes records");
@@ -342,11 +392,17 @@ impl Delivery {
         let age =
             oldest.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or(Duration::ZERO));
         self.parts.metrics.sink_lag(&self.parts.name, lag, age);
+        self.status.send_modify(|status| {
+            status.position = position;
+            status.lag_events = lag;
+            status.oldest_unsent_age_seconds = age.as_secs_f64();
+        });
         if age > PATIENCE
             && !self.in_flight.is_empty()
             && let Some((reason, message)) = self.parts.sink.trouble()
         {
             self.parts.metrics.sink_error(&self.parts.name, reason.as_str());
+            self.failed(reason, &message);
             self.set_up(false, &format!("{}: {message}", reason.as_str()));
         }
     }

@@ -128,6 +128,7 @@ impl Delivery {
             Ok(Parked { letters, result: Err(error) }) => {
                 tracing::error!(sink = name, error = %error, "dead letters cannot be written: the sink waits");
                 metrics.sink_error(name, Reason::Other.as_str());
+                self.failed(Reason::Other, &format!("dead letters cannot be written: {error}"));
                 self.rejected.splice(0..0, letters);
                 self.disk_retry_at = Some(Instant::now() + DISK_RETRY);
             }
@@ -147,22 +148,31 @@ impl Delivery {
         };
         // The window fills and holds the sink until positions can be noted again.
         tracing::error!(sink = self.parts.name, error = problem, "the position cannot be noted");
+        self.failed(Reason::Other, &format!("the position cannot be noted: {problem}"));
         self.parts.metrics.sink_error(&self.parts.name, Reason::Other.as_str());
         self.disk_retry_at = Some(Instant::now() + DISK_RETRY);
     }
 
     pub(super) fn probed(&mut self, result: Result<Result<String, SendError>, JoinError>) {
         // A record that was taken or not meanwhile tells more.
-        if self.up.is_some() {
-            return;
-        }
+        let is_known = self.status.borrow().up.is_some();
         match result {
             Ok(Ok(answer)) => {
                 tracing::info!(sink = self.parts.name, answer, "the sink's peer answers");
-                self.set_up(true, "");
+                self.status.send_modify(|status| status.peer = Some(answer));
+                if !is_known {
+                    self.set_up(true, "");
+                }
             }
-            Ok(Err(error)) => self.set_up(false, &error.to_string()),
-            Err(error) => self.set_up(false, &error.to_string()),
+            Ok(Err(error)) => {
+                if let SendError::Retry { reason, message, .. } | SendError::Reject { reason, message } = &error {
+                    self.failed(*reason, message);
+                }
+                if !is_known {
+                    self.set_up(false, &error.to_string());
+                }
+            }
+            Err(error) => tracing::error!(sink = self.parts.name, %error, "the peer was not asked"),
         }
     }
 }

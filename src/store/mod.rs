@@ -178,6 +178,13 @@ impl Store {
         reader::marks(events.iter().chain(&samples))
     }
 
+    /// Whatever was received then or later has a higher sequence than this, and so has what is kept at all.
+    pub fn sequence_before(&self, since: Option<jiff::Timestamp>) -> u64 {
+        let marks = self.marks(true);
+        let is_before = |mark: &&Mark| since.is_some_and(|since| mark.is_before(since));
+        marks.iter().rev().find(is_before).or(marks.first()).map_or(0, |mark| mark.after)
+    }
+
     /// The highest sequence that is on disk, and when it rises.
     pub fn durable(&self) -> watch::Receiver<u64> {
         self.shared.durable.subscribe()

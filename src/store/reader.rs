@@ -5,6 +5,7 @@ use super::log::{Segment, Segments, for_each_frame};
 use super::segment::{Cursor, Step};
 use crate::event::Stored;
 use crate::metrics::Metrics;
+use jiff::SignedDuration;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -55,6 +56,16 @@ pub struct Mark {
     pub after: u64,
     /// Whatever has a lower sequence was received earlier.
     pub at: jiff::Timestamp,
+}
+
+/// The host's clock may have been set back by so much between two events.
+const SLACK: SignedDuration = SignedDuration::from_mins(1);
+
+impl Mark {
+    /// Whether what stands before the mark was all received before `since`.
+    pub fn is_before(&self, since: jiff::Timestamp) -> bool {
+        self.at.saturating_add(SLACK).is_ok_and(|at| at <= since)
+    }
 }
 
 pub(super) fn marks<'s>(segments: impl Iterator<Item = &'s Arc<Segment>>) -> Vec<Mark> {

@@ -1,0 +1,106 @@
+//! Dead letters that are sent once more.
+
+use super::send::{Outcome, Stamp};
+use super::{Handle, Refused};
+use crate::store::Resolution;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::{OwnedMutexGuard, watch};
+use uuid::Uuid;
+
+const HEADER: &str = "e2b-relay-retry";
+/// Letters in memory at once.
+const AT_ONCE: usize = 64;
+
+/// What a retry has come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// Letters that were asked for and waited.
+    pub found: u64,
+    /// Sent; they wait no more.
+    pub sent: u64,
+    /// Not wanted by the sink any more, by its types, sources or filter: they wait still.
+    pub skipped: u64,
+    /// Refused again: they wait still.
+    pub rejected: u64,
+}
+
+/// The right to retry letters of one sink; there is one at a time.
+pub struct Retrying {
+    handle: Handle,
+    _only: OwnedMutexGuard<()>,
+}
+
+impl Handle {
+    /// Nothing is sent yet.
+    pub fn retrying(&self) -> Result<Retrying, Refused> {
+        let only = Arc::clone(&self.retrying).try_lock_owned();
+        let only = only.map_err(|_| Refused::Busy("dead letters of this sink are being retried already"))?;
+        Ok(Retrying { handle: self.clone(), _only: only })
+    }
+}
+
+impl Retrying {
+    /// Sends letters by their sequences, and tells how far it is; what is confirmed is a letter no more. Dropping the
+    /// future leaves the rest as it is.
+    pub async fn run(self, sequences: Vec<u64>, progress: &watch::Sender<Retried>) -> Result<Retried, Refused> {
+        let mut ending = self.handle.ending.clone();
+        tokio::select! {
+            biased;
+            () = ending.requested() => Err(Refused::Ending),
+            retried = self.work(sequences, progress) => retried,
+        }
+    }
+
+    async fn work(&self, sequences: Vec<u64>, progress: &watch::Sender<Retried>) -> Result<Retried, Refused> {
+        let road = &self.handle.road;
+        let stamp = Stamp { header: HEADER, id: Uuid::new_v4().to_string() };
+        let mut tally = Retried::default();
+        for some in sequences.chunks(AT_ONCE) {
+            let (store, name, some) = (Arc::clone(&road.store), road.name.clone(), some.to_vec());
+            let read = tokio::task::spawn_blocking(move || {
+                let events = some.iter().filter_map(|sequence| store.dead_letter_event(&name, *sequence).transpose());
+                events.collect::<Result<Vec<_>, _>>()
+            });
+            let events = read.await.map_err(std::io::Error::other)??;
+            tally.found += events.len() as u64;
+            let mut sent = Vec::new();
+            for (sequence, outcome) in road.send(events, &stamp).await {
+                match outcome {
+                    Outcome::Sent => sent.push(sequence),
+                    Outcome::Skipped => tally.skipped += 1,
+                    Outcome::Rejected(cause) => {
+                        tracing::warn!(
+                            sink = road.name,
+                            sequence,
+                            reason = cause.reason,
+                            error = cause.message,
+                            "a dead letter was refused again"
+                        );
+                        tally.rejected += 1;
+                    }
+                }
+            }
+            tally.sent += self.handle.resolve(sent, Resolution::Retried).await? as u64;
+            progress.send_replace(tally);
+        }
+        Ok(tally)
+    }
+}
+
+impl Handle {
+    /// Gives letters up, by their sequences. Returns how many of them waited.
+    pub async fn drop_letters(&self, sequences: Vec<u64>) -> Result<usize, Refused> {
+        self.resolve(sequences, Resolution::Dropped).await
+    }
+
+    async fn resolve(&self, sequences: Vec<u64>, how: Resolution) -> Result<usize, Refused> {
+        let road = Arc::clone(&self.road);
+        let resolved = tokio::task::spawn_blocking(move || {
+            let resolved = road.store.resolve(&road.name, &sequences, how);
+            road.metrics.dead_letters_waiting(&road.name, road.store.dead_letters_waiting(&road.name));
+            resolved
+        });
+        Ok(resolved.await.map_err(std::io::Error::other)??)
+    }
+}

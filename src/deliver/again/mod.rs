@@ -1,0 +1,74 @@
+//! What operators have sent once more, beside the live road: events of the past (`replay`), and dead letters (`letters`).
+//!
+//! Such a record keeps its id and says in a header what it is. It takes the same sink, and so the same connection; between
+//! the two roads no order is kept.
+
+mod letters;
+mod replay;
+mod send;
+
+pub use letters::{Retried, Retrying};
+pub use replay::{Ended, Found, Replay, Wanted};
+
+use super::status::Status;
+use crate::decode::Redaction;
+use crate::metrics::Metrics;
+use crate::route::Router;
+use crate::shutdown::Shutdown;
+use crate::sink::Sink;
+use crate::store::Store;
+use std::sync::Arc;
+use tokio::sync::{Mutex, watch};
+
+/// What both need of a sink.
+pub(super) struct Road {
+    pub(super) name: String,
+    pub(super) store: Arc<Store>,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) router: Arc<Router>,
+    pub(super) redaction: Redaction,
+    pub(super) metrics: Metrics,
+}
+
+/// One sink, for operators. Cloning is cheap; it outlives the sink, and then says that the daemon ends.
+#[derive(Clone)]
+pub struct Handle {
+    road: Arc<Road>,
+    status: watch::Receiver<Status>,
+    replay: Arc<watch::Sender<Option<Replay>>>,
+    /// Held while a replay is begun or ended.
+    changing: Arc<Mutex<()>>,
+    /// Held while letters are retried.
+    retrying: Arc<Mutex<()>>,
+    ending: Shutdown,
+}
+
+/// Why something is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// One at a time.
+    #[error("{0}")]
+    Busy(&'static str),
+    /// What was asked for makes no sense; says what to change.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store's disk.
+    #[error("the store: {0}")]
+    Store(#[from] std::io::Error),
+    /// The sink goes, or the daemon ends.
+    #[error("the sink is being stopped; ask again once it is back")]
+    Ending,
+}
+
+impl Handle {
+    pub(super) fn new(road: Road, status: watch::Receiver<Status>, ending: Shutdown) -> Self {
+        let replay = Arc::new(watch::Sender::new(replay::recall(&road)));
+        let (changing, retrying) = <(Arc<Mutex<()>>, Arc<Mutex<()>>)>::default();
+        Self { road: Arc::new(road), status, replay, changing, retrying, ending }
+    }
+
+    /// How the sink is doing.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+}

@@ -1,0 +1,322 @@
+//! Events of the past, read from the journal and sent to one sink once more.
+//!
+//! Only what the sink had passed when it was asked for: what comes later comes by the live road. Its own position is kept
+//! after each piece, so that a restart goes on from there, and repeats at most that piece.
+
+use super::send::{Outcome, Stamp};
+use super::{Handle, Refused, Road};
+use crate::event::Stored;
+use crate::route::Types;
+use crate::shutdown::Shutdown;
+use crate::store::Store;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+const HEADER: &str = "e2b-relay-replay";
+/// What is read, sent and then noted at once.
+const PIECE_EVENTS: usize = 512;
+const PIECE_BYTES: usize = 4 << 20;
+/// The host's clock may have been set back by so much between two events.
+const SLACK: SignedDuration = SignedDuration::from_mins(1);
+/// Before a disk is asked again.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+
+/// Which events. What is not said is not asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wanted {
+    /// Received then or later …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// … and before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// A glob over the type.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Of this sandbox.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox_id: Option<String>,
+}
+
+/// What a replay has come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Events that were asked for.
+    pub found: u64,
+    /// Confirmed by the peer.
+    pub sent: u64,
+    /// Not wanted by the sink, by its types, sources or filter.
+    pub skipped: u64,
+    /// Refused by the peer. They are no dead letters: the sink has had them before.
+    pub rejected: u64,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// Before it was through, by an operator.
+    pub cancelled: bool,
+}
+
+/// One replay, under way or ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// What its records carry.
+    pub id: String,
+    /// Which events.
+    #[serde(flatten)]
+    pub wanted: Wanted,
+    /// When it was asked for.
+    pub requested_at: Timestamp,
+    /// The last event that it looks at.
+    pub through: u64,
+    /// Every event up to this one is settled.
+    pub position: u64,
+    /// So far.
+    #[serde(flatten)]
+    pub found: Found,
+    /// Of the last event that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// `None` while it is under way.
+    pub ended: Option<Ended>,
+}
+
+impl Wanted {
+    fn types(&self) -> Result<Types, String> {
+        Types::parse(self.kind.as_slice())
+    }
+
+    /// Says what makes no sense.
+    fn check(&self) -> Result<Types, String> {
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since >= until
+        {
+            return Err(format!("since {since} is not before until {until}"));
+        }
+        self.types().map_err(|error| format!("type: {error}"))
+    }
+
+    fn takes(&self, types: &Types, stored: &Stored) -> bool {
+        let at = stored.arrival.received_at;
+        self.since.is_none_or(|since| at >= since)
+            && self.until.is_none_or(|until| at < until)
+            && types.take(&stored.event.kind)
+            && self.sandbox_id.as_ref().is_none_or(|id| *id == stored.event.sandbox_id)
+    }
+
+    fn is_over(&self, stored: &Stored) -> bool {
+        let over =
+            |until: Timestamp| until.saturating_add(SLACK).is_ok_and(|until| stored.arrival.received_at >= until);
+        self.until.is_some_and(over)
+    }
+}
+
+impl Handle {
+    /// The replay that is under way, or else the last one.
+    pub fn replay(&self) -> Option<Replay> {
+        self.replay.borrow().clone()
+    }
+
+    /// Begins one. It is noted when this returns, and goes on by itself, over restarts.
+    pub async fn begin_replay(&self, wanted: Wanted, now: Timestamp) -> Result<Replay, Refused> {
+        let _only = self.changing.lock().await;
+        if self.replay.borrow().as_ref().is_some_and(|replay| replay.ended.is_none()) {
+            return Err(Refused::Busy("a replay to this sink is under way; wait for it, or cancel it"));
+        }
+        if self.ending.is_requested() {
+            return Err(Refused::Ending);
+        }
+        let replay = self.new_replay(wanted, now)?;
+        self.road.keep(&replay).await?;
+        tracing::info!(sink = self.road.name, ?replay, "a replay begins");
+        self.replay.send_replace(Some(replay.clone()));
+        Ok(replay)
+    }
+
+    /// Ends the one that is under way; `None` if there is none.
+    pub async fn cancel_replay(&self, now: Timestamp) -> Result<Option<Replay>, Refused> {
+        let _only = self.changing.lock().await;
+        let mut cancelled = None;
+        self.replay.send_if_modified(|replay| {
+            let Some(replay) = replay.as_mut().filter(|replay| replay.ended.is_none()) else { return false };
+            replay.ended = Some(Ended { at: now, cancelled: true });
+            cancelled = Some(replay.clone());
+            true
+        });
+        if let Some(replay) = &cancelled {
+            self.road.keep(replay).await?;
+            tracing::info!(sink = self.road.name, ?replay, "a replay is cancelled");
+        }
+        Ok(cancelled)
+    }
+
+    /// Counts what a replay would send now, and sends nothing.
+    pub async fn rehearse(&self, wanted: Wanted, now: Timestamp) -> Result<Found, Refused> {
+        let mut replay = self.new_replay(wanted, now)?;
+        let mut reading = Reading::new(&self.road.store, &replay);
+        while let Some(piece) = reading.next().await? {
+            replay.found.found += piece.events.len() as u64;
+            for stored in piece.events {
+                let would = match self.road.would_send(stored) {
+                    Some(true) => &mut replay.found.sent,
+                    Some(false) => &mut replay.found.skipped,
+                    None => &mut replay.found.rejected,
+                };
+                *would += 1;
+            }
+        }
+        Ok(replay.found)
+    }
+
+    fn new_replay(&self, wanted: Wanted, now: Timestamp) -> Result<Replay, Refused> {
+        wanted.check().map_err(Refused::Invalid)?;
+        let (id, through) = (Uuid::new_v4().to_string(), self.road.store.progress(&self.road.name).position);
+        let found = Found::default();
+        Ok(Replay { id, wanted, requested_at: now, through, position: 0, found, last_error: None, ended: None })
+    }
+
+    /// Does what is asked for, one replay after the other, until told to end.
+    pub(in crate::deliver) async fn replays(self, mut shutdown: Shutdown) {
+        let work = async {
+            let mut asked = self.replay.subscribe();
+            loop {
+                let is_under_way =
+                    |replay: &Option<Replay>| replay.as_ref().is_some_and(|replay| replay.ended.is_none());
+                let replay = asked.wait_for(is_under_way).await.ok().and_then(|replay| replay.clone());
+                let Some(replay) = replay else { return };
+                let id = replay.id.clone();
+                let is_cancelled =
+                    |now: &Option<Replay>| now.as_ref().is_none_or(|now| now.id != id || now.ended.is_some());
+                let mut cancelled = self.replay.subscribe();
+                tokio::select! {
+                    biased;
+                    _ = cancelled.wait_for(is_cancelled) => {}
+                    () = self.run_replay(replay) => {}
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => {}
+            () = work => {}
+        }
+    }
+
+    async fn run_replay(&self, mut replay: Replay) {
+        let road = &*self.road;
+        let stamp = Stamp { header: HEADER, id: replay.id.clone() };
+        let mut reading = Reading::new(&road.store, &replay);
+        loop {
+            match reading.next().await {
+                Ok(Some(piece)) => {
+                    replay.found.found += piece.events.len() as u64;
+                    for (sequence, outcome) in road.send(piece.events, &stamp).await {
+                        replay.settle(&road.name, sequence, outcome);
+                    }
+                    replay.position = piece.through;
+                }
+                Ok(None) => replay.ended = Some(Ended { at: Timestamp::now(), cancelled: false }),
+                Err(error) => {
+                    tracing::error!(sink = road.name, %error, "a replay cannot read the journal");
+                    tokio::time::sleep(DISK_RETRY).await;
+                    reading = Reading::new(&road.store, &replay);
+                    continue;
+                }
+            }
+            // So that nobody cancels it between the two.
+            let _only = self.changing.lock().await;
+            while let Err(error) = road.keep(&replay).await {
+                tracing::error!(sink = road.name, %error, "the position of a replay cannot be noted");
+                tokio::time::sleep(DISK_RETRY).await;
+            }
+            self.replay.send_replace(Some(replay.clone()));
+            if replay.ended.is_some() {
+                tracing::info!(sink = road.name, ?replay, "a replay has ended");
+                return;
+            }
+        }
+    }
+}
+
+impl Replay {
+    fn settle(&mut self, sink: &str, sequence: u64, outcome: Outcome) {
+        match outcome {
+            Outcome::Sent => self.found.sent += 1,
+            Outcome::Skipped => self.found.skipped += 1,
+            Outcome::Rejected(cause) => {
+                tracing::warn!(
+                    sink,
+                    sequence,
+                    reason = cause.reason,
+                    error = cause.message,
+                    "a replayed record was refused"
+                );
+                self.found.rejected += 1;
+                self.last_error = Some(format!("event {sequence}: {}: {}", cause.reason, cause.message));
+            }
+        }
+    }
+}
+
+/// Some events of a replay, and up to where it has then looked.
+struct Piece {
+    events: Vec<Stored>,
+    through: u64,
+}
+
+/// Goes through the journal.
+struct Reading {
+    reader: Option<crate::store::Reader>,
+    wanted: Wanted,
+    through: u64,
+}
+
+impl Reading {
+    fn new(store: &Store, replay: &Replay) -> Self {
+        let after = replay.position.max(store.sequence_before(replay.wanted.since));
+        Self { reader: Some(store.reader(after)), wanted: replay.wanted.clone(), through: replay.through }
+    }
+
+    /// `None` once it is through.
+    async fn next(&mut self) -> io::Result<Option<Piece>> {
+        let Some(mut reader) = self.reader.take() else { return Ok(None) };
+        let read = tokio::task::spawn_blocking(move || (reader.read(PIECE_EVENTS, PIECE_BYTES), reader));
+        let (read, reader) = read.await.map_err(io::Error::other)?;
+        let types = self.wanted.types().map_err(io::Error::other)?;
+        let mut events = read?;
+        let read = events.len();
+        let ours = |stored: &&Stored| stored.sequence <= self.through && !self.wanted.is_over(stored);
+        events.truncate(events.iter().take_while(ours).count());
+        let Some(last) = events.last().map(|stored| stored.sequence) else { return Ok(None) };
+        if events.len() == read {
+            self.reader = Some(reader);
+        }
+        events.retain(|stored| self.wanted.takes(&types, stored));
+        Ok(Some(Piece { events, through: last }))
+    }
+}
+
+impl Road {
+    fn replay_key(&self) -> String {
+        format!("replay/{}", self.name)
+    }
+
+    async fn keep(&self, replay: &Replay) -> io::Result<()> {
+        let (store, key) = (Arc::clone(&self.store), self.replay_key());
+        let value = serde_json::to_vec(replay)?;
+        tokio::task::spawn_blocking(move || store.set_state(&key, &value)).await.map_err(io::Error::other)?
+    }
+}
+
+/// The one that was under way when the daemon ended, or the last one.
+pub(super) fn recall(road: &Road) -> Option<Replay> {
+    serde_json::from_slice(&road.store.state(&road.replay_key())?).ok()
+}

@@ -1,0 +1,90 @@
+//! Sending some events to one sink until each is settled.
+
+use super::Road;
+use crate::backoff::Backoff;
+use crate::deliver::{BACKOFF, decide};
+use crate::event::Stored;
+use crate::route::Decision;
+use crate::sink::{Reason, SendError};
+use crate::store::Cause;
+use futures_util::StreamExt;
+use futures_util::stream;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Sandboxes whose events are unconfirmed at once.
+const SIDE_BY_SIDE: usize = 64;
+
+/// What is said of a record that is sent once more.
+pub(super) struct Stamp {
+    /// `e2b-relay-replay` or `e2b-relay-retry`.
+    pub(super) header: &'static str,
+    /// Of this replay or retry, so that a broker that knows ids takes it once more, and only once.
+    pub(super) id: String,
+}
+
+/// What became of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Confirmed.
+    Sent,
+    /// The sink does not want it.
+    Skipped,
+    /// The sink will never take it.
+    Rejected(Cause),
+}
+
+impl Road {
+    /// Whether the sink would get an event now; `None` if it wants it and cannot have it.
+    pub(super) fn would_send(&self, mut stored: Stored) -> Option<bool> {
+        match decide(&self.router, &self.redaction, self.store.instance(), &mut stored) {
+            Ok(Decision::Send(_)) => Some(true),
+            Ok(Decision::Skip(_)) => Some(false),
+            Ok(Decision::Reject { .. }) | Err(_) => None,
+        }
+    }
+
+    /// Sends each sandbox's events in their order, and sandboxes side by side.
+    pub(super) async fn send(&self, events: Vec<Stored>, stamp: &Stamp) -> Vec<(u64, Outcome)> {
+        let mut sandboxes: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
+        for stored in events {
+            sandboxes.entry(stored.event.sandbox_id.clone()).or_default().push(stored);
+        }
+        let in_order = sandboxes.into_values().map(async |events| {
+            let mut outcomes = Vec::with_capacity(events.len());
+            for stored in events {
+                outcomes.push((stored.sequence, self.one(stored, stamp).await));
+            }
+            outcomes
+        });
+        stream::iter(in_order).buffer_unordered(SIDE_BY_SIDE).concat().await
+    }
+
+    async fn one(&self, mut stored: Stored, stamp: &Stamp) -> Outcome {
+        let rejected = |reason: &str, message| {
+            self.metrics.sink_error(&self.name, reason);
+            Outcome::Rejected(Cause { reason: reason.to_owned(), message })
+        };
+        let mut outgoing = match decide(&self.router, &self.redaction, self.store.instance(), &mut stored) {
+            Ok(Decision::Send(outgoing)) => outgoing,
+            Ok(Decision::Skip(_)) => return Outcome::Skipped,
+            Ok(Decision::Reject { fault, message }) => return rejected(fault.as_str(), message),
+            Err(malformed) => return rejected(Reason::Other.as_str(), malformed.to_string()),
+        };
+        outgoing.headers.push((stamp.header.to_owned(), stamp.id.clone()));
+        let outgoing = Arc::new(outgoing);
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1, fastrand::Rng::new());
+        loop {
+            match self.sink.send(Arc::clone(&outgoing)).await {
+                Ok(()) => {
+                    self.metrics.sink_sent(&self.name, 1);
+                    return Outcome::Sent;
+                }
+                Err(SendError::Drop { .. }) => return Outcome::Skipped,
+                Err(SendError::Reject { reason, message }) => return rejected(reason.as_str(), message),
+                Err(SendError::Retry { reason, .. }) => self.metrics.sink_error(&self.name, reason.as_str()),
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+}
