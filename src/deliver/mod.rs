@@ -45,6 +45,9 @@ const TICK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last records may take at the end.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// How long the records that were handed over may take to be confirmed when another delivery is to go on in this one's
+/// place.
+pub const HAND_ON: Duration = Duration::from_secs(5);
 
 /// What a delivery is made of.
 pub struct Parts {
@@ -100,6 +103,8 @@ pub struct Delivery {
     probing: Option<Task<Result<String, SendError>>>,
     rejected_in_a_row: (Option<Reason>, u32),
     up: Option<bool>,
+    /// Another delivery goes on from here: nothing more is read or routed.
+    handing_on: bool,
 }
 
 impl Delivery {
@@ -131,13 +136,14 @@ impl Delivery {
             probing: Some(probe(Arc::clone(&parts.sink))),
             rejected_in_a_row: (None, 0),
             up: None,
+            handing_on: false,
             parts,
         }
     }
 
     /// Delivers until the shutdown is requested, then what is left, within [`DRAIN`]; what is not confirmed by then is
-    /// sent again at the next start.
-    pub async fn run(mut self, mut shutdown: Shutdown) {
+    /// sent again at the next start. Once it is `replaced`, only what was handed over is waited for, within [`HAND_ON`].
+    pub async fn run(mut self, mut shutdown: Shutdown, mut replaced: Shutdown) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut deadline: Option<Instant> = None;
@@ -158,6 +164,11 @@ impl Delivery {
                 () = tokio::time::sleep_until(until) => {}
                 _ = tick.tick() => self.tell(),
                 () = shutdown.requested(), if deadline.is_none() => deadline = Some(Instant::now() + DRAIN),
+                () = replaced.requested(), if !self.handing_on => {
+                    self.handing_on = true;
+                    self.buffer.clear();
+                    deadline = Some(Instant::now() + HAND_ON);
+                }
             }
         }
         self.end().await;
@@ -186,7 +197,7 @@ impl Delivery {
 
     fn route_some(&mut self) {
         for _ in 0..ROUTE_AT_ONCE {
-            if self.halted_until.is_some() || !self.window.has_room() {
+            if self.halted_until.is_some() || !self.window.has_room() || self.handing_on {
                 return;
             }
             let Some(stored) = self.buffer.pop_front() else { return };
@@ -356,8 +367,8 @@ impl Delivery {
         // A halt ends with a confirmation if it is still waited for; until then there is nothing to wake up for.
         let halted = self.halted_until.filter(|_| self.in_flight.is_empty());
         let delayed = self.delayed.keys().next().map(|(at, _)| *at).filter(|_| self.halted_until.is_none());
-        let more =
-            (!self.buffer.is_empty() && self.halted_until.is_none() && self.window.has_room()).then(Instant::now);
+        let routes = self.halted_until.is_none() && self.window.has_room() && !self.handing_on;
+        let more = (!self.buffer.is_empty() && routes).then(Instant::now);
         let unnoted = self.noting.is_none() && self.window.progress() != self.noted;
         let note = (unnoted && self.disk_retry_at.is_none()).then_some(self.note_at);
         let all = [Some(never), halted, delayed, more, note, self.disk_retry_at, deadline];
@@ -366,7 +377,8 @@ impl Delivery {
 
     /// At the end: everything is settled and noted, or the time is up, or the sink takes nothing anyway.
     fn is_done(&self, deadline: Instant) -> bool {
-        let idle = self.window.is_empty() && self.buffer.is_empty() && self.reading.is_none() && !self.has_more();
+        let all_read = self.buffer.is_empty() && self.reading.is_none() && !self.has_more();
+        let idle = self.window.is_empty() && (all_read || self.handing_on);
         let noted = self.noting.is_none() && self.window.progress() == self.noted;
         let halted = self.halted_until.is_some() && self.in_flight.is_empty() && self.parking.is_none();
         Instant::now() >= deadline || ((idle || halted) && noted)
