@@ -1,32 +1,34 @@
-//! Wires the rooms: store, sinks, deliveries, listeners; the only file that knows them all, with
-//! [`pollers`] beside it.
+//! Wires the rooms: store, sinks, deliveries, listeners; the only file that knows them all, with those below it.
 
+mod build;
+mod fixed;
 mod pollers;
+mod reload;
+mod sinks;
+mod tasks;
 
-use crate::admin::{Token, TokenError};
+pub use build::{SinkError, build_router, build_sink, shares_stream};
+pub use reload::{Configuration, Reloader};
+
+use crate::admin::{self, Access, TokenError};
 use crate::client::ClientError;
-use crate::deliver::{self, Delivery};
 use crate::http::{self, BindError, Listener};
 use crate::intake::{self, Intake};
 use crate::metrics::{self, Metrics};
-use crate::route::{Addressing, Router, RouterError, TemplateError};
-use crate::settings::{Settings, SinkKind, SinkSettings};
+use crate::settings::{Loaded, Settings};
 use crate::shutdown::{self, Shutdown, Trigger};
-use crate::sink::amqp::Amqp;
-use crate::sink::file::File;
-use crate::sink::kafka::Kafka;
-use crate::sink::nats::Nats;
-use crate::sink::stdout::Stdout;
-use crate::sink::{InvalidSetting, Sink};
 use crate::source::register::Conflict;
 use crate::source::webhook::{self, Receiver};
-use crate::store::{self, OpenError, RealDisk, SinkStart, Store};
-use crate::{admin, route};
+use crate::store::{self, OpenError, RealDisk, Store};
 use futures_util::future::BoxFuture;
+use pollers::Pollers;
+use reload::Changeable;
+use sinks::Sinks;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tasks::Tasks;
 use tokio::task::JoinSet;
 
 /// How long open requests may take to end; each is bounded by `request_timeout` and `commit_timeout` too.
@@ -79,66 +81,19 @@ pub enum StartError {
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// What is wrong with a sink's settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SinkError {
-    /// One key.
-    #[error(transparent)]
-    Setting(#[from] InvalidSetting),
-    /// Topic, key, subject or routing key.
-    #[error("template: {0}")]
-    Template(#[from] TemplateError),
-    /// Types or filter.
-    #[error(transparent)]
-    Router(#[from] RouterError),
-    /// The thread that writes.
-    #[error("cannot start its writer: {0}")]
-    Writer(#[from] std::io::Error),
-}
-
-/// Makes a sink; nothing is connected yet. `shares_stream`: another sink feeds the same NATS stream.
-pub fn build_sink(name: &str, kind: &SinkKind, shares_stream: bool) -> Result<Arc<dyn Sink>, SinkError> {
-    Ok(match kind {
-        SinkKind::Kafka(settings) => Arc::new(Kafka::new(settings)?),
-        SinkKind::Nats(settings) => Arc::new(Nats::new(settings.clone(), shares_stream.then(|| name.to_owned()))?),
-        SinkKind::Amqp(settings) => Arc::new(Amqp::new(settings.clone())?),
-        SinkKind::File(settings) => Arc::new(File::new(settings)?),
-        SinkKind::Stdout(settings) => Arc::new(Stdout::new(settings)?),
-    })
-}
-
-/// Compiles what a sink takes and where to.
-pub fn build_router(sink: &SinkSettings) -> Result<Router, SinkError> {
-    let addressing = match &sink.kind {
-        SinkKind::Kafka(settings) => Addressing::kafka(&settings.topic, &settings.key)?,
-        SinkKind::Nats(settings) => Addressing::nats(&settings.subject)?,
-        SinkKind::Amqp(settings) => Addressing::amqp(&settings.routing_key)?,
-        SinkKind::File(_) | SinkKind::Stdout(_) => Addressing::lines(),
-    };
-    Ok(route::Router::new(&sink.common.route, addressing)?)
-}
-
-/// Two JetStream sinks may feed one stream, which would take the second's copy of an id for a repetition.
-pub fn shares_stream(name: &str, sinks: &BTreeMap<String, SinkSettings>) -> bool {
-    let is_jetstream = |sink: &SinkSettings| matches!(&sink.kind, SinkKind::Nats(nats) if nats.jetstream);
-    let own = sinks.get(name).is_some_and(is_jetstream);
-    own && sinks.iter().any(|(other, sink)| other != name && is_jetstream(sink))
-}
-
 /// The daemon, ready to run.
 pub struct Daemon {
     store: Arc<Store>,
-    sinks: Vec<Arc<dyn Sink>>,
-    deliveries: Vec<BoxFuture<'static, ()>>,
-    /// What asks the providers' APIs; ends with the public listener.
-    pollers: Vec<BoxFuture<'static, ()>>,
+    parts: Changeable,
+    /// Where the settings are read again, if anywhere.
+    configuration: Option<Configuration>,
+    reloader: Reloader,
     /// The public one ends first; the operators' stays until it is stopped.
     listeners: Vec<BoxFuture<'static, ()>>,
     stop_listening: Trigger,
     stop_delivering: Trigger,
     public: SocketAddr,
     admin: SocketAddr,
-    metrics: Metrics,
 }
 
 /// How the daemon came to its end.
@@ -153,27 +108,24 @@ pub enum End {
 impl Daemon {
     /// Opens the store, tells it which sinks there are, and only then binds its addresses. Nothing moves before
     /// [`Self::run`], so that the addresses can be announced first; whoever connects by then waits.
-    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+    pub async fn start(loaded: Loaded) -> Result<Self, StartError> {
         raise_open_files();
+        let settings = &loaded.settings;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), option_env!("E2B_RELAY_REVISION").unwrap_or("unknown"))?;
         let clock: store::Clock = Arc::new(jiff::Timestamp::now);
-        let store = open_store(&settings, &metrics, &clock).await?;
-        let mut built = Vec::new();
-        for (name, sink) in &settings.sinks {
-            let failed = |source| StartError::Sink { name: name.clone(), source };
-            let router = build_router(sink).map_err(failed)?;
-            let shares_stream = shares_stream(name, &settings.sinks);
-            built.push((name, sink, Arc::new(router), build_sink(name, &sink.kind, shares_stream).map_err(failed)?));
-        }
-        let starts = settings.sinks.iter().map(|(name, sink)| SinkStart {
-            name: name.clone(),
-            renamed_from: sink.common.renamed_from.clone(),
-            start: sink.common.start.into(),
-        });
-        store.attach(&starts.collect::<Vec<_>>()).await?;
-
+        let store = open_store(settings, &metrics, &clock).await?;
         let (stop_listening, listening) = shutdown::channel();
         let (stop_delivering, delivering) = shutdown::channel();
+        let mut sinks = Sinks {
+            store: Arc::clone(&store),
+            metrics: metrics.clone(),
+            clock: Arc::clone(&clock),
+            delivering: delivering.clone(),
+            tasks: Tasks::new(),
+            open: BTreeMap::new(),
+            shown: crate::deliver::Sinks::default(),
+        };
+        sinks.follow(sinks.plan(&loaded)?).await?;
         let intake = Arc::new(Intake::new(
             Arc::new(Arc::clone(&store)),
             intake::Limits {
@@ -181,69 +133,53 @@ impl Daemon {
                 commit_timeout: settings.server.commit_timeout,
                 max_in_flight: settings.server.max_in_flight,
             },
-            Arc::clone(&clock),
+            clock,
             metrics.clone(),
             listening.clone(),
         ));
-        let token = match &settings.admin.token_file {
-            Some(file) => Token::read(file),
-            None => Token::own(&settings.store.path),
-        }
-        .map_err(StartError::Token)?;
+        let access = Access::new(&settings.admin, reload::token(settings)?);
         let public = Listener::bind(&settings.server).await?;
         let admin = Listener::bind_admin(settings.admin.listen).await?;
-        let mut daemon = Self {
-            sinks: built.iter().map(|(.., sink)| Arc::clone(sink)).collect(),
-            deliveries: Vec::new(),
-            pollers: Vec::new(),
-            listeners: Vec::new(),
-            stop_listening,
-            stop_delivering,
-            public: public.address(),
-            admin: admin.address(),
-            metrics: metrics.clone(),
-            store: Arc::clone(&store),
-        };
-        for (name, sink_settings, router, sink) in built {
-            let delivery = Delivery::new(
-                deliver::Parts {
-                    name: name.clone(),
-                    store: Arc::clone(&store),
-                    sink,
-                    router,
-                    redaction: sink_settings.common.redact.clone(),
-                    max_in_flight: sink_settings.common.max_in_flight,
-                    metrics: metrics.clone(),
-                    random: fastrand::Rng::new(),
-                    clock: Arc::clone(&clock),
-                },
-                delivering.clone(),
-            );
-            daemon.deliveries.push(Box::pin(delivery.run()));
-        }
-        let sandboxes = pollers::open_sandboxes(&settings, &store, &intake, &metrics).await?;
-        let world = pollers::World {
-            settings: &settings,
-            store: &store,
-            intake: &intake,
-            metrics: &metrics,
-            sandboxes: &sandboxes,
-            shutdown: &listening,
-        };
-        let (pollers, backfills) = world.pollers().await?;
-        daemon.pollers = pollers;
+        let (public_address, admin_address) = (public.address(), admin.address());
+        let folder = settings.store.path.clone();
+        let mut pollers = Pollers::new(Arc::clone(&store), Arc::clone(&intake), metrics.clone(), folder);
+        pollers.follow(pollers.plan(&loaded).await?, &loaded).await?;
         let receiver = Arc::new(Receiver::new(
             settings.sources.iter().map(|(name, source)| (name.as_str(), source)),
             webhook_limits(&settings.server),
             Arc::clone(&intake),
             metrics.clone(),
         ));
-        let public = public.serve(http::public(receiver, Arc::clone(&intake)), listening);
-        daemon.listeners.push(Box::pin(public));
-        let parts = admin::Parts { settings: &settings.admin, token, intake, metrics, sandboxes, store, backfills };
-        let admin = admin.serve(admin::router(parts), delivering);
-        daemon.listeners.push(Box::pin(admin));
-        Ok(daemon)
+        let public = public.serve(http::public(Arc::clone(&receiver), Arc::clone(&intake)), listening);
+        let shown = admin::Parts {
+            listen: admin_address,
+            access: access.clone(),
+            intake: Arc::clone(&intake),
+            metrics: metrics.clone(),
+            sandboxes: pollers.sandboxes(),
+            store: Arc::clone(&store),
+            backfills: pollers.backfills(),
+        };
+        let admin = admin.serve(admin::router(shown), delivering);
+        metrics.config_loaded(intake.now().as_duration().as_secs_f64(), 0);
+        Ok(Self {
+            store,
+            parts: Changeable { loaded, sinks, pollers, receiver, access, intake, metrics },
+            configuration: None,
+            reloader: Reloader::default(),
+            listeners: vec![Box::pin(public), Box::pin(admin)],
+            stop_listening,
+            stop_delivering,
+            public: public_address,
+            admin: admin_address,
+        })
+    }
+
+    /// Has it read its settings again there when it is asked to; without this it only reopens files.
+    #[must_use]
+    pub fn rereading(mut self, configuration: Configuration) -> Self {
+        self.configuration = Some(configuration);
+        self
     }
 
     /// Where deliveries are taken.
@@ -258,46 +194,39 @@ impl Daemon {
 
     /// What it counts.
     pub fn metrics(&self) -> Metrics {
-        self.metrics.clone()
+        self.parts.metrics.clone()
     }
 
-    /// Reopens files that an operator may have moved away; for whoever hears of it while the daemon runs.
-    pub fn reopener(&self) -> impl Fn() + Send + Sync + 'static {
-        let sinks = self.sinks.clone();
-        move || sinks.iter().for_each(|sink| sink.reopen())
+    /// By which a running daemon is asked to reopen files and read its settings again.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Runs until told to end, then drains: open requests are answered, what is on disk is delivered as far as the
-    /// sinks take it within [`deliver::DRAIN`], and the rest stays for the next start.
+    /// sinks take it within [`crate::deliver::DRAIN`], and the rest stays for the next start.
     pub async fn run(self, mut shutdown: Shutdown) -> End {
-        let mut deliveries: JoinSet<()> = self.deliveries.into_iter().collect();
-        let mut pollers: JoinSet<()> = self.pollers.into_iter().collect();
-        let mut listeners: JoinSet<()> = self.listeners.into_iter().collect();
-        let mut died = self.store.died();
+        let Self { store, mut parts, configuration, reloader, listeners, stop_listening, stop_delivering, .. } = self;
+        let mut listeners: JoinSet<()> = listeners.into_iter().collect();
+        parts.sinks.tasks.begin();
+        parts.pollers.begin();
+        let mut died = store.died();
         let end = tokio::select! {
             () = shutdown.requested() => End::Drained,
             _ = died.wait_for(|died| *died) => End::StoreDied,
+            () = parts.reload_when_asked(&reloader, configuration.as_ref()) => End::Drained,
         };
         tracing::info!("no more deliveries are taken; what is left is sent on");
-        self.stop_listening.fire();
+        stop_listening.fire();
+        parts.pollers.stop();
         // The admin listener stays: whoever watches the drain reads it there.
         if tokio::time::timeout(LAST_REQUESTS, listeners.join_next()).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
-        while let Some(ended) = pollers.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "what asks an API panicked");
-            }
-        }
-        self.store.stop_accepting();
-        self.stop_delivering.fire();
-        while let Some(ended) = deliveries.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a delivery panicked");
-            }
-        }
+        parts.pollers.ended().await;
+        store.stop_accepting();
+        stop_delivering.fire();
+        parts.sinks.tasks.ended().await;
         listeners.shutdown().await;
-        let store = Arc::clone(&self.store);
         if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
             tracing::error!(%error, "the store could not be closed");
         }

@@ -208,6 +208,12 @@ impl Intake {
         self.log.doubt_clock(self.provider_clocks.any_is_apart());
     }
 
+    /// A source is no more, and what its provider's clock said means nothing.
+    pub fn forget(&self, source: &str) {
+        self.provider_clocks.forget(source);
+        self.log.doubt_clock(self.provider_clocks.any_is_apart());
+    }
+
     /// Offers one event. On [`Answer::Accepted`] and [`Answer::Duplicate`] it is on disk.
     pub async fn accept(&self, event: Event, arrival: Arrival) -> Answer {
         self.accept_of(Age::Known, event, arrival).await

@@ -4,6 +4,7 @@
 //! [`Metrics::sink`] is called, so that a rate over them is right from the first event on.
 
 mod api;
+mod config;
 mod process;
 mod sandboxes;
 
@@ -11,6 +12,7 @@ pub use api::SKIPPED_REASONS;
 pub use sandboxes::Used;
 
 use api::Api;
+use config::Config;
 use process::Process;
 use prometheus::{
     Counter, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -137,6 +139,7 @@ pub struct Metrics {
     api: Api,
     sandboxes: Sandboxes,
     process: Process,
+    config: Config,
 }
 
 /// A family could not be made; a fault of this file, never of the user's.
@@ -236,12 +239,14 @@ impl Metrics {
             api: Api::new(r)?,
             sandboxes: Sandboxes::new(r)?,
             process: Process::new()?,
+            config: Config::new(r)?,
             registry,
         })
     }
 
     /// Puts every counter of a source at zero.
     pub fn source(&self, source: &str) {
+        self.config.is_back(config::SOURCE, source);
         for outcome in DeliveryOutcome::ALL {
             self.deliveries.with_label_values(&[source, outcome.label()]);
         }
@@ -257,6 +262,7 @@ impl Metrics {
 
     /// Puts every counter of a sink at zero.
     pub fn sink(&self, sink: &str) {
+        self.config.is_back(config::SINK, sink);
         self.sent.with_label_values(&[sink]);
         for reason in FILTERED_REASONS {
             self.filtered.with_label_values(&[sink, reason]);
@@ -374,6 +380,7 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(self.process.gather());
         families.extend(self.sandboxes.gather());
+        self.config.present(&mut families);
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| Error::Msg(error.to_string()))

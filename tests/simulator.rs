@@ -36,7 +36,7 @@ impl Relay {
         std::fs::write(&file, configuration.to_string()).expect("the configuration");
         let nothing: Environment = std::iter::empty::<(std::ffi::OsString, std::ffi::OsString)>().collect();
         let loaded = settings::load(&[file], &nothing).expect("a sound configuration");
-        let daemon = Daemon::start(loaded.settings).await.expect("the daemon starts");
+        let daemon = Daemon::start(loaded).await.expect("the daemon starts");
         let public = daemon.public_address();
         let (stop, shutdown) = shutdown::channel();
         let running = tokio::spawn(daemon.run(shutdown));

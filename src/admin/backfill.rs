@@ -2,7 +2,8 @@
 
 use super::reply::{Change, problem};
 use super::time::Since;
-use crate::source::backfill::{Handle, Order, Tally, Underway, Unfinished};
+use crate::intake::Intake;
+use crate::source::backfill::{Handle, Handles, Order, Tally, Underway, Unfinished};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -49,15 +50,14 @@ pub enum Line {
     Error(String),
 }
 
-type Backfills = BTreeMap<String, Backfilled>;
-
-/// One source's.
-pub(super) struct Backfilled {
-    pub(super) handle: Handle,
-    pub(super) intake: Arc<crate::intake::Intake>,
+/// Who sweeps, and by which clock.
+#[derive(Clone)]
+pub(super) struct Backfills {
+    pub(super) handles: Handles,
+    pub(super) intake: Arc<Intake>,
 }
 
-pub(super) async fn ask(State(backfills): State<Arc<Backfills>>, Change(asked): Change<Asked>) -> Response {
+pub(super) async fn ask(State(backfills): State<Backfills>, Change(asked): Change<Asked>) -> Response {
     match order(&backfills, &asked) {
         Ok((source, underway)) => {
             tracing::info!(source, ?asked, "a backfill by hand is asked for");
@@ -69,9 +69,9 @@ pub(super) async fn ask(State(backfills): State<Arc<Backfills>>, Change(asked): 
 }
 
 /// Hands the order on, or says what is wrong with it.
-fn order<'b>(backfills: &'b Backfills, asked: &Asked) -> Result<(&'b str, Underway), (StatusCode, String)> {
+fn order(Backfills { handles, intake }: &Backfills, asked: &Asked) -> Result<(String, Underway), (StatusCode, String)> {
     let wrong = |message: String| (StatusCode::BAD_REQUEST, message);
-    let (source, Backfilled { handle, intake }) = choose(backfills, asked.source.as_deref()).map_err(wrong)?;
+    let (source, handle) = choose(handles.all(), asked.source.as_deref()).map_err(wrong)?;
     let Asked { sandbox_id, since, allow_duplicates, .. } = asked.clone();
     if sandbox_id.as_ref().is_some_and(String::is_empty) {
         return Err(wrong("`sandbox_id` is empty".to_owned()));
@@ -96,16 +96,16 @@ fn order<'b>(backfills: &'b Backfills, asked: &Asked) -> Result<(&'b str, Underw
     Ok((source, underway))
 }
 
-fn choose<'b>(backfills: &'b Backfills, source: Option<&str>) -> Result<(&'b str, &'b Backfilled), String> {
-    let names: Vec<&str> = backfills.keys().map(String::as_str).collect();
+fn choose(mut backfills: BTreeMap<String, Handle>, source: Option<&str>) -> Result<(String, Handle), String> {
+    let names: Vec<String> = backfills.keys().cloned().collect();
     let found = match (source, names.as_slice()) {
         (_, []) => return Err("no source has an `api` to ask; see sources.<name>.api".to_owned()),
-        (Some(name), _) => backfills.get_key_value(name),
-        (None, [_]) => backfills.first_key_value(),
+        (Some(name), _) => backfills.remove_entry(name),
+        (None, [_]) => backfills.pop_first(),
         (None, _) => return Err(format!("name the source, one of {}", names.join(", "))),
     };
     let missing = || format!("there is no such source with an `api`; there is {}", names.join(", "));
-    found.map(|(name, backfilled)| (name.as_str(), backfilled)).ok_or_else(missing)
+    found.ok_or_else(missing)
 }
 
 /// The lines of one answer. A reader that does not read has nothing gather here.

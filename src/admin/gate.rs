@@ -4,9 +4,8 @@
 //! not make a browser read from here is [`super::host`]'s part; that it does not make one change anything is here: a
 //! change is JSON, which no form sends, and an `Origin` that a browser names must be the listener's own.
 
-use super::host::Hosts;
+use super::access::{Access, Keys};
 use super::reply::problem;
-use super::token::Token;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -22,17 +21,16 @@ pub(super) struct Gate(Arc<Rules>);
 struct Rules {
     /// The listener's address is one of this machine's own network.
     local: bool,
-    hosts: Hosts,
-    token: Token,
+    access: Access,
 }
 
 impl Gate {
-    pub(super) fn new(listen: SocketAddr, hosts: Hosts, token: Token) -> Self {
-        Self(Arc::new(Rules { local: is_loopback(listen), hosts, token }))
+    pub(super) fn new(listen: SocketAddr, access: Access) -> Self {
+        Self(Arc::new(Rules { local: is_loopback(listen), access }))
     }
 
-    pub(super) fn hosts(&self) -> &Hosts {
-        &self.0.hosts
+    pub(super) fn access(&self) -> Arc<Keys> {
+        self.0.access.now()
     }
 
     /// Lets through to `route` whoever may read.
@@ -48,10 +46,11 @@ impl Gate {
     /// The answer to who has shown no token, or another; `None` to who has shown the right one.
     fn refusal(&self, request: &Request) -> Option<Response> {
         let presented = credentials(request);
-        if presented.is_some_and(|presented| self.0.token.is(presented)) {
+        let token = &self.access().token;
+        if presented.is_some_and(|presented| token.is(presented)) {
             return None;
         }
-        let file = self.0.token.file().display();
+        let file = token.file().display();
         let what = if presented.is_some() { "the token is wrong" } else { "a token is needed" };
         let message = format!("{what}: send the one in {file} as `Authorization: Bearer …`");
         let mut response = problem(StatusCode::UNAUTHORIZED, message);
@@ -92,7 +91,7 @@ async fn read(State(gate): State<Gate>, request: Request, next: Next) -> Respons
 }
 
 async fn change(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    if !gate.hosts().is_own_origin(&request) {
+    if !gate.access().hosts.is_own_origin(&request) {
         return problem(StatusCode::FORBIDDEN, "a page of another site cannot change anything here; see admin.hosts");
     }
     if let Some(refused) = gate.refusal(&request) {

@@ -5,6 +5,7 @@
 //!                                └─► /metrics, /livez, /readyz, which need no token
 //! ```
 
+mod access;
 mod backfill;
 mod events;
 mod gate;
@@ -16,6 +17,7 @@ mod summary;
 mod time;
 mod token;
 
+pub use access::Access;
 pub use backfill::{Asked, Line};
 pub use settings::Settings;
 pub use summary::Summary;
@@ -25,7 +27,7 @@ pub use token::{Token, TokenError};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::sandboxes::{Sandboxes, View};
-use crate::source::backfill::Handle;
+use crate::source::backfill::Handles;
 use crate::store::Store;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, Uri, header};
@@ -33,21 +35,20 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use backfill::Backfilled;
+use backfill::Backfills;
 use gate::Gate;
-use host::Hosts;
 use journal::Journal;
 use reply::{MAX_BODY, Params, problem_at};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What the listener shows, and whom it lets.
-pub struct Parts<'a> {
-    /// The section `admin`.
-    pub settings: &'a Settings,
-    /// Opens it.
-    pub token: Token,
+pub struct Parts {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Who may.
+    pub access: Access,
     /// For readiness.
     pub intake: Arc<Intake>,
     /// What is counted.
@@ -57,20 +58,19 @@ pub struct Parts<'a> {
     /// Whose journal is read.
     pub store: Arc<Store>,
     /// By source: who sweeps its list of events.
-    pub backfills: BTreeMap<String, Handle>,
+    pub backfills: Handles,
 }
 
 /// `/metrics`, `/livez`, `/readyz`, and what is below `/api`.
-pub fn router(parts: Parts<'_>) -> Router {
-    let gate = Gate::new(parts.settings.listen, Hosts::new(&parts.settings.hosts), parts.token);
+pub fn router(parts: Parts) -> Router {
+    let gate = Gate::new(parts.listen, parts.access);
     let journal = Journal::new(parts.store);
-    let backfilled = |(name, handle)| (name, Backfilled { handle, intake: Arc::clone(&parts.intake) });
-    let backfills: BTreeMap<String, Backfilled> = parts.backfills.into_iter().map(backfilled).collect();
+    let backfills = Backfills { handles: parts.backfills, intake: Arc::clone(&parts.intake) };
     let api = Router::new()
         .route("/api/sandboxes", gate.reading(get(list_sandboxes)).with_state(parts.sandboxes))
         .route("/api/events", gate.reading(get(events::list)).with_state(journal.clone()))
         .route("/api/events/summary", gate.reading(get(summary::show)).with_state(journal))
-        .route("/api/backfill", gate.changing(post(backfill::ask)).with_state(Arc::new(backfills)));
+        .route("/api/backfill", gate.changing(post(backfill::ask)).with_state(backfills));
     Router::new()
         .merge(api)
         .route("/metrics", get(scrape).with_state(parts.metrics))
@@ -96,7 +96,7 @@ struct Wanted {
 
 /// On every request, so that no page of another site can make a browser read from here by a name that points here.
 async fn only_our_names(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    if gate.hosts().allow(&request) {
+    if gate.access().hosts.allow(&request) {
         next.run(request).await
     } else {
         let message = "the name in Host is not served here; see admin.hosts";

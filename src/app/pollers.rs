@@ -1,90 +1,246 @@
 //! What runs beside the listeners: the live sets, and whatever asks the providers' APIs.
 
 use super::StartError;
+use super::tasks::Tasks;
 use crate::e2b::Api;
 use crate::intake::{self, Intake};
 use crate::metrics::Metrics;
 use crate::sandboxes::{Follower, Live, Sandboxes, Wants};
-use crate::settings::Settings;
-use crate::shutdown::Shutdown;
+use crate::settings::{Loaded, Said, Settings};
 use crate::source;
-use crate::source::backfill::{self, Backfill};
+use crate::source::backfill::{self, Backfill, Handles};
 use crate::source::reconcile::{self, Reconciler};
 use crate::source::register::{self, Registrar};
 use crate::source::reports::{self, Reporter};
 use crate::source::scrape::{self, Scraper};
 use crate::store::Store;
-use futures_util::future::{BoxFuture, try_join_all};
-use std::collections::BTreeMap;
+use futures_util::future::try_join_all;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
-/// What pollers are made of.
-pub(super) struct World<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) store: &'a Arc<Store>,
-    pub(super) intake: &'a Arc<Intake>,
-    pub(super) metrics: &'a Metrics,
-    pub(super) sandboxes: &'a Sandboxes,
-    pub(super) shutdown: &'a Shutdown,
+/// How long pollers that others follow may take to end: each gives up its call at once.
+const END: Duration = Duration::from_secs(5);
+
+/// Source and what is done for it; the one that reads the journal for all has no source.
+type Key = (Option<String>, Role);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Follow,
+    Backfill,
+    Register,
+    Reconcile,
+    Scrape,
+    Report,
 }
 
-type Pollers = Vec<BoxFuture<'static, ()>>;
-
-/// The live sets as they were kept.
-pub(super) async fn open_sandboxes(
-    settings: &Settings,
-    store: &Arc<Store>,
-    intake: &Arc<Intake>,
-    metrics: &Metrics,
-) -> Result<Sandboxes, StartError> {
-    let wants: Vec<(String, Wants)> =
-        settings.sources.iter().map(|(name, source)| (name.clone(), source.wants())).collect();
-    let (folder, metrics) = (settings.store.path.join("sandboxes"), metrics.clone());
-    let (durable, now) = (*store.durable().borrow(), intake.now());
-    let open = move || {
-        let wants = wants.iter().map(|(name, wants)| (name.as_str(), *wants));
-        Sandboxes::open(&folder, wants, durable, now, &metrics)
-    };
-    Ok(tokio::task::spawn_blocking(open).await?)
+/// All of a daemon's.
+pub(super) struct Pollers {
+    store: Arc<Store>,
+    intake: Arc<Intake>,
+    metrics: Metrics,
+    sandboxes: Sandboxes,
+    /// The store's.
+    folder: PathBuf,
+    /// Whether the live sets hold what the journal holds.
+    caught_up: watch::Sender<bool>,
+    asked: BTreeMap<String, Asked>,
+    handles: Handles,
+    tasks: Tasks<Key>,
 }
 
-impl World<'_> {
-    /// Of all sources, and by source who sweeps its list of events. Before they run only one thing is asked, where a
-    /// webhook is to be registered for the first time: whether another relay's is in the way.
-    pub(super) async fn pollers(&self) -> Result<(Pollers, BTreeMap<String, backfill::Handle>), StartError> {
-        let mut registrars: Vec<(&str, Registrar)> = Vec::new();
-        let follower = Follower::new(self.sandboxes.clone(), Arc::clone(self.store));
-        let caught_up = follower.caught_up();
-        let mut pollers: Pollers = vec![Box::pin(follower.run(self.shutdown.clone()))];
-        let mut backfills = BTreeMap::new();
-        for (name, source) in &self.settings.sources {
-            self.metrics.source(name);
-            let api = source.api.as_ref().map(|api| Api::new(name, api, self.metrics.clone(), fastrand::Rng::new()));
-            let api = api.transpose().map_err(|source| StartError::Api { name: name.clone(), source })?;
-            let api = api.map(|api| api.redacting(source.redact.clone()));
-            if let Some(api) = &api {
-                let known = source.backfill.as_ref().and_then(|backfill| backfill.webhook_id.clone());
-                // The last value stays readable without its sender.
-                let (tell, webhook_id) = watch::channel(known);
-                let backfill = self.backfill(name, source, api, webhook_id);
-                backfills.insert(name.clone(), backfill.handle());
-                pollers.push(Box::pin(backfill.run(self.shutdown.clone())));
-                registrars.extend(self.registrar(source, api, tell).map(|registrar| (name.as_str(), registrar)));
+/// One source's API, shared by all that asks it.
+#[derive(Clone)]
+struct Asked {
+    said: Said,
+    api: Api,
+    /// The relay's own webhook there, once it is known.
+    webhook_id: watch::Sender<Option<String>>,
+}
+
+/// What the pollers are to be, tried as far as that changes nothing.
+pub(super) struct Plan {
+    asked: BTreeMap<String, Asked>,
+}
+
+impl Pollers {
+    pub(super) fn new(store: Arc<Store>, intake: Arc<Intake>, metrics: Metrics, folder: PathBuf) -> Self {
+        Self {
+            store,
+            intake,
+            metrics,
+            sandboxes: Sandboxes::default(),
+            folder,
+            caught_up: watch::Sender::new(false),
+            asked: BTreeMap::new(),
+            handles: Handles::default(),
+            tasks: Tasks::new(),
+        }
+    }
+
+    /// The live sets.
+    pub(super) fn sandboxes(&self) -> Sandboxes {
+        self.sandboxes.clone()
+    }
+
+    /// By source: who sweeps its list of events.
+    pub(super) fn backfills(&self) -> Handles {
+        self.handles.clone()
+    }
+
+    /// Nothing changes yet. Only one thing is asked of a provider, where a webhook is to be registered for the first time:
+    /// whether another relay's is in the way.
+    pub(super) async fn plan(&self, loaded: &Loaded) -> Result<Plan, StartError> {
+        let mut asked = BTreeMap::new();
+        let mut registrars = Vec::new();
+        for (name, source) in &loaded.settings.sources {
+            let Some(settings) = &source.api else { continue };
+            let said = loaded.said.at(&["sources", name, "api"]);
+            let Asked { api, webhook_id, .. } = match self.asked.get(name).filter(|one| one.said == said) {
+                Some(one) => one.clone(),
+                None => {
+                    let api = Api::new(name, settings, self.metrics.clone(), fastrand::Rng::new());
+                    let api = api.map_err(|source| StartError::Api { name: name.clone(), source })?;
+                    Asked { said: said.clone(), api, webhook_id: watch::Sender::new(None) }
+                }
+            };
+            let one = Asked { said, api: api.redacting(source.redact.clone()), webhook_id };
+            if !self.tasks.has(&key(name, Role::Register), &parts(&loaded.said, name, Role::Register)) {
+                // Not the one that will run: what it finds kept may be another by then.
+                registrars.extend(self.registrar(source, &one.api, watch::Sender::new(None)).map(|one| (name, one)));
             }
-            if let Some(live) = self.sandboxes.of(name) {
-                pollers.extend(self.watch(source, &live, api.as_ref(), &caught_up));
-            }
+            asked.insert(name.clone(), one);
         }
         try_join_all(registrars.iter().map(async |(name, registrar)| {
-            let failed = |conflict| StartError::Register { name: (*name).to_owned(), conflict };
+            let failed = |conflict| StartError::Register { name: (*name).clone(), conflict };
             registrar.check().await.map_err(failed)
         }))
         .await?;
-        for (_, registrar) in registrars {
-            pollers.push(Box::pin(registrar.run(self.shutdown.clone())));
+        Ok(Plan { asked })
+    }
+
+    /// Ends what is gone or changed, and makes what is new; what is as it was is not touched.
+    pub(super) async fn follow(&mut self, plan: Plan, loaded: &Loaded) -> Result<(), StartError> {
+        let (sources, said) = (&loaded.settings.sources, &loaded.said);
+        let mut wanted: BTreeMap<Key, Vec<Said>> = BTreeMap::new();
+        for (name, source) in sources {
+            let roles = roles(source).into_iter();
+            wanted.extend(roles.map(|role| (key(name, role), parts(said, name, role))));
         }
-        Ok((pollers, backfills))
+        wanted.insert((None, Role::Follow), sources.keys().map(|name| Said::of_name(name)).collect());
+        let fresh: BTreeSet<Key> =
+            wanted.iter().filter(|(key, said)| !self.tasks.has(key, said)).map(|(key, _)| key.clone()).collect();
+        self.tasks.end(|key| fresh.contains(key) || !wanted.contains_key(key), END).await;
+        self.asked = plan.asked;
+        self.replace_sandboxes(&loaded.settings).await?;
+
+        let mut handles = self.handles.all();
+        handles.retain(|name, _| self.asked.contains_key(name));
+        for key in fresh {
+            let said = wanted.remove(&key).unwrap_or_default();
+            let Some((name, source)) = key.0.as_ref().and_then(|name| sources.get_key_value(name)) else {
+                self.caught_up.send_replace(false);
+                let follower = Follower::new(self.sandboxes.clone(), Arc::clone(&self.store), self.caught_up.clone());
+                self.tasks.add(key, said, |shutdown| follower.run(shutdown));
+                continue;
+            };
+            handles.extend(self.make(name, source, key, said));
+        }
+        self.handles.replace(handles);
+        Ok(())
+    }
+
+    /// Has those run that do not yet.
+    pub(super) fn begin(&mut self) {
+        self.tasks.begin();
+    }
+
+    /// Tells all of them to end.
+    pub(super) fn stop(&self) {
+        self.tasks.stop();
+    }
+
+    /// Returns once all have ended.
+    pub(super) async fn ended(&mut self) {
+        self.tasks.ended().await;
+    }
+
+    async fn replace_sandboxes(&self, settings: &Settings) -> Result<(), StartError> {
+        let wants: Vec<(String, Wants)> =
+            settings.sources.iter().map(|(name, source)| (name.clone(), source.wants())).collect();
+        wants.iter().for_each(|(name, _)| self.metrics.source(name));
+        let (sandboxes, folder, metrics) =
+            (self.sandboxes.clone(), self.folder.join("sandboxes"), self.metrics.clone());
+        let (durable, now) = (*self.store.durable().borrow(), self.intake.now());
+        let replace = move || {
+            let wants = wants.iter().map(|(name, wants)| (name.as_str(), *wants));
+            sandboxes.replace(&folder, wants, durable, now, &metrics);
+        };
+        Ok(tokio::task::spawn_blocking(replace).await?)
+    }
+
+    /// Makes one of a source's; the handle of a backfill.
+    fn make(
+        &mut self,
+        name: &str,
+        source: &source::Settings,
+        key: Key,
+        said: Vec<Said>,
+    ) -> Option<(String, backfill::Handle)> {
+        let asked = self.asked.get(name).cloned();
+        let (_, role) = key;
+        let live = self.sandboxes.of(name)?;
+        match (role, asked) {
+            (Role::Backfill, Some(asked)) => {
+                let backfill = self.backfill(name, source, &asked);
+                let handle = backfill.handle();
+                self.tasks.add(key, said, |shutdown| backfill.run(shutdown));
+                return Some((name.to_owned(), handle));
+            }
+            (Role::Register, Some(Asked { api, webhook_id, .. })) => {
+                let registrar = self.registrar(source, &api, webhook_id)?;
+                self.tasks.add(key, said, |shutdown| registrar.run(shutdown));
+            }
+            (Role::Reconcile, Some(asked)) => {
+                let reconciler = self.reconciler(source, live, asked.api);
+                self.tasks.add(key, said, |shutdown| reconciler.run(shutdown));
+            }
+            (Role::Scrape, Some(asked)) => {
+                let scraper = self.scraper(source, live, asked.api)?;
+                self.tasks.add(key, said, |shutdown| scraper.run(shutdown));
+            }
+            (Role::Report, asked) => {
+                let reporter = self.reporter(source, live, asked.map(|asked| asked.api));
+                self.tasks.add(key, said, |shutdown| reporter.run(shutdown));
+            }
+            (Role::Follow | Role::Backfill | Role::Register | Role::Reconcile | Role::Scrape, _) => {}
+        }
+        None
+    }
+
+    fn backfill(&self, name: &str, source: &source::Settings, asked: &Asked) -> Backfill {
+        let settings = source.backfill.clone().unwrap_or_default();
+        let registers = source.register.is_some();
+        asked.webhook_id.send_if_modified(|known| {
+            let told = known.take().filter(|_| registers);
+            *known = settings.webhook_id.clone().or(told);
+            true
+        });
+        Backfill::new(backfill::Parts {
+            source: name.into(),
+            team_id: source.team_id.clone(),
+            api: asked.api.clone(),
+            webhook_id: asked.webhook_id.subscribe(),
+            settings,
+            intake: Arc::clone(&self.intake),
+            state: Arc::clone(&self.store) as Arc<dyn intake::State>,
+            spool: self.folder.join("backfill"),
+            bounds: backfill::Bounds::default(),
+            metrics: self.metrics.clone(),
+        })
     }
 
     /// Whoever keeps the source's webhook in line, if it is to be kept.
@@ -98,70 +254,73 @@ impl World<'_> {
             api: api.clone(),
             settings: source.register.clone()?,
             secret: source.newest_secret()?.clone(),
-            state: Arc::clone(self.store) as Arc<dyn intake::State>,
+            state: Arc::clone(&self.store) as Arc<dyn intake::State>,
             metrics: self.metrics.clone(),
             webhook_id,
         }))
     }
 
-    fn backfill(&self, name: &str, source: &source::Settings, api: &Api, webhook_id: backfill::WebhookId) -> Backfill {
-        let backfill = source.backfill.clone().unwrap_or_default();
-        Backfill::new(backfill::Parts {
-            source: name.into(),
-            team_id: source.team_id.clone(),
-            api: api.clone(),
-            webhook_id,
-            settings: backfill,
-            intake: Arc::clone(self.intake),
-            state: Arc::clone(self.store) as Arc<dyn intake::State>,
-            spool: self.settings.store.path.join("backfill"),
-            bounds: backfill::Bounds::default(),
-            metrics: self.metrics.clone(),
+    fn reconciler(&self, source: &source::Settings, live: Live, api: Api) -> Reconciler {
+        Reconciler::new(reconcile::Parts {
+            live,
+            api,
+            settings: source.reconcile.clone().unwrap_or_default(),
+            intake: Arc::clone(&self.intake),
+            caught_up: self.caught_up.subscribe(),
         })
     }
 
-    /// What watches over the source's sandboxes.
-    fn watch(
-        &self,
-        source: &source::Settings,
-        live: &Live,
-        api: Option<&Api>,
-        caught_up: &watch::Receiver<bool>,
-    ) -> Pollers {
-        let mut pollers: Pollers = Vec::new();
-        if let Some(api) = api {
-            let reconciler = Reconciler::new(reconcile::Parts {
-                live: live.clone(),
-                api: api.clone(),
-                settings: source.reconcile.clone().unwrap_or_default(),
-                intake: Arc::clone(self.intake),
-                caught_up: caught_up.clone(),
-            });
-            pollers.push(Box::pin(reconciler.run(self.shutdown.clone())));
-        }
-        if let (Some(api), Some(scrape)) = (api, &source.metrics) {
-            let scraper = Scraper::new(scrape::Parts {
-                live: live.clone(),
-                api: api.clone(),
-                settings: scrape.clone(),
-                max_calls_per_minute: source.api.as_ref().map_or(0, |api| api.max_calls_per_minute),
-                team_id: source.team_id.clone(),
-                intake: Arc::clone(self.intake),
-                metrics: self.metrics.clone(),
-                caught_up: caught_up.clone(),
-            });
-            pollers.push(Box::pin(scraper.run(self.shutdown.clone())));
-        }
-        let reporter = Reporter::new(reports::Parts {
-            live: live.clone(),
-            api: api.cloned(),
+    fn scraper(&self, source: &source::Settings, live: Live, api: Api) -> Option<Scraper> {
+        Some(Scraper::new(scrape::Parts {
+            live,
+            api,
+            settings: source.metrics.clone()?,
+            max_calls_per_minute: source.api.as_ref().map_or(0, |api| api.max_calls_per_minute),
             team_id: source.team_id.clone(),
-            intake: Arc::clone(self.intake),
+            intake: Arc::clone(&self.intake),
+            metrics: self.metrics.clone(),
+            caught_up: self.caught_up.subscribe(),
+        }))
+    }
+
+    fn reporter(&self, source: &source::Settings, live: Live, api: Option<Api>) -> Reporter {
+        Reporter::new(reports::Parts {
+            live,
+            api,
+            team_id: source.team_id.clone(),
+            intake: Arc::clone(&self.intake),
             metrics: self.metrics.clone(),
             kill_grace: reports::KILL_GRACE,
-            caught_up: caught_up.clone(),
-        });
-        pollers.push(Box::pin(reporter.run(self.shutdown.clone())));
-        pollers
+            caught_up: self.caught_up.subscribe(),
+        })
     }
+}
+
+fn key(source: &str, role: Role) -> Key {
+    (Some(source.to_owned()), role)
+}
+
+/// What is done for a source.
+fn roles(source: &source::Settings) -> Vec<Role> {
+    let mut roles = vec![Role::Report];
+    if source.api.is_some() {
+        roles.extend([Role::Backfill, Role::Reconcile]);
+        roles.extend(source.register.is_some().then_some(Role::Register));
+        roles.extend(source.metrics.is_some().then_some(Role::Scrape));
+    }
+    roles
+}
+
+/// What of a source's settings counts for what is done for it; what is wanted of its live set it is told without an end.
+fn parts(said: &Said, name: &str, role: Role) -> Vec<Said> {
+    let keys: &[&[&str]] = match role {
+        Role::Follow => &[],
+        Role::Backfill => &[&["api"], &["redact"], &["team_id"], &["backfill"]],
+        Role::Register => &[&["api"], &["register"], &["webhook", "secrets"]],
+        Role::Reconcile => &[&["api"], &["redact"], &["reconcile"]],
+        Role::Scrape => &[&["api"], &["team_id"], &["metrics"]],
+        Role::Report => &[&["api"], &["team_id"]],
+    };
+    let source = said.at(&["sources", name]);
+    keys.iter().map(|keys| source.at(keys)).collect()
 }

@@ -8,7 +8,7 @@ use super::run::{Signals, until_told};
 use super::runtime;
 use crate::app::Daemon;
 use crate::secret::Secret;
-use crate::settings::{self, Environment, Settings};
+use crate::settings::{self, Environment, Loaded};
 use crate::simulator::Fault;
 use crate::simulator::provider::{Options as Simulated, Provider};
 use clap::Args;
@@ -63,10 +63,11 @@ async fn run(options: &Options, plan: &Plan, folder: &Path) -> Result<Progress, 
     // Each must know the other's address: the provider listens, then the relay, then the provider is told of it.
     let provider = Provider::bind(simulated(options)).await?;
     provider.faults().set(Fault::DropDeliveries, options.drop_deliveries).map_err(Failure::internal)?;
-    let mut settings = load(&plan.configuration(&folder.join("data"), provider.address()), folder)?;
+    let mut loaded = load(&plan.configuration(&folder.join("data"), provider.address()), folder)?;
+    let settings = &mut loaded.settings;
     settings.server.listen = options.listen.unwrap_or(settings.server.listen);
     settings.admin.listen = options.admin_listen.unwrap_or(settings.admin.listen);
-    let daemon = Daemon::start(settings).await?;
+    let daemon = Daemon::start(loaded).await?;
     provider.deliver_to(&format!("http://{}{WEBHOOK_PATH}", daemon.public_address()), plan.secret())?;
     announce(&daemon, &provider, options.sink.is_some())?;
     let progress = Progress::new(daemon.metrics(), provider.ledger());
@@ -98,14 +99,14 @@ fn simulated(options: &Options) -> Simulated {
 
 /// The plan's configuration by the same road as any other; its file, which holds a secret, is gone afterwards. The
 /// environment has no say: `dev` shows the same wherever it is started.
-fn load(configuration: &str, folder: &Path) -> Result<Settings, Failure> {
+fn load(configuration: &str, folder: &Path) -> Result<Loaded, Failure> {
     let file = folder.join("dev.yaml");
     let failed = |error: io::Error| Failure::new(Exit::Io, format_args!("{}: {error}", file.display()));
     let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).map_err(failed)?;
     opened.write_all(configuration.as_bytes()).map_err(failed)?;
     let loaded = settings::load(std::slice::from_ref(&file), &Environment::default());
     std::fs::remove_file(&file).map_err(failed)?;
-    Ok(loaded?.settings)
+    Ok(loaded?)
 }
 
 /// The addresses first; what is going on and what one can do come after them.

@@ -4,10 +4,12 @@ use super::outcome::{Exit, Failure};
 use super::runtime;
 use super::sources::Sources;
 use crate::admin::TokenError;
-use crate::app::{Daemon, End, StartError};
+use crate::app::{Daemon, End, Reloader, StartError};
+use crate::settings::{self, Environment};
 use crate::shutdown::{self, Shutdown, Trigger};
 use clap::Args;
 use std::io;
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Debug, Args)]
@@ -17,11 +19,14 @@ pub(super) struct Options {
 }
 
 pub(super) fn execute(options: &Options) -> Result<(), Failure> {
-    let loaded = options.sources.load_and_warn()?;
+    let files = options.sources.files()?;
+    let read = move || settings::load(&files, &Environment::of_process());
+    let loaded = read()?;
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = runtime()?;
     let end = runtime.block_on(async {
         let signals = Signals::listen().map_err(Failure::internal)?;
-        let daemon = Daemon::start(loaded.settings).await?;
+        let daemon = Daemon::start(loaded).await?.rereading(Arc::new(read));
         tracing::info!(
             public = %daemon.public_address(), admin = %daemon.admin_address(), "deliveries are taken; this is e2b-relay {}",
             env!("CARGO_PKG_VERSION")
@@ -40,7 +45,7 @@ pub(super) async fn until_told<F: Future<Output = ()>>(
     beside: impl FnOnce(Shutdown) -> F,
 ) -> Result<(), Failure> {
     let (trigger, shutdown) = shutdown::channel();
-    let reopen = daemon.reopener();
+    let reloader = daemon.reloader();
     let companion = async {
         beside(shutdown.clone()).await;
         trigger.fire();
@@ -51,7 +56,7 @@ pub(super) async fn until_told<F: Future<Output = ()>>(
             End::Drained => Ok(()),
             End::StoreDied => Err(Failure::internal("the store's writer ended; what was answered 200 is on disk")),
         },
-        () = signals.obey(&trigger, reopen) => {
+        () = signals.obey(&trigger, &reloader) => {
             tracing::warn!("ended at once by a second signal; what is left is sent after the next start");
             Ok(())
         }
@@ -76,16 +81,15 @@ impl Signals {
         })
     }
 
-    /// Fires at the first SIGTERM or SIGINT and returns at the second; reopens files at SIGHUP.
-    pub(super) async fn obey(&mut self, trigger: &Trigger, reopen: impl Fn()) {
+    /// Fires at the first SIGTERM or SIGINT and returns at the second; at SIGHUP it asks for a reload.
+    pub(super) async fn obey(&mut self, trigger: &Trigger, reloader: &Reloader) {
         let mut told = false;
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
                 _ = self.hang_up.recv() => {
-                    tracing::info!("files are reopened; settings are not yet read again in this version");
-                    reopen();
+                    reloader.ask();
                     continue;
                 }
             }

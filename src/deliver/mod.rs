@@ -22,7 +22,7 @@ use crate::decode::{self, Redaction};
 use crate::event::Stored;
 use crate::metrics::Metrics;
 use crate::route::{Decision, Router};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{self, Shutdown, Trigger};
 use crate::sink::{Order, Reason, Scope, SendError, Sink};
 use crate::store::{Cause, Progress, Reader, Store};
 use again::Road;
@@ -52,6 +52,9 @@ const TICK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last records may take at the end.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// How long the records that were handed over may take to be confirmed when another delivery is to go on in this one's
+/// place.
+pub const HAND_ON: Duration = Duration::from_secs(5);
 
 /// What a delivery is made of.
 pub struct Parts {
@@ -121,12 +124,15 @@ pub struct Delivery {
     /// For operators; whether it is up stands there.
     status: watch::Sender<Status>,
     handle: Handle,
-    shutdown: Shutdown,
+    /// Ends what operators have sent once more.
+    end_again: Trigger,
+    /// Another delivery goes on from here: nothing more is read or routed.
+    handing_on: bool,
 }
 
 impl Delivery {
-    /// Goes on where the store says that the sink is, until `shutdown` is requested.
-    pub fn new(parts: Parts, shutdown: Shutdown) -> Self {
+    /// Goes on where the store says that the sink is.
+    pub fn new(parts: Parts) -> Self {
         let progress = parts.store.progress(&parts.name);
         let backoff = Backoff::new(BACKOFF.0, BACKOFF.1, parts.random.clone());
         let name = &parts.name;
@@ -141,11 +147,12 @@ impl Delivery {
             redaction: parts.redaction.clone(),
             metrics: parts.metrics.clone(),
         };
-        let handle = Handle::new(road, status.subscribe(), shutdown.clone());
+        let (end_again, ending) = shutdown::channel();
+        let handle = Handle::new(road, status.subscribe(), ending);
         Self {
             status,
             handle,
-            shutdown,
+            end_again,
             window: Window::new(parts.sink.order(), parts.max_in_flight, progress),
             buffer: VecDeque::new(),
             reading: None,
@@ -165,6 +172,7 @@ impl Delivery {
             disk_retry_at: None,
             probing: Some(probe(Arc::clone(&parts.sink))),
             rejected_in_a_row: (None, 0),
+            handing_on: false,
             parts,
         }
     }
@@ -175,13 +183,12 @@ impl Delivery {
     }
 
     /// Delivers until the shutdown is requested, then what is left, within [`DRAIN`]; what is not confirmed by then is
-    /// sent again at the next start.
-    pub async fn run(self) {
-        let (replays, shutdown) = (self.handle.clone().replays(self.shutdown.clone()), self.shutdown.clone());
-        tokio::join!(replays, self.deliver(shutdown));
+    /// sent again at the next start. Once it is `replaced`, only what was handed over is waited for, within [`HAND_ON`].
+    pub async fn run(self, shutdown: Shutdown, replaced: Shutdown) {
+        tokio::join!(self.handle.clone().replays(), self.deliver(shutdown, replaced));
     }
 
-    async fn deliver(mut self, mut shutdown: Shutdown) {
+    async fn deliver(mut self, mut shutdown: Shutdown, mut replaced: Shutdown) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut deadline: Option<Instant> = None;
@@ -201,7 +208,16 @@ impl Delivery {
                 changed = self.durable.changed(), if self.reading.is_none() => if changed.is_err() { break },
                 () = tokio::time::sleep_until(until) => {}
                 _ = tick.tick() => self.tell(),
-                () = shutdown.requested(), if deadline.is_none() => deadline = Some(Instant::now() + DRAIN),
+                () = shutdown.requested(), if deadline.is_none() => {
+                    self.end_again.fire();
+                    deadline = Some(Instant::now() + DRAIN);
+                }
+                () = replaced.requested(), if !self.handing_on => {
+                    self.end_again.fire();
+                    self.handing_on = true;
+                    self.buffer.clear();
+                    deadline = Some(Instant::now() + HAND_ON);
+                }
             }
         }
         self.end().await;
@@ -230,7 +246,7 @@ impl Delivery {
 
     fn route_some(&mut self) {
         for _ in 0..ROUTE_AT_ONCE {
-            if self.halted_until.is_some() || !self.window.has_room() {
+            if self.halted_until.is_some() || !self.window.has_room() || self.handing_on {
                 return;
             }
             let Some(stored) = self.buffer.pop_front() else { return };
@@ -412,8 +428,8 @@ impl Delivery {
         // A halt ends with a confirmation if it is still waited for; until then there is nothing to wake up for.
         let halted = self.halted_until.filter(|_| self.in_flight.is_empty());
         let delayed = self.delayed.keys().next().map(|(at, _)| *at).filter(|_| self.halted_until.is_none());
-        let more =
-            (!self.buffer.is_empty() && self.halted_until.is_none() && self.window.has_room()).then(Instant::now);
+        let routes = self.halted_until.is_none() && self.window.has_room() && !self.handing_on;
+        let more = (!self.buffer.is_empty() && routes).then(Instant::now);
         let unnoted = self.noting.is_none() && self.window.progress() != self.noted;
         let note = (unnoted && self.disk_retry_at.is_none()).then_some(self.note_at);
         let all = [Some(never), halted, delayed, more, note, self.disk_retry_at, deadline];
@@ -422,7 +438,8 @@ impl Delivery {
 
     /// At the end: everything is settled and noted, or the time is up, or the sink takes nothing anyway.
     fn is_done(&self, deadline: Instant) -> bool {
-        let idle = self.window.is_empty() && self.buffer.is_empty() && self.reading.is_none() && !self.has_more();
+        let all_read = self.buffer.is_empty() && self.reading.is_none() && !self.has_more();
+        let idle = self.window.is_empty() && (all_read || self.handing_on);
         let noted = self.noting.is_none() && self.window.progress() == self.noted;
         let halted = self.halted_until.is_some() && self.in_flight.is_empty() && self.parking.is_none();
         Instant::now() >= deadline || ((idle || halted) && noted)

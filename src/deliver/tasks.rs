@@ -48,6 +48,7 @@ impl Delivery {
         self.resume();
         self.route_some();
         if self.buffer.is_empty()
+            && !self.handing_on
             && self.window.has_room()
             && self.has_more()
             && let Some(mut reader) = self.reader.take()

@@ -39,7 +39,7 @@ pub struct Settings {
 }
 
 /// The listener's certificate. Both files are read again when they change.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsSettings {
     /// PEM: the certificate, then the chain up to the root's child.

@@ -28,6 +28,10 @@ impl Offsets {
         seconds
     }
 
+    pub(super) fn forget(&self, source: &str) {
+        self.lock().remove(source);
+    }
+
     pub(super) fn is_apart(&self, source: &str) -> bool {
         self.lock().get(source).copied().is_some_and(is_apart)
     }

@@ -30,20 +30,15 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Nothing is read yet.
-    pub fn new(sandboxes: Sandboxes, store: Arc<Store>) -> Self {
-        Self { sandboxes, store, caught_up: watch::Sender::new(false) }
-    }
-
-    /// Becomes true once the sets hold what the journal held at the start.
-    pub fn caught_up(&self) -> watch::Receiver<bool> {
-        self.caught_up.subscribe()
+    /// Nothing is read yet. `caught_up` becomes true once the sets hold what the journal held at the start.
+    pub fn new(sandboxes: Sandboxes, store: Arc<Store>, caught_up: watch::Sender<bool>) -> Self {
+        Self { sandboxes, store, caught_up }
     }
 
     /// Reads on until told to end; keeps the sets at the end.
     pub async fn run(self, mut shutdown: Shutdown) {
         let Self { sandboxes, store, caught_up } = self;
-        let after = sandboxes.all().map(|live| live.set().applied).min().unwrap_or(u64::MAX);
+        let after = sandboxes.all().values().map(|live| live.set().applied).min().unwrap_or(u64::MAX);
         let mut durable = store.durable();
         let mut reader = Some(store.reader(after));
         let (mut counted, mut kept) = (Instant::now(), Instant::now());
@@ -54,7 +49,7 @@ impl Follower {
             let read = tokio::task::spawn_blocking(move || {
                 let read = read_all(&mut open, &sets);
                 if keep {
-                    sets.all().for_each(super::Live::keep);
+                    sets.all().values().for_each(super::Live::keep);
                 }
                 (open, read)
             });
@@ -67,7 +62,7 @@ impl Follower {
                 kept = Instant::now();
             }
             if counted.elapsed() >= COUNT || !*caught_up.borrow() {
-                sandboxes.all().for_each(super::Live::count);
+                sandboxes.all().values().for_each(super::Live::count);
                 counted = Instant::now();
             }
             let rest = match read {
@@ -90,7 +85,7 @@ impl Follower {
                 } => {}
             }
         }
-        let kept = tokio::task::spawn_blocking(move || sandboxes.all().for_each(super::Live::keep));
+        let kept = tokio::task::spawn_blocking(move || sandboxes.all().values().for_each(super::Live::keep));
         if kept.await.is_err() {
             tracing::error!("the keeping of the live sets panicked");
         }
@@ -98,13 +93,14 @@ impl Follower {
 }
 
 fn read_all(reader: &mut Reader, sandboxes: &Sandboxes) -> io::Result<()> {
+    let all = sandboxes.all();
     loop {
         let events: Vec<Stored> = reader.read(READ_EVENTS, READ_BYTES)?;
         if events.is_empty() {
             return Ok(());
         }
         for stored in &events {
-            if let Some(live) = sandboxes.0.get(&*stored.arrival.source) {
+            if let Some(live) = all.get(&*stored.arrival.source) {
                 live.set().apply(stored);
             }
         }

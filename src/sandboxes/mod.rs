@@ -38,11 +38,13 @@ use jiff::{SignedDuration, Timestamp};
 use set::Set;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// The sets of all sources. Cloning shares them.
 #[derive(Clone, Default)]
-pub struct Sandboxes(Arc<BTreeMap<String, Live>>);
+pub struct Sandboxes(Arc<RwLock<Lives>>);
+
+type Lives = Arc<BTreeMap<String, Live>>;
 
 /// The set of one source. Cloning shares it.
 #[derive(Clone)]
@@ -67,7 +69,30 @@ impl Sandboxes {
         now: Timestamp,
         metrics: &Metrics,
     ) -> Self {
+        let this = Self::default();
+        this.replace(folder, sources, durable, now, metrics);
+        this
+    }
+
+    /// From now on there are these sources: the sets of those that were there stay, with what is wanted of them now, and
+    /// the sets of those that are not there any more are kept. Who reads the journal for them must begin anew if there
+    /// are others than before.
+    ///
+    /// Blocks on the disk.
+    pub fn replace<'s>(
+        &self,
+        folder: &Path,
+        sources: impl IntoIterator<Item = (&'s str, Wants)>,
+        durable: u64,
+        now: Timestamp,
+        metrics: &Metrics,
+    ) {
+        let before = self.all();
         let open = |(name, wants): (&str, Wants)| {
+            if let Some(live) = before.get(name) {
+                live.set().wants = wants;
+                return (name.to_owned(), live.clone());
+            }
             let file = folder.join(format!("{name}.json"));
             // A store that was made anew begins at 1 again.
             let kept = snapshot::load(&file).filter(|set| set.applied <= durable);
@@ -83,21 +108,24 @@ impl Sandboxes {
             }
             (name.to_owned(), live)
         };
-        Self(Arc::new(sources.into_iter().map(open).collect()))
+        let now: Lives = Arc::new(sources.into_iter().map(open).collect());
+        before.iter().filter(|(name, _)| !now.contains_key(*name)).for_each(|(_, live)| live.keep());
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// One source's.
     pub fn of(&self, source: &str) -> Option<Live> {
-        self.0.get(source).cloned()
+        self.all().get(source).cloned()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Live> {
-        self.0.values()
+    fn all(&self) -> Lives {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What is shown, of one source or of all.
     pub fn view(&self, source: Option<&str>) -> View {
-        let wanted = self.all().filter(|live| source.is_none_or(|source| *live.0.source == *source));
+        let all = self.all();
+        let wanted = all.values().filter(|live| source.is_none_or(|source| *live.0.source == *source));
         view::of(wanted.map(|live| (&*live.0.source, live.set())))
     }
 }

@@ -15,14 +15,15 @@ mod later;
 mod layer;
 mod problem;
 mod provenance;
+mod said;
 mod schema;
 mod show;
 mod sinks;
-
 mod walk;
 
 pub use layer::{Environment, PREFIX, read_bounded};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
+pub use said::Said;
 pub use show::to_yaml;
 pub use sinks::{SinkKind, SinkSettings};
 
@@ -66,6 +67,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The settings for people to read, with every credential masked.
     pub shown: Value,
+    /// The same to be compared with the next ones.
+    pub said: Said,
 }
 
 /// Sections that are there even when they are left out.
@@ -104,7 +107,7 @@ pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Prob
     defaults::of_keys(&mut settings);
     let shown = show::masked(&settings, &tree)
         .map_err(|error| Problem::new(&KeyPath::root(), format!("cannot be shown: {error}")))?;
-    Ok(Loaded { settings, warnings: tell(findings.warnings, &secrets), shown })
+    Ok(Loaded { settings, warnings: tell(findings.warnings, &secrets), shown, said: Said::of(&tree) })
 }
 
 /// Masks what must not be seen, should a message quote it after all: other rooms and libraries word some of them.

@@ -141,7 +141,7 @@ async fn times_are_found_in_a_journal_of_many_segments_and_a_span_that_is_gone_i
 mod many_segments {
     use super::{Value, pages, reqwest_client};
     use crate::receiver::harness::Relay;
-    use e2b_relay::admin::{self, Token};
+    use e2b_relay::admin::{self, Access, Token};
     use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
     use e2b_relay::http::Listener;
     use e2b_relay::metrics::Metrics;
@@ -197,8 +197,8 @@ mod many_segments {
             let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into()).await.unwrap();
             let base = format!("http://{}", listener.address());
             let router = admin::router(admin::Parts {
-                settings: &admin::Settings::default(),
-                token: Token::own(folder.path()).unwrap(),
+                listen: listener.address(),
+                access: Access::new(&admin::Settings::default(), Token::own(folder.path()).unwrap()),
                 intake: relay.intake.clone(),
                 metrics: relay.metrics.clone(),
                 sandboxes: Sandboxes::default(),

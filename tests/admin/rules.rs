@@ -4,7 +4,7 @@ use crate::receiver::harness::{Client, Relay};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
-use e2b_relay::admin::{self, Token};
+use e2b_relay::admin::{self, Access, Token};
 use e2b_relay::http::Listener;
 use e2b_relay::sandboxes::Sandboxes;
 use e2b_relay::shutdown::{self, Trigger};
@@ -25,17 +25,13 @@ struct Served {
 async fn serve(listen: &str) -> Served {
     let relay = Relay::start().await;
     let listener = Listener::bind_admin(listen.parse().unwrap()).await.unwrap();
-    let settings = admin::Settings {
-        listen: listener.address(),
-        hosts: vec!["relay.internal".to_owned()],
-        ..admin::Settings::default()
-    };
+    let settings = admin::Settings { hosts: vec!["relay.internal".to_owned()], ..admin::Settings::default() };
     let (folder, store) = super::store();
     let token = Token::own(folder.path()).unwrap();
     let text = token.secret().expose().to_owned();
     let router = admin::router(admin::Parts {
-        settings: &settings,
-        token,
+        listen: listener.address(),
+        access: Access::new(&settings, token),
         intake: relay.intake.clone(),
         metrics: relay.metrics.clone(),
         sandboxes: Sandboxes::default(),

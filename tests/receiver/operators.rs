@@ -17,8 +17,8 @@ async fn serve(relay: &Relay) -> (SocketAddr, (Trigger, tempfile::TempDir)) {
     let (address, (trigger, shutdown)) = (listener.address(), shutdown::channel());
     let (folder, store) = crate::admin::store();
     let router = admin::router(admin::Parts {
-        settings: &settings,
-        token: admin::Token::own(folder.path()).unwrap(),
+        listen: address,
+        access: admin::Access::new(&settings, admin::Token::own(folder.path()).unwrap()),
         intake: relay.intake.clone(),
         metrics: relay.metrics.clone(),
         sandboxes: Sandboxes::default(),

@@ -7,7 +7,6 @@ use super::send::{Outcome, Stamp};
 use super::{Handle, Refused, Road};
 use crate::event::Stored;
 use crate::route::Types;
-use crate::shutdown::Shutdown;
 use crate::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -184,7 +183,8 @@ impl Handle {
     }
 
     /// Does what is asked for, one replay after the other, until told to end.
-    pub(in crate::deliver) async fn replays(self, mut shutdown: Shutdown) {
+    pub(in crate::deliver) async fn replays(self) {
+        let mut ending = self.ending.clone();
         let work = async {
             let mut asked = self.replay.subscribe();
             loop {
@@ -205,7 +205,7 @@ impl Handle {
         };
         tokio::select! {
             biased;
-            () = shutdown.requested() => {}
+            () = ending.requested() => {}
             () = work => {}
         }
     }

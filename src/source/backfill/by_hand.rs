@@ -7,7 +7,9 @@ use crate::e2b::MAX_EVENTS;
 use crate::intake::Age;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Orders that wait for the poller; what comes beyond them is refused.
@@ -49,8 +51,11 @@ pub enum Unfinished {
     /// In the API's or the disk's words.
     #[error("{0}")]
     Cut(String),
-    /// Shutting down.
-    #[error("the daemon ends; ask again once it is back: what was taken by then is known, and is not taken twice")]
+    /// The daemon ends, or the poller makes room for one with other settings.
+    #[error(
+        "the daemon ends, or its settings were read again; ask again once it is back: what was taken by then is known, and \
+         is not taken twice"
+    )]
     Draining,
 }
 
@@ -61,6 +66,22 @@ pub struct Busy;
 /// Hands orders to a source's poller. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Handle(mpsc::Sender<Task>);
+
+/// The handles of all sources that have an API, by name. Cloning shares them.
+#[derive(Debug, Clone, Default)]
+pub struct Handles(Arc<RwLock<BTreeMap<String, Handle>>>);
+
+impl Handles {
+    /// These and no others from now on.
+    pub fn replace(&self, handles: BTreeMap<String, Handle>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = handles;
+    }
+
+    /// Those there are now.
+    pub fn all(&self) -> BTreeMap<String, Handle> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// What the poller gets.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ mod spool;
 mod walk;
 
 pub use attempts::WebhookId;
-pub use by_hand::{Busy, Handle, Order, Tally, Underway, Unfinished};
+pub use by_hand::{Busy, Handle, Handles, Order, Tally, Underway, Unfinished};
 pub use settings::Settings;
 pub use spool::Bounds;
 

@@ -128,6 +128,7 @@ impl Scraper {
             () = shutdown.requested() => {}
             () = work => {}
         }
+        self.series.clear(self.parts.live.source(), &self.parts.metrics);
     }
 
     /// One round; returns what it must rest beside the interval.

@@ -66,6 +66,12 @@ impl Series {
         self.templates = now;
         self.running.len().saturating_sub(self.max)
     }
+
+    /// Takes all gauges away: nobody keeps them any more.
+    pub(super) fn clear(&mut self, source: &str, metrics: &Metrics) {
+        self.running.clear();
+        self.publish(source, metrics);
+    }
 }
 
 fn used(sample: &Sample) -> Used {

@@ -30,7 +30,7 @@ use bytes::Bytes;
 use claims::Claims;
 use occasional::Occasional;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -54,12 +54,14 @@ pub struct Limits {
 
 /// Takes the deliveries of every source.
 pub struct Receiver {
-    by_path: HashMap<String, Source>,
+    by_path: RwLock<Arc<ByPath>>,
     limits: Limits,
     buffers: Arc<Buffers>,
     intake: Arc<Intake>,
     metrics: Metrics,
 }
+
+type ByPath = HashMap<String, Source>;
 
 struct Source {
     name: Arc<str>,
@@ -80,10 +82,18 @@ impl Receiver {
         intake: Arc<Intake>,
         metrics: Metrics,
     ) -> Self {
+        let buffers = Buffers::new(limits.max_buffered);
+        let this = Self { by_path: RwLock::default(), limits, buffers, intake, metrics };
+        this.serve(sources);
+        this
+    }
+
+    /// Serves these and no others from now on. A delivery that is arriving is judged by what holds once it is there.
+    pub fn serve<'s>(&self, sources: impl IntoIterator<Item = (&'s str, &'s super::Settings)>) {
         let mut by_path = HashMap::new();
         for (name, source) in sources {
             let Some(webhook) = &source.webhook else { continue };
-            metrics.source(name);
+            self.metrics.source(name);
             let path = webhook.path.as_deref().unwrap_or(DEFAULT_PATH);
             let source = Source {
                 name: Arc::from(name),
@@ -95,8 +105,11 @@ impl Receiver {
             };
             by_path.insert(path.to_owned(), source);
         }
-        let buffers = Buffers::new(limits.max_buffered);
-        Self { by_path, limits, buffers, intake, metrics }
+        *self.by_path.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(by_path);
+    }
+
+    fn by_path(&self) -> Arc<ByPath> {
+        Arc::clone(&self.by_path.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The endpoint. Paths are not axum routes: what a user configures may hold `{`, and is compared byte for byte.
@@ -104,29 +117,44 @@ impl Receiver {
         Router::new().fallback(dispatch).with_state(self)
     }
 
-    async fn answer(&self, source: &Source, request: Request, received: Instant) -> Answer {
+    /// `None`: the path was taken out of the settings while the delivery came.
+    async fn answer(&self, path: &str, request: Request, received: Instant) -> Option<(Arc<str>, Answer)> {
+        let name = Arc::clone(&self.by_path().get(path)?.name);
+        let arrived = match self.arrive(request, received).await {
+            Ok(arrived) => arrived,
+            Err(answer) => return Some((name, answer)),
+        };
+        // Only now: the secret that signed it may have been taken out meanwhile.
+        let by_path = self.by_path();
+        let source = by_path.get(path)?;
+        let answer = self.judge(source, &by_path, arrived).await;
+        Some((Arc::clone(&source.name), answer))
+    }
+
+    async fn arrive(&self, request: Request, received: Instant) -> Result<(Claims, Bytes), Answer> {
         let (head, body) = request.into_parts();
         if body::is_announced_over(&body, self.limits.max_body) {
-            return Answer::Unread(body::Unread::TooLarge);
+            return Err(Answer::Unread(body::Unread::TooLarge));
         }
         if !is_identity(&head.headers) {
-            return Answer::ContentEncoding;
+            return Err(Answer::ContentEncoding);
         }
         if self.intake.is_draining() {
-            return Answer::Draining;
+            return Err(Answer::Draining);
         }
         let claims = Claims::copy(&head.headers);
         drop(head);
         let deadline = received + self.limits.request_timeout;
-        let body = match body::read(body, self.limits.max_body, deadline, &self.buffers).await {
-            Ok(body) => body,
-            Err(unread) => return Answer::Unread(unread),
-        };
+        let body = body::read(body, self.limits.max_body, deadline, &self.buffers).await.map_err(Answer::Unread)?;
+        Ok((claims, body))
+    }
+
+    async fn judge(&self, source: &Source, by_path: &ByPath, (claims, body): (Claims, Bytes)) -> Answer {
         let presented = claims.presented();
         match source.verifier.verify(&presented, Bytes::clone(&body)) {
             Ok(verified) => self.offer(source, &verified, claims).await,
             Err(refusal) => {
-                self.log_refusal(source, &presented, &body, refusal);
+                self.log_refusal(source, by_path, &presented, &body, refusal);
                 Answer::Unsigned(refusal)
             }
         }
@@ -185,9 +213,9 @@ impl Receiver {
         }
     }
 
-    fn log_refusal(&self, source: &Source, presented: &Presented<'_>, body: &[u8], refusal: Refusal) {
+    fn log_refusal(&self, source: &Source, by_path: &ByPath, presented: &Presented<'_>, body: &[u8], refusal: Refusal) {
         let Some(suppressed) = source.unsigned.pass(Instant::now()) else { return };
-        let others = self.by_path.values().filter(|other| other.name != source.name);
+        let others = by_path.values().filter(|other| other.name != source.name);
         let others = others.map(|other| (&*other.name, &other.verifier));
         let seen = source.verifier.diagnose(presented, body, others);
         tracing::warn!(source = %source.name, %refusal, %seen, suppressed, "refused a delivery: not signed by this source's secret");
@@ -196,15 +224,17 @@ impl Receiver {
 
 async fn dispatch(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
     let received = request.extensions().get::<Received>().map_or_else(Instant::now, |received| received.0);
-    let Some(source) = receiver.by_path.get(request.uri().path()) else {
-        return error(StatusCode::NOT_FOUND, "no such path");
-    };
+    let unknown = || error(StatusCode::NOT_FOUND, "no such path");
+    if !receiver.by_path().contains_key(request.uri().path()) {
+        return unknown();
+    }
+    let path = request.uri().path().to_owned();
     if request.method() != Method::POST {
         return method_not_allowed("POST");
     }
     let http2 = request.version() == axum::http::Version::HTTP_2;
-    let answer = receiver.answer(source, request, received).await;
-    receiver.metrics.delivery(&source.name, answer.outcome());
+    let Some((source, answer)) = receiver.answer(&path, request, received).await else { return unknown() };
+    receiver.metrics.delivery(&source, answer.outcome());
     if let Answer::Intake(_, intake::Answer::Accepted | intake::Answer::Duplicate) = answer {
         receiver.metrics.delivery_answered(received.elapsed());
     }

@@ -1,0 +1,58 @@
+//! Sinks and what they take, from their settings.
+
+use crate::route::{self, Addressing, Router, RouterError, TemplateError};
+use crate::settings::{SinkKind, SinkSettings};
+use crate::sink::amqp::Amqp;
+use crate::sink::file::File;
+use crate::sink::kafka::Kafka;
+use crate::sink::nats::Nats;
+use crate::sink::stdout::Stdout;
+use crate::sink::{InvalidSetting, Sink};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is wrong with a sink's settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// One key.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// Topic, key, subject or routing key.
+    #[error("template: {0}")]
+    Template(#[from] TemplateError),
+    /// Types or filter.
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    /// The thread that writes.
+    #[error("cannot start its writer: {0}")]
+    Writer(#[from] std::io::Error),
+}
+
+/// Makes a sink; nothing is connected yet. `shares_stream`: another sink feeds the same NATS stream.
+pub fn build_sink(name: &str, kind: &SinkKind, shares_stream: bool) -> Result<Arc<dyn Sink>, SinkError> {
+    Ok(match kind {
+        SinkKind::Kafka(settings) => Arc::new(Kafka::new(settings)?),
+        SinkKind::Nats(settings) => Arc::new(Nats::new(settings.clone(), shares_stream.then(|| name.to_owned()))?),
+        SinkKind::Amqp(settings) => Arc::new(Amqp::new(settings.clone())?),
+        SinkKind::File(settings) => Arc::new(File::new(settings)?),
+        SinkKind::Stdout(settings) => Arc::new(Stdout::new(settings)?),
+    })
+}
+
+/// Compiles what a sink takes and where to.
+pub fn build_router(sink: &SinkSettings) -> Result<Router, SinkError> {
+    let addressing = match &sink.kind {
+        SinkKind::Kafka(settings) => Addressing::kafka(&settings.topic, &settings.key)?,
+        SinkKind::Nats(settings) => Addressing::nats(&settings.subject)?,
+        SinkKind::Amqp(settings) => Addressing::amqp(&settings.routing_key)?,
+        SinkKind::File(_) | SinkKind::Stdout(_) => Addressing::lines(),
+    };
+    Ok(route::Router::new(&sink.common.route, addressing)?)
+}
+
+/// Two JetStream sinks may feed one stream, which would take the second's copy of an id for a repetition.
+pub fn shares_stream(name: &str, sinks: &BTreeMap<String, SinkSettings>) -> bool {
+    let is_jetstream = |sink: &SinkSettings| matches!(&sink.kind, SinkKind::Nats(nats) if nats.jetstream);
+    let own = sinks.get(name).is_some_and(is_jetstream);
+    own && sinks.iter().any(|(other, sink)| other != name && is_jetstream(sink))
+}

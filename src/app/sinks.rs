@@ -1,0 +1,142 @@
+//! The deliveries, one per sink, and how they come and go.
+
+use super::StartError;
+use super::build::{build_router, build_sink, shares_stream};
+use super::tasks::Tasks;
+use crate::decode::Redaction;
+use crate::deliver::{self, Delivery};
+use crate::metrics::Metrics;
+use crate::route::Router;
+use crate::settings::{Loaded, Said};
+use crate::shutdown::Shutdown;
+use crate::sink::Sink;
+use crate::store::{self, SinkStart, Store};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long deliveries that others follow may take to end; what they wait for themselves is within it.
+const END: Duration = deliver::HAND_ON.saturating_add(Duration::from_secs(5));
+/// What counts only where a sink's name is new.
+const ONCE: [&str; 2] = ["start", "renamed_from"];
+
+/// All of a daemon's.
+pub(super) struct Sinks {
+    pub(super) store: Arc<Store>,
+    pub(super) metrics: Metrics,
+    pub(super) clock: store::Clock,
+    /// The daemon ends, and what is left is to be sent.
+    pub(super) delivering: Shutdown,
+    pub(super) tasks: Tasks<String>,
+    pub(super) open: BTreeMap<String, Arc<dyn Sink>>,
+    /// The same, for operators.
+    pub(super) shown: deliver::Sinks,
+}
+
+/// What the sinks are to be, tried as far as that is possible without a peer.
+pub(super) struct Plan {
+    /// Those that are not there yet, or not so.
+    fresh: BTreeMap<String, Fresh>,
+    starts: Vec<SinkStart>,
+}
+
+struct Fresh {
+    said: Vec<Said>,
+    sink: Arc<dyn Sink>,
+    router: Arc<Router>,
+    redaction: Redaction,
+    max_in_flight: usize,
+}
+
+/// What became of the sinks, by name.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) begun: Vec<String>,
+    pub(super) gone: Vec<String>,
+}
+
+impl Sinks {
+    /// Nothing is connected, and nothing changes.
+    pub(super) fn plan(&self, loaded: &Loaded) -> Result<Plan, StartError> {
+        let sinks = &loaded.settings.sinks;
+        let mut fresh = BTreeMap::new();
+        for (name, settings) in sinks {
+            let failed = |source| StartError::Sink { name: name.clone(), source };
+            let shares_stream = shares_stream(name, sinks);
+            let mut said = vec![loaded.said.at(&["sinks", name]).without(&ONCE)];
+            // It is told apart from others in its stream by its name.
+            said.extend(shares_stream.then(|| Said::of_name(name)));
+            if self.tasks.has(name, &said) {
+                continue;
+            }
+            let router = Arc::new(build_router(settings).map_err(failed)?);
+            let sink = build_sink(name, &settings.kind, shares_stream).map_err(failed)?;
+            let (redaction, max_in_flight) = (settings.common.redact.clone(), settings.common.max_in_flight);
+            fresh.insert(name.clone(), Fresh { said, sink, router, redaction, max_in_flight });
+        }
+        let starts = sinks.iter().map(|(name, sink)| SinkStart {
+            name: name.clone(),
+            renamed_from: sink.common.renamed_from.clone(),
+            start: sink.common.start.into(),
+        });
+        Ok(Plan { fresh, starts: starts.collect() })
+    }
+
+    /// Ends what is gone or changed, tells the store which sinks there are, and makes what is new, each from where the
+    /// store says that it is. Sinks that are as they were are not touched.
+    ///
+    /// # Errors
+    /// If the store cannot note it; then some have ended, and [`Self::resume`] has them back.
+    pub(super) async fn follow(&mut self, plan: Plan) -> Result<Changes, StartError> {
+        let wanted: BTreeSet<&str> = plan.starts.iter().map(|start| start.name.as_str()).collect();
+        let gone: Vec<String> = self.open.keys().filter(|name| !wanted.contains(name.as_str())).cloned().collect();
+        self.tasks.end(|name| !wanted.contains(name.as_str()) || plan.fresh.contains_key(name), END).await;
+        let (store, starts, runtime) =
+            (Arc::clone(&self.store), plan.starts.clone(), tokio::runtime::Handle::current());
+        // It reads the journal, too.
+        tokio::task::spawn_blocking(move || runtime.block_on(store.attach(&starts))).await??;
+        for name in &gone {
+            self.open.remove(name);
+            self.shown.remove(name);
+            self.metrics.sink_gone(name);
+        }
+        let begun = plan.fresh.keys().cloned().collect();
+        self.make(plan);
+        Ok(Changes { begun, gone })
+    }
+
+    /// After a [`Self::follow`] that failed: what has ended is made again as `loaded` has it, which ran before.
+    pub(super) fn resume(&mut self, loaded: &Loaded) {
+        match self.plan(loaded) {
+            Ok(plan) => self.make(plan),
+            Err(error) => tracing::error!(%error, "sinks that were ended for the new settings cannot be made again"),
+        }
+        self.tasks.begin();
+    }
+
+    fn make(&mut self, plan: Plan) {
+        for (name, fresh) in plan.fresh {
+            let Fresh { said, sink, router, redaction, max_in_flight } = fresh;
+            let delivery = Delivery::new(deliver::Parts {
+                name: name.clone(),
+                store: Arc::clone(&self.store),
+                sink: Arc::clone(&sink),
+                router,
+                redaction,
+                max_in_flight,
+                metrics: self.metrics.clone(),
+                random: fastrand::Rng::new(),
+                clock: Arc::clone(&self.clock),
+            });
+            self.open.insert(name.clone(), sink);
+            self.shown.insert(&name, delivery.handle());
+            let delivering = self.delivering.clone();
+            self.tasks.add(name, said, |replaced| delivery.run(delivering, replaced));
+        }
+    }
+
+    /// Reopens files that an operator may have moved away.
+    pub(super) fn reopen(&self) {
+        self.open.values().for_each(|sink| sink.reopen());
+    }
+}
