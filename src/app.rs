@@ -159,6 +159,7 @@ impl Daemon {
             sandboxes: pollers.sandboxes(),
             store: Arc::clone(&store),
             backfills: pollers.backfills(),
+            sinks: sinks.shown.clone(),
         };
         let admin = admin.serve(admin::router(shown), delivering);
         metrics.config_loaded(intake.now().as_duration().as_secs_f64(), 0);

@@ -1,25 +1,16 @@
 //! `POST /api/backfill`: a sweep by hand, told line by line.
 
 use super::reply::{Change, problem};
+use super::telling::tell;
 use super::time::Since;
 use crate::intake::Intake;
-use crate::source::backfill::{Handle, Handles, Order, Tally, Underway, Unfinished};
-use axum::body::{Body, Bytes};
+use crate::source::backfill::{Handle, Handles, Order, Underway};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
-
-/// Between two lines while the sweep gets on …
-const TELL: Duration = Duration::from_millis(500);
-/// … and while it waits, so that nobody between here and whoever listens takes the connection for dead.
-const STILL_THERE: Duration = Duration::from_secs(5);
 
 /// The body: what to sweep.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,18 +29,6 @@ pub struct Asked {
     pub allow_duplicates: bool,
 }
 
-/// One line of the answer. The last one is a result or an error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Line {
-    /// So far.
-    Progress(Tally),
-    /// It came to its end.
-    Result(Tally),
-    /// It did not.
-    Error(String),
-}
-
 /// Who sweeps, and by which clock.
 #[derive(Clone)]
 pub(super) struct Backfills {
@@ -61,8 +40,8 @@ pub(super) async fn ask(State(backfills): State<Backfills>, Change(asked): Chang
     match order(&backfills, &asked) {
         Ok((source, underway)) => {
             tracing::info!(source, ?asked, "a backfill by hand is asked for");
-            let body = Body::from_stream(stream::unfold(Telling::new(underway), Telling::next));
-            ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+            let progress = underway.progress.clone();
+            tell(async move { { underway }.ended().await.map_err(|unfinished| unfinished.to_string()) }, progress)
         }
         Err((status, message)) => problem(status, message),
     }
@@ -106,41 +85,4 @@ fn choose(mut backfills: BTreeMap<String, Handle>, source: Option<&str>) -> Resu
     };
     let missing = || format!("there is no such source with an `api`; there is {}", names.join(", "));
     found.ok_or_else(missing)
-}
-
-/// The lines of one answer. A reader that does not read has nothing gather here.
-struct Telling {
-    /// `None` once the last line is told.
-    underway: Option<Underway>,
-    told: Tally,
-    told_at: Instant,
-}
-
-impl Telling {
-    fn new(underway: Underway) -> Self {
-        Self { underway: Some(underway), told: Tally::default(), told_at: Instant::now() }
-    }
-
-    /// The next line, once there is something to tell.
-    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
-        let mut underway = self.underway.take()?;
-        let line = loop {
-            if let Ok(ended) = tokio::time::timeout(TELL, underway.ended()).await {
-                break match ended {
-                    Ok(tally) => Line::Result(tally),
-                    Err(trouble @ (Unfinished::Cut(_) | Unfinished::Draining)) => Line::Error(trouble.to_string()),
-                };
-            }
-            let tally = *underway.progress.borrow();
-            if tally != self.told || self.told_at.elapsed() >= STILL_THERE {
-                (self.told, self.told_at) = (tally, Instant::now());
-                self.underway = Some(underway);
-                break Line::Progress(tally);
-            }
-        };
-        // Plain data with names for keys: it cannot fail.
-        let mut json = serde_json::to_vec(&line).unwrap_or_default();
-        json.push(b'\n');
-        Some((Ok(Bytes::from(json)), self))
-    }
 }

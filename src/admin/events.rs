@@ -135,7 +135,7 @@ fn show(page: &Page, order: Order, instance: &str) -> Shown {
 }
 
 /// The record; of a body that cannot be read back, which only a fault in `decode` can bring about, that.
-fn record(stored: &Stored, instance: &str) -> Option<Box<RawValue>> {
+pub(super) fn record(stored: &Stored, instance: &str) -> Option<Box<RawValue>> {
     let Stored { event, sequence, .. } = stored;
     match decode::stored(&event.body, &event.id) {
         Ok(record) => RawValue::from_string(View::new(stored, &record, instance).json()).ok(),

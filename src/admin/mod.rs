@@ -7,23 +7,31 @@
 
 mod access;
 mod backfill;
+mod dead_letters;
 mod events;
 mod gate;
 mod host;
 mod journal;
+mod replay;
 mod reply;
 mod settings;
+mod sinks;
 mod summary;
+mod telling;
 mod time;
 mod token;
 
 pub use access::Access;
-pub use backfill::{Asked, Line};
+pub use backfill::Asked;
+pub use dead_letters::{Chosen, Letter};
+pub use replay::Order;
 pub use settings::Settings;
 pub use summary::Summary;
+pub use telling::Line;
 pub use time::{Since, SinceError};
 pub use token::{Token, TokenError};
 
+use crate::deliver::Sinks;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::sandboxes::{Sandboxes, View};
@@ -59,11 +67,24 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// By source: who sweeps its list of events.
     pub backfills: Handles,
+    /// Those that are there.
+    pub sinks: Sinks,
 }
 
 /// `/metrics`, `/livez`, `/readyz`, and what is below `/api`.
 pub fn router(parts: Parts) -> Router {
     let gate = Gate::new(parts.listen, parts.access);
+    let sinks = sinks::Asked { sinks: parts.sinks, store: Arc::clone(&parts.store), metrics: parts.metrics.clone() };
+    let sinks = Router::new()
+        .route("/api/sinks", gate.reading(get(sinks::list)))
+        .route("/api/sinks/forget", gate.changing(post(sinks::forget)))
+        .route("/api/dead-letters", gate.reading(get(dead_letters::list)))
+        .route("/api/dead-letters/{sink}/{id}", gate.reading(get(dead_letters::show_one)))
+        .route("/api/dead-letters/retry", gate.changing(post(dead_letters::retry)))
+        .route("/api/dead-letters/drop", gate.changing(post(dead_letters::drop_some)))
+        .route("/api/replay", gate.reading(get(replay::list)).merge(gate.changing(post(replay::begin))))
+        .route("/api/replay/cancel", gate.changing(post(replay::cancel)))
+        .with_state(sinks);
     let journal = Journal::new(parts.store);
     let backfills = Backfills { handles: parts.backfills, intake: Arc::clone(&parts.intake) };
     let api = Router::new()
@@ -73,6 +94,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/backfill", gate.changing(post(backfill::ask)).with_state(backfills));
     Router::new()
         .merge(api)
+        .merge(sinks)
         .route("/metrics", get(scrape).with_state(parts.metrics))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready).with_state(parts.intake))

@@ -1,5 +1,6 @@
 //! Sinks and what they take, from their settings.
 
+use crate::deliver::About;
 use crate::route::{self, Addressing, Router, RouterError, TemplateError};
 use crate::settings::{SinkKind, SinkSettings};
 use crate::sink::amqp::Amqp;
@@ -37,6 +38,20 @@ pub fn build_sink(name: &str, kind: &SinkKind, shares_stream: bool) -> Result<Ar
         SinkKind::File(settings) => Arc::new(File::new(settings)?),
         SinkKind::Stdout(settings) => Arc::new(Stdout::new(settings)?),
     })
+}
+
+/// What a sink is, for operators.
+pub(super) fn about(kind: &SinkKind) -> About {
+    let (to, insecure_skip_verify) = match kind {
+        SinkKind::Kafka(kafka) => (format!("topic {}", kafka.topic), kafka.insecure_skip_verify),
+        SinkKind::Nats(nats) => (format!("subject {}", nats.subject), nats.insecure_skip_verify),
+        SinkKind::Amqp(amqp) => {
+            (format!("exchange {}, routing key {}", amqp.exchange, amqp.routing_key), amqp.insecure_skip_verify)
+        }
+        SinkKind::File(file) => (file.path.display().to_string(), false),
+        SinkKind::Stdout(_) => ("standard output".to_owned(), false),
+    };
+    About { kind: kind.name(), to, insecure_skip_verify }
 }
 
 /// Compiles what a sink takes and where to.

@@ -1,7 +1,7 @@
 //! The deliveries, one per sink, and how they come and go.
 
 use super::StartError;
-use super::build::{build_router, build_sink, shares_stream};
+use super::build::{about, build_router, build_sink, shares_stream};
 use super::tasks::Tasks;
 use crate::decode::Redaction;
 use crate::deliver::{self, Delivery};
@@ -42,6 +42,7 @@ pub(super) struct Plan {
 
 struct Fresh {
     said: Vec<Said>,
+    about: deliver::About,
     sink: Arc<dyn Sink>,
     router: Arc<Router>,
     redaction: Redaction,
@@ -71,8 +72,9 @@ impl Sinks {
             }
             let router = Arc::new(build_router(settings).map_err(failed)?);
             let sink = build_sink(name, &settings.kind, shares_stream).map_err(failed)?;
+            let about = about(&settings.kind);
             let (redaction, max_in_flight) = (settings.common.redact.clone(), settings.common.max_in_flight);
-            fresh.insert(name.clone(), Fresh { said, sink, router, redaction, max_in_flight });
+            fresh.insert(name.clone(), Fresh { said, about, sink, router, redaction, max_in_flight });
         }
         let starts = sinks.iter().map(|(name, sink)| SinkStart {
             name: name.clone(),
@@ -116,9 +118,10 @@ impl Sinks {
 
     fn make(&mut self, plan: Plan) {
         for (name, fresh) in plan.fresh {
-            let Fresh { said, sink, router, redaction, max_in_flight } = fresh;
+            let Fresh { said, about, sink, router, redaction, max_in_flight } = fresh;
             let delivery = Delivery::new(deliver::Parts {
                 name: name.clone(),
+                about,
                 store: Arc::clone(&self.store),
                 sink: Arc::clone(&sink),
                 router,

@@ -109,6 +109,22 @@ impl Daemon {
         self.understand(&reply)
     }
 
+    /// Asks for a change, and understands the answer.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let bearer = self.bearer();
+        let body = Bytes::from(serde_json::to_vec(body).map_err(Failure::internal)?);
+        let reply = self.client.post(path, &Self::change_headers(bearer.as_deref()), body).await;
+        let reply = reply.map_err(|error| self.unreachable(&error))?;
+        self.understand(&reply)
+    }
+
+    /// What a change is sent with.
+    fn change_headers<'b>(bearer: Option<&'b str>) -> Vec<(&'static str, &'b str)> {
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(bearer.map(|bearer| ("authorization", bearer)));
+        headers
+    }
+
     /// Asks for a change; `each` is given every line of the answer as it comes.
     pub(super) async fn post_lines<T: DeserializeOwned>(
         &self,
@@ -117,8 +133,7 @@ impl Daemon {
         mut each: impl FnMut(T) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let bearer = self.bearer();
-        let mut headers = vec![("content-type", "application/json")];
-        headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
+        let headers = Self::change_headers(bearer.as_deref());
         let body = Bytes::from(serde_json::to_vec(body).map_err(Failure::internal)?);
         let mut failed = Ok(());
         let reply = self.client.post_lines(path, &headers, body, |line| {
@@ -136,7 +151,7 @@ impl Daemon {
     }
 
     fn understand<T: DeserializeOwned>(&self, reply: &Reply) -> Result<T, Failure> {
-        if reply.status != 200 {
+        if !(200..300).contains(&reply.status) {
             return Err(self.refused(reply));
         }
         serde_json::from_slice(&reply.body).map_err(|_| self.no_daemon())
@@ -170,7 +185,7 @@ impl Daemon {
                 };
                 Failure::new(Exit::Config, format!("{peer} refuses: {token}. It says: {error}"))
             }
-            400 | 404 | 405 | 413 | 415 => Failure::new(Exit::Usage, error),
+            400 | 404 | 405 | 409 | 413 | 415 => Failure::new(Exit::Usage, error),
             403 | 421 => Failure::new(Exit::Config, format!("{peer} refuses: {error}")),
             503 => Failure::new(Exit::Unavailable, error),
             status => Failure::new(Exit::Unavailable, format!("{peer} answers {status}: {error}")),

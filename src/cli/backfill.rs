@@ -43,7 +43,7 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     };
     let mut end = None;
     let mut progress = Progress { shown: false };
-    let told = runtime()?.block_on(daemon.post_lines("/api/backfill", &asked, |line: Line| {
+    let told = runtime()?.block_on(daemon.post_lines("/api/backfill", &asked, |line: Line<Tally>| {
         match line {
             Line::Progress(tally) => progress.show(&tally),
             Line::Result(tally) => end = Some(Ok(tally)),

@@ -7,13 +7,7 @@ use std::ffi::OsString;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     #[command(hide = true)]
-    Replay(Rest),
-    #[command(hide = true)]
-    DeadLetters(Rest),
-    #[command(hide = true)]
     Quarantine(Rest),
-    #[command(hide = true)]
-    Sinks(Rest),
     #[command(hide = true)]
     Tap(Rest),
 }
@@ -27,10 +21,7 @@ pub(super) struct Rest {
 
 pub(super) fn execute(command: &Command) -> Result<(), Failure> {
     let name = match command {
-        Command::Replay(_) => "replay",
-        Command::DeadLetters(_) => "dead-letters",
         Command::Quarantine(_) => "quarantine",
-        Command::Sinks(_) => "sinks",
         Command::Tap(_) => "tap",
     };
     Err(Failure::new(Exit::Usage, format_args!("`{name}` is not yet in this version")))

@@ -4,16 +4,19 @@ mod admin;
 mod backfill;
 mod check;
 mod config;
+mod dead_letters;
 mod dev;
 mod events;
 mod init;
 mod later;
 mod outcome;
 mod probe;
+mod replay;
 mod run;
 mod sandboxes;
 mod secret_file;
 mod simulate;
+mod sinks;
 mod sources;
 mod store;
 mod table;
@@ -83,6 +86,14 @@ enum Command {
     Webhooks(webhooks::Command),
     /// Have a running daemon fetch from the events API what the deliveries missed, now.
     Backfill(backfill::Options),
+    /// Have a running daemon send events of the past to one sink once more.
+    Replay(replay::Options),
+    /// Records that a sink never took: look at them, retry them, drop them.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// How a running daemon's sinks are doing.
+    #[command(subcommand)]
+    Sinks(sinks::Command),
     /// The sandboxes that live, as a running daemon knows them.
     Sandboxes(sandboxes::Options),
     /// The events that a running daemon still has, or how many there are.
@@ -138,6 +149,9 @@ impl Cli {
             Command::Trigger(options) => trigger::execute(&options),
             Command::Webhooks(command) => webhooks::execute(&command),
             Command::Backfill(options) => backfill::execute(&options),
+            Command::Replay(options) => replay::execute(&options),
+            Command::DeadLetters(command) => dead_letters::execute(&command),
+            Command::Sinks(command) => sinks::execute(&command),
             Command::Sandboxes(options) => sandboxes::execute(&options),
             Command::Events(options) => events::execute(&options),
             Command::Store(command) => store::execute(&command),

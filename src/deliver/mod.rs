@@ -15,7 +15,7 @@ mod window;
 pub use again::{Ended, Found, Handle, Refused, Replay, Retried, Retrying, Wanted};
 pub use settings::{Settings, Start};
 pub use sinks::Sinks;
-pub use status::{Failure, Status};
+pub use status::{About, Failure, Status};
 
 use crate::backoff::Backoff;
 use crate::decode::{self, Redaction};
@@ -60,6 +60,8 @@ pub const HAND_ON: Duration = Duration::from_secs(5);
 pub struct Parts {
     /// The sink's name.
     pub name: String,
+    /// What it is, for operators.
+    pub about: About,
     /// Where events come from and positions go to.
     pub store: Arc<Store>,
     /// Where records go to.
@@ -141,6 +143,7 @@ impl Delivery {
         let status = watch::Sender::new(Status { position: progress.position, ..Status::default() });
         let road = Road {
             name: name.clone(),
+            about: parts.about.clone(),
             store: Arc::clone(&parts.store),
             sink: Arc::clone(&parts.sink),
             router: Arc::clone(&parts.router),

@@ -4,6 +4,18 @@ use crate::sink::Reason;
 use jiff::Timestamp;
 use serde::Serialize;
 
+/// What a sink is, by its settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// `kafka`, `nats`, `amqp`, `file` or `stdout`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Topic, subject, exchange and routing key, or file, with their templates.
+    pub to: String,
+    /// Any certificate is taken for the peer's.
+    pub insecure_skip_verify: bool,
+}
+
 /// As of now, or of a second ago.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Status {

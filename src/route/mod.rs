@@ -43,6 +43,19 @@ pub struct Outgoing {
     pub content_type: &'static str,
     /// Unix time of the event, in seconds.
     pub unix_seconds: i64,
-    /// Further headers that the format asks for.
+    /// Further headers: those that the format asks for, and what is said of a record that is sent once more.
     pub headers: Vec<(String, String)>,
+}
+
+/// Header of a record of the past that is sent once more; its value is the replay's id.
+pub const REPLAY_HEADER: &str = "e2b-relay-replay";
+/// Header of a dead letter that is sent once more; its value is the retry's id.
+pub const RETRY_HEADER: &str = "e2b-relay-retry";
+
+impl Outgoing {
+    /// The id of the replay or retry by which this is sent once more.
+    pub fn again(&self) -> Option<&str> {
+        let is_mark = |name: &str| [REPLAY_HEADER, RETRY_HEADER].contains(&name);
+        self.headers.iter().find(|(name, _)| is_mark(name)).map(|(_, id)| id.as_str())
+    }
 }

@@ -158,6 +158,42 @@ fn retire(shared: &Shared, births: &mut Vec<SinkBirth>, wanted: &[SinkStart]) {
     });
 }
 
+/// A sink that is in the settings no more; should it come back, it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Its name.
+    pub name: String,
+    /// Every event up to this sequence was settled.
+    pub position: u64,
+    /// When it was found to be gone.
+    pub removed_at: jiff::Timestamp,
+}
+
+pub(super) fn removed(shared: &Shared) -> Vec<Removed> {
+    let removed = |birth: &SinkBirth| {
+        let removed_at = jiff::Timestamp::from_second(birth.removed_at?).ok()?;
+        let position = shared.meta.progress(&birth.name).map_or(birth.after, |progress| progress.position);
+        Some(Removed { name: birth.name.clone(), position, removed_at })
+    };
+    shared.sinks().iter().filter_map(removed).collect()
+}
+
+/// Forgets the position of a sink that is in the settings no more; `false` if there is none of that name.
+pub(super) async fn forget(shared: &Shared, inbox: &Inbox, name: &str) -> Result<bool, Refused> {
+    let mut births = shared.sinks().clone();
+    let before = births.len();
+    births.retain(|birth| birth.name != name || birth.removed_at.is_none());
+    if births.len() == before {
+        return Ok(false);
+    }
+    let (reply, answer) = oneshot::channel();
+    inbox.command(Command::Note(Control::Sinks(births), reply));
+    answer.await.unwrap_or_else(|_| Err(Refused::Failed("its writer has ended".to_owned())))?;
+    // By a kill before this the position stays, unused: a sink of that name that comes back is told of by it.
+    shared.meta.forget(name);
+    Ok(true)
+}
+
 /// One below the oldest sequence that is kept.
 fn oldest(shared: &Shared) -> u64 {
     let first = |log: &super::shared::LogShare| {

@@ -157,6 +157,13 @@ impl DeadLetters {
         self.of(sink).count() as u64
     }
 
+    /// Whose there are.
+    pub(super) fn sinks(&self) -> Vec<String> {
+        let mut sinks: Vec<String> = self.waiting.keys().map(|(sink, _)| sink.clone()).collect();
+        sinks.dedup();
+        sinks
+    }
+
     /// Those of a sink, by sequence.
     pub(super) fn of(&self, sink: &str) -> impl Iterator<Item = (u64, &DeadLetter)> {
         let range = (sink.to_owned(), 0)..=(sink.to_owned(), u64::MAX);

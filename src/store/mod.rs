@@ -48,7 +48,7 @@ mod sweep;
 mod tests;
 mod verify;
 
-pub use births::{SinkStart, Start};
+pub use births::{Removed, SinkStart, Start};
 pub use dead_letters::{Cause, DeadLetter, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
 pub use inbox::Accepted;
@@ -185,6 +185,16 @@ impl Store {
         marks.iter().rev().find(is_before).or(marks.first()).map_or(0, |mark| mark.after)
     }
 
+    /// Sinks that are in the settings no more and whose positions are kept.
+    pub fn removed_sinks(&self) -> Vec<Removed> {
+        births::removed(&self.shared)
+    }
+
+    /// Forgets the position of one of them: should it come back, it is new. `false` if there is none of that name.
+    pub async fn forget_sink(&self, name: &str) -> Result<bool, Refused> {
+        births::forget(&self.shared, &self.inbox, name).await
+    }
+
     /// The highest sequence that is on disk, and when it rises.
     pub fn durable(&self) -> watch::Receiver<u64> {
         self.shared.durable.subscribe()
@@ -217,6 +227,11 @@ impl Store {
     /// The dead letters of a sink, by sequence.
     pub fn dead_letters(&self, sink: &str) -> Vec<(u64, DeadLetter)> {
         self.shared.letters().of(sink).map(|(sequence, letter)| (sequence, letter.clone())).collect()
+    }
+
+    /// Sinks that have dead letters, by name.
+    pub fn dead_letter_sinks(&self) -> Vec<String> {
+        self.shared.letters().sinks()
     }
 
     /// The event of a dead letter; `None` when none waits there.

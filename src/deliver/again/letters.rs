@@ -2,13 +2,13 @@
 
 use super::send::{Outcome, Stamp};
 use super::{Handle, Refused};
+use crate::route::RETRY_HEADER;
 use crate::store::Resolution;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::{OwnedMutexGuard, watch};
 use uuid::Uuid;
 
-const HEADER: &str = "e2b-relay-retry";
 /// Letters in memory at once.
 const AT_ONCE: usize = 64;
 
@@ -54,7 +54,7 @@ impl Retrying {
 
     async fn work(&self, sequences: Vec<u64>, progress: &watch::Sender<Retried>) -> Result<Retried, Refused> {
         let road = &self.handle.road;
-        let stamp = Stamp { header: HEADER, id: Uuid::new_v4().to_string() };
+        let stamp = Stamp { header: RETRY_HEADER, id: Uuid::new_v4().to_string() };
         let mut tally = Retried::default();
         for some in sequences.chunks(AT_ONCE) {
             let (store, name, some) = (Arc::clone(&road.store), road.name.clone(), some.to_vec());
@@ -81,7 +81,7 @@ impl Retrying {
                     }
                 }
             }
-            tally.sent += self.handle.resolve(sent, Resolution::Retried).await? as u64;
+            tally.sent += self.handle.resolve(sent).await? as u64;
             progress.send_replace(tally);
         }
         Ok(tally)
@@ -89,15 +89,10 @@ impl Retrying {
 }
 
 impl Handle {
-    /// Gives letters up, by their sequences. Returns how many of them waited.
-    pub async fn drop_letters(&self, sequences: Vec<u64>) -> Result<usize, Refused> {
-        self.resolve(sequences, Resolution::Dropped).await
-    }
-
-    async fn resolve(&self, sequences: Vec<u64>, how: Resolution) -> Result<usize, Refused> {
+    async fn resolve(&self, sequences: Vec<u64>) -> Result<usize, Refused> {
         let road = Arc::clone(&self.road);
         let resolved = tokio::task::spawn_blocking(move || {
-            let resolved = road.store.resolve(&road.name, &sequences, how);
+            let resolved = road.store.resolve(&road.name, &sequences, Resolution::Retried);
             road.metrics.dead_letters_waiting(&road.name, road.store.dead_letters_waiting(&road.name));
             resolved
         });

@@ -10,7 +10,7 @@ mod send;
 pub use letters::{Retried, Retrying};
 pub use replay::{Ended, Found, Replay, Wanted};
 
-use super::status::Status;
+use super::status::{About, Status};
 use crate::decode::Redaction;
 use crate::metrics::Metrics;
 use crate::route::Router;
@@ -23,6 +23,7 @@ use tokio::sync::{Mutex, watch};
 /// What both need of a sink.
 pub(super) struct Road {
     pub(super) name: String,
+    pub(super) about: About,
     pub(super) store: Arc<Store>,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) router: Arc<Router>,
@@ -65,6 +66,11 @@ impl Handle {
         let replay = Arc::new(watch::Sender::new(replay::recall(&road)));
         let (changing, retrying) = <(Arc<Mutex<()>>, Arc<Mutex<()>>)>::default();
         Self { road: Arc::new(road), status, replay, changing, retrying, ending }
+    }
+
+    /// What it is.
+    pub fn about(&self) -> &About {
+        &self.road.about
     }
 
     /// How the sink is doing.

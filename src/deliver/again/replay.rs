@@ -6,7 +6,7 @@
 use super::send::{Outcome, Stamp};
 use super::{Handle, Refused, Road};
 use crate::event::Stored;
-use crate::route::Types;
+use crate::route::{REPLAY_HEADER, Types};
 use crate::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-const HEADER: &str = "e2b-relay-replay";
 /// What is read, sent and then noted at once.
 const PIECE_EVENTS: usize = 512;
 const PIECE_BYTES: usize = 4 << 20;
@@ -212,7 +211,7 @@ impl Handle {
 
     async fn run_replay(&self, mut replay: Replay) {
         let road = &*self.road;
-        let stamp = Stamp { header: HEADER, id: replay.id.clone() };
+        let stamp = Stamp { header: REPLAY_HEADER, id: replay.id.clone() };
         let mut reading = Reading::new(&road.store, &replay);
         loop {
             match reading.next().await {

@@ -17,7 +17,7 @@ const SIDE_BY_SIDE: usize = 64;
 
 /// What is said of a record that is sent once more.
 pub(super) struct Stamp {
-    /// `e2b-relay-replay` or `e2b-relay-retry`.
+    /// [`crate::route::REPLAY_HEADER`] or [`crate::route::RETRY_HEADER`].
     pub(super) header: &'static str,
     /// Of this replay or retry, so that a broker that knows ids takes it once more, and only once.
     pub(super) id: String,

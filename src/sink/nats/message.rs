@@ -35,10 +35,10 @@ pub(super) fn headers(
     dedupe_prefix: Option<&str>,
     stream: Option<&str>,
 ) -> Result<HeaderMap, SendError> {
-    let message_id = match dedupe_prefix {
-        Some(prefix) => format!("{prefix}:{}", outgoing.id),
-        None => outgoing.id.clone(),
-    };
+    let prefix = dedupe_prefix.map(|prefix| format!("{prefix}:")).unwrap_or_default();
+    // What is sent once more is to be stored once more, and only once.
+    let suffix = outgoing.again().map(|again| format!(":{again}")).unwrap_or_default();
+    let message_id = format!("{prefix}{}{suffix}", outgoing.id);
     let own = [
         ("Nats-Msg-Id", Some(message_id.as_str())),
         ("Nats-Expected-Stream", stream),
@@ -119,6 +119,13 @@ mod tests {
         assert_eq!(get("e2b-event-type").as_deref(), Some("sandbox.lifecycle.created"));
         assert_eq!(get("content-type").as_deref(), Some("application/json"));
         assert_eq!(get("ce-id").as_deref(), Some("id-1"));
+    }
+
+    #[test]
+    fn what_is_sent_once_more_has_an_id_of_its_own_for_the_server_alone() {
+        let again = outgoing(&[("e2b-relay-replay", "r-1")]);
+        let id = |prefix| headers(&again, prefix, None).expect("valid").get("Nats-Msg-Id").map(ToString::to_string);
+        assert_eq!((id(None).as_deref(), id(Some("bus")).as_deref()), (Some("id-1:r-1"), Some("bus:id-1:r-1")));
     }
 
     #[test]

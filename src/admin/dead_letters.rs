@@ -1,0 +1,218 @@
+//! `/api/dead-letters`: records that a sink never took, to be read, retried or dropped.
+
+use super::events;
+use super::replay::refusal;
+use super::reply::{Change, Params, problem};
+use super::sinks::Asked;
+use super::telling::tell;
+use crate::event::Stored;
+use crate::store::{DeadLetter, Resolution, Store};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+use std::io;
+use tokio::sync::watch;
+
+/// Letters of a page where none is asked for …
+const LIMIT: usize = 100;
+/// … and at most.
+const MAX_LIMIT: usize = 1000;
+
+/// What stands behind the `?`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Wanted {
+    sink: Option<String>,
+    reason: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// One letter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Letter {
+    /// Whose.
+    pub sink: String,
+    /// Of the event, in the log.
+    pub sequence: u64,
+    /// The event's.
+    pub id: String,
+    /// The event's.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The event's.
+    pub sandbox_id: String,
+    /// The source that it came by.
+    pub source: String,
+    /// One of the metrics' reasons.
+    pub reason: String,
+    /// In the peer's or the client's words.
+    pub message: String,
+    /// Since when it is one.
+    pub at: jiff::Timestamp,
+}
+
+/// By sink and sequence, oldest first.
+pub(super) async fn list(State(asked): State<Asked>, Params(wanted): Params<Wanted>) -> Response {
+    let limit = wanted.limit.unwrap_or(LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return problem(StatusCode::BAD_REQUEST, format!("limit: not a number from 1 to {MAX_LIMIT}"));
+    }
+    let after = match wanted.cursor.as_deref().filter(|cursor| !cursor.is_empty()).map(read_cursor).transpose() {
+        Ok(after) => after,
+        Err(message) => return problem(StatusCode::BAD_REQUEST, message),
+    };
+    blocking(move || {
+        let mut letters = Vec::new();
+        for sink in asked
+            .store
+            .dead_letter_sinks()
+            .into_iter()
+            .filter(|sink| wanted.sink.as_ref().is_none_or(|only| only == sink))
+        {
+            for (sequence, letter) in asked.store.dead_letters(&sink) {
+                let is_before = after.as_ref().is_some_and(|(name, last)| (&sink, sequence) <= (name, *last));
+                if is_before || wanted.reason.as_ref().is_some_and(|reason| *reason != letter.cause.reason) {
+                    continue;
+                }
+                if letters.len() == limit {
+                    let next = letters.last().map(|last: &Letter| format!("{}:{}", last.sink, last.sequence));
+                    return Ok(Json(json!({"dead_letters": letters, "next_cursor": next})).into_response());
+                }
+                let Some(stored) = asked.store.dead_letter_event(&sink, sequence)? else { continue };
+                letters.push(show(&sink, sequence, letter, &stored));
+            }
+        }
+        Ok(Json(json!({"dead_letters": letters, "next_cursor": null})).into_response())
+    })
+    .await
+}
+
+fn read_cursor(cursor: &str) -> Result<(String, u64), String> {
+    let parsed = cursor.rsplit_once(':').and_then(|(sink, sequence)| Some((sink.to_owned(), sequence.parse().ok()?)));
+    parsed.ok_or_else(|| "cursor: not the `next_cursor` of a page".to_owned())
+}
+
+fn show(sink: &str, sequence: u64, letter: DeadLetter, stored: &Stored) -> Letter {
+    Letter {
+        sink: sink.to_owned(),
+        sequence,
+        id: letter.id,
+        kind: stored.event.kind.clone(),
+        sandbox_id: stored.event.sandbox_id.clone(),
+        source: stored.arrival.source.to_string(),
+        reason: letter.cause.reason,
+        message: letter.cause.message,
+        at: letter.at,
+    }
+}
+
+/// One letter with its record, as a sink of `format: json` would get it: `/api/dead-letters/{sink}/{id or sequence}`.
+pub(super) async fn show_one(State(asked): State<Asked>, Path((sink, id)): Path<(String, String)>) -> Response {
+    #[derive(Serialize)]
+    struct Whole {
+        #[serde(flatten)]
+        letter: Letter,
+        record: Option<Box<RawValue>>,
+    }
+    blocking(move || {
+        let is_meant = |(sequence, letter): &(u64, DeadLetter)| letter.id == id || sequence.to_string() == id;
+        let found = asked.store.dead_letters(&sink).into_iter().find(is_meant);
+        let Some((sequence, letter)) = found else { return Ok(problem(StatusCode::NOT_FOUND, "no such dead letter")) };
+        let Some(stored) = asked.store.dead_letter_event(&sink, sequence)? else {
+            return Ok(problem(StatusCode::NOT_FOUND, "it is no dead letter any more"));
+        };
+        let record = events::record(&stored, asked.store.instance());
+        Ok(Json(Whole { letter: show(&sink, sequence, letter, &stored), record }).into_response())
+    })
+    .await
+}
+
+/// The body of a change: which letters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Chosen {
+    /// Whose.
+    pub sink: String,
+    /// Their events' ids, or their sequences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+    /// Every one, or with `reason` every one of that reason.
+    pub all: bool,
+    /// Only those of this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Chosen {
+    fn sequences(&self, store: &Store) -> Result<Vec<u64>, Response> {
+        if self.all != self.ids.is_empty() {
+            return Err(problem(StatusCode::BAD_REQUEST, "give either `ids` or `all`"));
+        }
+        let ids: BTreeSet<&str> = self.ids.iter().map(String::as_str).collect();
+        let mut found = BTreeSet::new();
+        let mut sequences = Vec::new();
+        for (sequence, letter) in store.dead_letters(&self.sink) {
+            let named = [letter.id.as_str(), &sequence.to_string()].into_iter().find_map(|name| ids.get(name).copied());
+            found.extend(named);
+            let is_meant = self.reason.as_ref().is_none_or(|reason| *reason == letter.cause.reason);
+            if is_meant && (self.all || named.is_some()) {
+                sequences.push(sequence);
+            }
+        }
+        if let Some(unknown) = ids.difference(&found).next() {
+            let message = format!("sink {:?} has no dead letter {unknown:?}", self.sink);
+            return Err(problem(StatusCode::NOT_FOUND, message));
+        }
+        Ok(sequences)
+    }
+}
+
+/// `POST /api/dead-letters/retry`: sends them once more; what is confirmed is a letter no more. Told line by line.
+pub(super) async fn retry(State(asked): State<Asked>, Change(chosen): Change<Chosen>) -> Response {
+    let retrying = match asked.sink(&chosen.sink).map(|handle| handle.retrying()) {
+        Ok(Ok(retrying)) => retrying,
+        Ok(Err(refused)) => return refusal(&refused),
+        Err(response) => return response,
+    };
+    let sequences = match chosen.sequences(&asked.store) {
+        Ok(sequences) => sequences,
+        Err(response) => return response,
+    };
+    tracing::info!(sink = chosen.sink, letters = sequences.len(), "dead letters are retried");
+    let progress = watch::Sender::default();
+    let seen = progress.subscribe();
+    tell(async move { retrying.run(sequences, &progress).await.map_err(|refused| refused.to_string()) }, seen)
+}
+
+/// `POST /api/dead-letters/drop`: gives them up.
+pub(super) async fn drop_some(State(asked): State<Asked>, Change(chosen): Change<Chosen>) -> Response {
+    blocking(move || {
+        let sequences = match chosen.sequences(&asked.store) {
+            Ok(sequences) => sequences,
+            Err(response) => return Ok(response),
+        };
+        let sink = &chosen.sink;
+        let dropped = asked.store.resolve(sink, &sequences, Resolution::Dropped)?;
+        if asked.sinks.get(sink).is_some() {
+            asked.metrics.dead_letters_waiting(sink, asked.store.dead_letters_waiting(sink));
+        }
+        tracing::warn!(sink, dropped, "dead letters are dropped by an operator");
+        Ok(Json(json!({"dropped": dropped})).into_response())
+    })
+    .await
+}
+
+/// Does what may block on the disk.
+async fn blocking(work: impl FnOnce() -> io::Result<Response> + Send + 'static) -> Response {
+    let failed = |error: io::Error| problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the store: {error}"));
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answered) => answered.unwrap_or_else(failed),
+        Err(error) => failed(io::Error::other(error)),
+    }
+}

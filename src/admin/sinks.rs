@@ -1,0 +1,99 @@
+//! `/api/sinks`: what each sink is and how it is doing; and those that were taken out.
+
+use super::reply::{Change, problem};
+use crate::deliver::{About, Handle, Replay, Sinks, Status};
+use crate::store::Store;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+
+/// What this and its neighbours ask.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) sinks: Sinks,
+    pub(super) store: Arc<Store>,
+    pub(super) metrics: crate::metrics::Metrics,
+}
+
+impl Asked {
+    /// One of them, or what to answer.
+    pub(super) fn sink(&self, name: &str) -> Result<Handle, Response> {
+        self.sinks.get(name).ok_or_else(|| {
+            let all = self.sinks.all();
+            let names: Vec<&str> = all.keys().map(String::as_str).collect();
+            let message = format!("there is no sink {name:?}; there is {}", names.join(", "));
+            problem(StatusCode::NOT_FOUND, message)
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    #[serde(flatten)]
+    about: About,
+    #[serde(flatten)]
+    status: Status,
+    dead_letters: u64,
+    /// The one under way, or the last one.
+    replay: Option<Replay>,
+}
+
+#[derive(Serialize)]
+struct Gone {
+    name: String,
+    position: u64,
+    removed_at: Timestamp,
+    dead_letters: u64,
+}
+
+pub(super) async fn list(State(asked): State<Asked>) -> Response {
+    let Asked { sinks, store, .. } = &asked;
+    let shown = sinks.all().into_iter().map(|(name, handle)| Shown {
+        about: handle.about().clone(),
+        status: handle.status(),
+        dead_letters: store.dead_letters_waiting(&name),
+        replay: handle.replay(),
+        name,
+    });
+    let removed = store.removed_sinks().into_iter().map(|removed| Gone {
+        dead_letters: store.dead_letters_waiting(&removed.name),
+        name: removed.name,
+        position: removed.position,
+        removed_at: removed.removed_at,
+    });
+    Json(json!({"sinks": shown.collect::<Vec<_>>(), "removed": removed.collect::<Vec<_>>()})).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Forgotten {
+    sink: String,
+}
+
+/// `POST /api/sinks/forget`
+pub(super) async fn forget(State(asked): State<Asked>, Change(Forgotten { sink }): Change<Forgotten>) -> Response {
+    if asked.sinks.get(&sink).is_some() {
+        let message = format!("sink {sink:?} is in the settings; take it out first");
+        return problem(StatusCode::CONFLICT, message);
+    }
+    let letters = asked.store.dead_letters_waiting(&sink);
+    if letters > 0 {
+        let message =
+            format!("sink {sink:?} has {letters} dead letters; drop them first, or put it back and retry them");
+        return problem(StatusCode::CONFLICT, message);
+    }
+    match asked.store.forget_sink(&sink).await {
+        Ok(true) => {
+            tracing::info!(sink, "the position of a sink that was taken out is forgotten");
+            Json(json!({"forgotten": sink})).into_response()
+        }
+        Ok(false) => problem(StatusCode::NOT_FOUND, format!("nothing is known of a sink {sink:?}")),
+        Err(refused) => problem(StatusCode::SERVICE_UNAVAILABLE, format!("the store: {refused}")),
+    }
+}

@@ -1,0 +1,90 @@
+//! `sinks`: how they are doing, and an end to those that were taken out.
+
+use super::outcome::{Exit, Failure, print, print_json};
+use super::table::Table;
+use super::{Format, admin, runtime};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// What each sink is and how it is doing; and those that were taken out of the configuration.
+    List(Listed),
+    /// Forget the position of a sink that was taken out. Should it come back, it begins where its `start` says.
+    Forget(Forgotten),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Listed {
+    #[command(flatten)]
+    daemon: admin::Target,
+    /// How the result is written.
+    #[arg(long, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Forgotten {
+    #[command(flatten)]
+    daemon: admin::Target,
+    /// Its name.
+    #[arg(value_name = "SINK")]
+    sink: String,
+}
+
+pub(super) fn execute(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::List(Listed { daemon, format }) => {
+            let shown: Value = runtime()?.block_on(daemon.daemon()?.get("/api/sinks"))?;
+            match format {
+                Format::Json => print_json(&shown),
+                Format::Text => print(text(&shown)),
+            }
+        }
+        Command::Forget(Forgotten { daemon, sink }) => {
+            let _: Value = runtime()?.block_on(daemon.daemon()?.post("/api/sinks/forget", &json!({"sink": sink})))?;
+            print(format_args!("the position of sink {sink} is forgotten\n"))
+        }
+    }
+}
+
+fn text(shown: &Value) -> String {
+    let rows = |name: &str| shown[name].as_array().cloned().unwrap_or_default();
+    let cell = |row: &Value, name: &str| match &row[name] {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let mut table = Table::new(["SINK", "TYPE", "STATE", "LAG", "OLDEST", "DEAD", "TO", "PEER", "LAST ERROR"]);
+    for row in rows("sinks") {
+        let state = match row["up"].as_bool() {
+            Some(true) => "up",
+            Some(false) => "down",
+            None => "unknown",
+        };
+        let age = format!("{:.0}s", row["oldest_unsent_age_seconds"].as_f64().unwrap_or_default());
+        let error = row["last_error"]["message"].as_str().unwrap_or_default();
+        let [name, kind, lag, dead, to, peer] =
+            ["name", "type", "lag_events", "dead_letters", "to", "peer"].map(|name| cell(&row, name));
+        table.row([&name, &kind, state, &lag, &age, &dead, &to, &peer, error]);
+    }
+    let mut text = table.to_string();
+    let mut removed = Table::new(["TAKEN OUT", "SINCE", "POSITION", "DEAD"]);
+    for row in rows("removed") {
+        removed.row(
+            ["name", "removed_at", "position", "dead_letters"]
+                .map(|name| cell(&row, name))
+                .each_ref()
+                .map(String::as_str),
+        );
+    }
+    if !removed.is_empty() {
+        text += &format!("\n{removed}");
+    }
+    text
+}
+
+/// What a sink that is asked for by name is not.
+pub(super) fn ended_early() -> Failure {
+    Failure::new(Exit::Unavailable, "the daemon went away before it had ended")
+}
