@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod admin;
+mod again;
 mod backfill;
 mod client;
 mod cloudevents;

@@ -110,7 +110,8 @@ impl Delivery {
     pub(super) fn parked(&mut self, result: Result<Parked, JoinError>) {
         let Parts { name, metrics, store, .. } = &self.parts;
         match result {
-            Ok(Parked { letters, result: Ok(_) }) => {
+            Ok(Parked { mut letters, result: Ok(kept) }) => {
+                self.rejected.splice(0..0, letters.drain(kept.min(letters.len())..));
                 for (stored, cause) in &letters {
                     metrics.dead_letter(name, &cause.reason);
                     tracing::warn!(

@@ -181,21 +181,27 @@ impl DeadLetters {
         }))
     }
 
-    /// Adds letters of one sink, durably. One that waits already is not added twice (its position did not move last
-    /// time). Returns how many are new.
+    /// Adds letters of one sink, durably, as many of the first ones as there is room for, and returns how many these are.
+    /// One that waits already is not added twice (its position did not move last time), and counts.
     pub(super) fn park(
         &mut self,
         sink: &str,
         letters: &[(Arc<Stored>, Cause)],
         now: jiff::Timestamp,
     ) -> io::Result<usize> {
-        let new: Vec<_> = letters
-            .iter()
-            .filter(|(stored, _)| !self.waiting.contains_key(&(sink.to_owned(), stored.sequence)))
-            .map(|(stored, cause)| encode_letter(sink, stored, cause, now))
-            .collect();
-        let wanted: u64 = new.iter().map(|content| PREFIX + content.len() as u64).sum();
-        if wanted > 0 && self.live + wanted > self.max_live {
+        let (mut new, mut live, mut kept) = (Vec::new(), self.live, 0);
+        for (stored, cause) in letters {
+            if !self.waiting.contains_key(&(sink.to_owned(), stored.sequence)) {
+                let content = encode_letter(sink, stored, cause, now);
+                live += PREFIX + content.len() as u64;
+                if live > self.max_live {
+                    break;
+                }
+                new.push(content);
+            }
+            kept += 1;
+        }
+        if kept == 0 && !letters.is_empty() {
             let message = format!(
                 "dead letters take {} of at most {} bytes (store.max_dead_letters_size): retry or drop some",
                 self.live, self.max_live
@@ -203,7 +209,7 @@ impl DeadLetters {
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, message));
         }
         self.append(&new)?;
-        Ok(new.len())
+        Ok(kept)
     }
 
     /// Notes what became of letters. Returns how many of them waited.

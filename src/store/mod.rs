@@ -210,8 +210,8 @@ impl Store {
         self.shared.dead.subscribe()
     }
 
-    /// Puts records among a sink's dead letters, on disk, before its position may move past them. Returns how many are
-    /// new there.
+    /// Puts records among a sink's dead letters, on disk, before its position may move past them. Returns how many of the
+    /// first ones are there now; it fails where there is not even room for one.
     ///
     /// Blocks on the disk.
     pub fn park(&self, sink: &str, letters: &[(Arc<Stored>, Cause)]) -> io::Result<usize> {

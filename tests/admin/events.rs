@@ -204,6 +204,7 @@ mod many_segments {
                 sandboxes: Sandboxes::default(),
                 store: Arc::clone(&store),
                 backfills: Default::default(),
+                sinks: e2b_relay::deliver::Sinks::default(),
             });
             let (trigger, shutdown) = shutdown::channel();
             tokio::spawn(listener.serve(router, shutdown));

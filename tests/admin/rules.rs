@@ -37,6 +37,7 @@ async fn serve(listen: &str) -> Served {
         sandboxes: Sandboxes::default(),
         store,
         backfills: Default::default(),
+        sinks: e2b_relay::deliver::Sinks::default(),
     });
     let (trigger, shutdown) = shutdown::channel();
     let port = listener.address().port();

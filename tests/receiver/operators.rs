@@ -24,6 +24,7 @@ async fn serve(relay: &Relay) -> (SocketAddr, (Trigger, tempfile::TempDir)) {
         sandboxes: Sandboxes::default(),
         store,
         backfills: Default::default(),
+        sinks: e2b_relay::deliver::Sinks::default(),
     });
     tokio::spawn(listener.serve(router, shutdown));
     (address, (trigger, folder))
