@@ -38,10 +38,9 @@ async fn stuck() -> (Home, Daemon, String) {
 async fn told_to_end_during_a_reload_it_ends_in_good_order() {
     let (home, daemon, hole) = stuck().await;
     home.configure(&with(&hole, 11));
+    let seen = daemon.log().len();
     daemon.hang_up();
-    // Several are one.
-    daemon.hang_up();
-    daemon.hang_up();
+    daemon.says(seen, "the configuration is being read again").await;
     assert_eq!(deliver(&daemon, "/webhooks/e2b", SECRET, "b").await, 200);
     assert!(daemon.terminate().await.success());
     let proof = crate::support::verify::sound(&home).await;

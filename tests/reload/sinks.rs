@@ -100,6 +100,24 @@ async fn a_new_sink_may_begin_with_the_oldest_event_and_a_renamed_one_takes_its_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_right_after_a_renaming_the_sink_has_its_position_still() {
+    let home = Home::new(&with(&[FIRST]));
+    let daemon = home.start().await;
+    accept(&daemon, &["a", "b"]).await;
+    daemon.until_settled("first", 2).await;
+    home.configure(&with(&[("other", "type: file, path: ./other.ndjson, renamed_from: first")]));
+    let seen = daemon.log().len();
+    daemon.hang_up();
+    daemon.says(seen, super::IN_FORCE).await;
+    daemon.kill().await;
+    let daemon = home.start().await;
+    accept(&daemon, &["c"]).await;
+    got(&home, &daemon, "other", &["c"]).await;
+    assert!(daemon.terminate().await.success());
+    verify::sound(&home).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sink_that_was_given_a_wrong_address_has_everything_once_it_is_set_right() {
     let (nats, name) = (brokers::nats(), unique("reload"));
     let sink = |server: &str| {
