@@ -17,6 +17,7 @@ mod receiver;
 mod redact;
 mod register;
 mod relay;
+mod reload;
 mod sdk;
 mod settings;
 mod simulate;

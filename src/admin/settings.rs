@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Address and port.
+    /// Address and port; changed, it needs a restart.
     pub listen: SocketAddr,
     /// A file with the token that changes need, and reading where the listener is not on a loopback address: one line of
     /// 16 or more visible ASCII characters. Without it the daemon makes one, `admin-token` in the store's folder, which

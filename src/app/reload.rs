@@ -101,6 +101,7 @@ impl Changeable {
     }
 
     async fn try_reload(&mut self, configuration: &Configuration) -> Result<Changes, Refused> {
+        tracing::info!("the configuration is being read again");
         let read = Arc::clone(configuration);
         let mut new = tokio::task::spawn_blocking(move || read()).await?.map_err(Refused::Faults)?;
         new.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

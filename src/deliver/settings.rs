@@ -19,7 +19,8 @@ pub struct Settings {
     /// Where a sink begins whose name is new: `now`, `earliest` (the oldest event that is kept), or a time such as
     /// `2026-03-10T12:00:00Z`, by when events were received.
     pub start: Start,
-    /// The name that this sink had before; its position is carried over if its new name is not known yet.
+    /// The name that this sink had before; position, counts and dead letters are carried over if its new name is not known
+    /// yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renamed_from: Option<String>,
     /// Most records between the oldest that the peer has not confirmed and the newest that was handed to it; so many a

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The public listener: deliveries, and `GET /readyz` for load balancers.
+/// The public listener: deliveries, and `GET /readyz` for load balancers. A changed key needs a restart.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

@@ -120,8 +120,8 @@ fn position_of(
     let Some(old) = &sink.renamed_from else { return Ok(None) };
     let Some(index) = births.iter().position(|birth| &birth.name == old) else { return Ok(None) };
     let birth = births.remove(index);
-    carry_over(shared, old, &sink.name)?;
     undo.push(Undo::Renamed { old: old.clone(), new: sink.name.clone() });
+    carry_over(shared, old, &sink.name)?;
     tracing::info!(
         sink = sink.name,
         renamed_from = old,
@@ -130,13 +130,15 @@ fn position_of(
     Ok(Some(birth.after))
 }
 
-/// Gives what is kept of one sink to another. The dead letters first: a kill after that is made up for by the next start,
-/// which finds the position under the old name still.
+/// Gives what is kept of one sink to another, on disk before the journal notes the new name: a sink that is known there and
+/// has no position begins at its birth. The dead letters first: a kill after that is made up for by the next start, which
+/// finds the position under the old name still.
 fn carry_over(shared: &Shared, old: &str, new: &str) -> io::Result<()> {
     shared.reserve.write(|| shared.letters().rename(old, new))?;
     if let Some(progress) = shared.meta.progress(old) {
         shared.meta.set_progress(new, progress);
         shared.meta.forget(old);
+        shared.reserve.write(|| shared.meta.sync())?;
     }
     Ok(())
 }

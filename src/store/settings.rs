@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The durable log: where it lies, how long it remembers, how much it may take.
+/// The durable log: where it lies, how long it remembers, how much it may take. A changed key needs a restart.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

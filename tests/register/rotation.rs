@@ -1,6 +1,7 @@
 //! A secret is rotated while events happen: for a while both are accepted, and the new one is registered.
 
 use super::{NEWER, SECRET, Scene, until_repairs};
+use crate::reload::reload;
 use crate::support::daemon::Metrics;
 use e2b_relay::simulator::provider::Options;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,27 @@ async fn a_rotation_with_an_overlap_refuses_nothing() {
             assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "{}", file.display());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotation_without_a_restart_refuses_nothing() {
+    let options = Options { retries: 200, retry_pause: Duration::from_millis(100), ..Options::default() };
+    let scene = Scene::with(options).await;
+    let daemon = scene.start().await;
+    let hook = scene.until_registered().await;
+    scene.deliver(&daemon, 20).await;
+    scene.configure(&[SECRET, NEWER], "");
+    reload(&daemon).await;
+    until_repairs(&daemon, 1).await;
+    scene.deliver(&daemon, 20).await;
+    scene.configure(&[NEWER], "");
+    reload(&daemon).await;
+    scene.deliver(&daemon, 20).await;
+    let metrics = daemon.metrics().await;
+    assert_eq!(metrics.sum("deliveries_total", "outcome=\"bad_signature\""), 0.0);
+    assert_eq!(metrics.sum("registration_repairs_total", "acme"), 1.0);
+    assert_eq!(scene.hooks().await, [hook], "the same one all the time");
+    assert!(daemon.terminate().await.success());
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {

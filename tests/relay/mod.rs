@@ -6,6 +6,6 @@ mod gap;
 mod hostile;
 mod kills;
 mod promise;
-mod sinks;
+pub(crate) mod sinks;
 mod slow;
 mod strace;

@@ -45,15 +45,25 @@ impl Sinks {
 
     /// The same with other sources.
     pub(crate) fn configuration_of(&self, sources: &str, keys: &str) -> String {
+        self.configuration_named(sources, NAMES, [keys; 4])
+    }
+
+    /// The same with other names, and with further keys of each sink.
+    pub(crate) fn configuration_named<N: std::fmt::Display>(
+        &self,
+        sources: &str,
+        [lake, bus, queue, audit]: [N; 4],
+        [of_lake, of_bus, of_queue, of_audit]: [&str; 4],
+    ) -> String {
         let Self { kafka, nats, amqp, name } = self;
         format!(
             r#"
 sources: {sources}
 sinks:
-  lake: {{type: kafka, brokers: ["{kafka}"], topic: {name}{keys}}}
-  bus: {{type: nats, servers: ["{nats}"], subject: "{name}.{{{{ type }}}}.{{{{ sandbox_id }}}}", stream: {{name: {name}, subjects: ["{name}.>"], create: true}}{keys}}}
-  queue: {{type: amqp, url: "{amqp}", exchange: {name}, declare: {{exchange_type: topic, queue: {name}}}{keys}}}
-  audit: {{type: file, path: ./audit.ndjson{keys}}}
+  {lake}: {{type: kafka, brokers: ["{kafka}"], topic: {name}{of_lake}}}
+  {bus}: {{type: nats, servers: ["{nats}"], subject: "{name}.{{{{ type }}}}.{{{{ sandbox_id }}}}", stream: {{name: {name}, subjects: ["{name}.>"], create: true}}{of_bus}}}
+  {queue}: {{type: amqp, url: "{amqp}", exchange: {name}, declare: {{exchange_type: topic, queue: {name}}}{of_queue}}}
+  {audit}: {{type: file, path: ./audit.ndjson{of_audit}}}
 "#
         )
     }

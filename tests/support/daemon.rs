@@ -68,6 +68,7 @@ impl Home {
             .unwrap();
         let phases = phases.unwrap_or_default();
         let (said, addresses) = watch::channel(None);
+        let (lines, heard) = watch::channel(Vec::new());
         let (following, pid) = (Arc::clone(&phases), pid_of(&child));
         // The log goes where a failing test shows it.
         let log = tokio::task::spawn_blocking(move || {
@@ -76,13 +77,14 @@ impl Home {
                     continue;
                 }
                 println!("relay: {line}");
+                lines.send_modify(|lines: &mut Vec<String>| lines.push(line.clone()));
                 let line: Value = serde_json::from_str(&line).unwrap_or_default();
                 if let (Some(public), Some(admin)) = (field(&line, "public"), field(&line, "admin")) {
                     said.send_replace(Some((public, admin)));
                 }
             }
         });
-        Spawned { child, log, addresses, phases }
+        Spawned { child, log, addresses, heard, phases }
     }
 }
 
@@ -91,6 +93,7 @@ pub(crate) struct Spawned {
     child: Child,
     log: tokio::task::JoinHandle<()>,
     addresses: watch::Receiver<Option<(String, String)>>,
+    heard: watch::Receiver<Vec<String>>,
     phases: Arc<Phases>,
 }
 
@@ -100,8 +103,8 @@ impl Spawned {
         let found = tokio::time::timeout(PATIENCE, self.addresses.wait_for(Option::is_some)).await;
         let (public, admin) =
             found.expect("the daemon did not start in time").expect("the daemon ended").clone().unwrap();
-        let Self { child, log, phases, .. } = self;
-        Daemon { child, log, phases, public, admin, client: reqwest_client() }
+        let Self { child, log, heard, phases, .. } = self;
+        Daemon { child, log, heard, phases, public, admin, client: reqwest_client() }
     }
 
     /// Where it takes deliveries; `None` when it ended before it did.
@@ -143,6 +146,7 @@ pub(crate) fn reqwest_client() -> reqwest::Client {
 pub(crate) struct Daemon {
     child: Child,
     log: tokio::task::JoinHandle<()>,
+    heard: watch::Receiver<Vec<String>>,
     phases: Arc<Phases>,
     pub(crate) public: String,
     pub(crate) admin: String,
@@ -170,13 +174,31 @@ impl Daemon {
     }
 
     fn into_spawned(self) -> Spawned {
-        let Self { child, log, phases, .. } = self;
-        Spawned { child, log, addresses: watch::channel(None).1, phases }
+        let Self { child, log, heard, phases, .. } = self;
+        Spawned { child, log, addresses: watch::channel(None).1, heard, phases }
     }
 
     /// Asks it to end in good order.
     pub(crate) fn ask_to_end(&self) {
         kill_process(pid_of(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        kill_process(pid_of(&self.child), Signal::HUP).unwrap();
+    }
+
+    /// What the log has said until now.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.heard.borrow().clone()
+    }
+
+    /// The first line after `seen` of them that holds `text`, once the log has said so.
+    pub(crate) async fn says(&self, seen: usize, text: &str) -> String {
+        let mut heard = self.heard.clone();
+        let find = |lines: &Vec<String>| lines.iter().skip(seen).find(|line| line.contains(text)).cloned();
+        let lines = tokio::time::timeout(PATIENCE, heard.wait_for(|lines| find(lines).is_some())).await;
+        find(&lines.unwrap_or_else(|_| panic!("the log does not say: {text}")).expect("the daemon ended")).unwrap()
     }
 
     /// SIGTERM, and what it ended with.

@@ -5,7 +5,7 @@ use super::oracle::{Answer, Ledger};
 use super::{seed, sign};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 
 /// What every test's source has.
 pub(crate) const SECRET: &str = "a secret for tests, 32 bytes long";
@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) insist: bool,
     /// Each event takes a permit; closed, no more are sent.
     pub(crate) permits: Option<Arc<Semaphore>>,
+    /// What deliveries are signed with.
+    pub(crate) secret: Secret,
     /// What its metadata says for `kind`, by the event's number: for filters and templates to look at.
     pub(crate) kind: fn(usize) -> Value,
 }
@@ -43,8 +45,26 @@ impl Default for Plan {
             forged: 0.0,
             insist: false,
             permits: None,
+            secret: Secret::default(),
             kind: |_| json!("usual"),
         }
+    }
+}
+
+/// A secret that can be rotated while deliveries are sent. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Secret(Arc<RwLock<String>>);
+
+impl Default for Secret {
+    fn default() -> Self {
+        Self(Arc::new(RwLock::new(SECRET.to_owned())))
+    }
+}
+
+impl Secret {
+    /// From now on this one; once it returns, no delivery is under way that was signed with the one before.
+    pub(crate) async fn rotate(&self, secret: &str) {
+        *self.0.write().await = secret.to_owned();
     }
 }
 
@@ -82,6 +102,11 @@ pub(crate) struct Ongoing {
 impl Ongoing {
     /// Sends nothing yet. `purpose` tells its seed from others'.
     pub(crate) fn begin(purpose: &str, kind: fn(usize) -> Value) -> Self {
+        Self::signed(purpose, kind, Secret::default())
+    }
+
+    /// The same with a secret that can be rotated.
+    pub(crate) fn signed(purpose: &str, kind: fn(usize) -> Value, secret: Secret) -> Self {
         let webhook = Arc::new(Mutex::new(String::new()));
         let permits = Arc::new(Semaphore::new(0));
         let target = {
@@ -93,6 +118,7 @@ impl Ongoing {
             events: usize::MAX,
             insist: true,
             permits: Some(Arc::clone(&permits)),
+            secret,
             kind,
             ..Plan::default()
         };
@@ -165,7 +191,11 @@ async fn deliver(
 ) -> Answer {
     let mut is_first = true;
     loop {
-        match post(client, &target(), SECRET, body).await {
+        // Held until it is answered.
+        let secret = plan.secret.0.read().await;
+        let answered = post(client, &target(), &secret, body).await;
+        drop(secret);
+        match answered {
             Some((200, answer)) => {
                 assert_eq!(answer["id"], json!(id));
                 assert!(

@@ -77,3 +77,17 @@ async fn dead_letters_have_a_limit_that_never_takes_one_away() {
     store.resolve("lake", &[1], Resolution::Dropped).unwrap();
     assert_eq!(store.park("lake", &letters[kept..=kept]).unwrap(), 1);
 }
+
+#[tokio::test]
+async fn an_attachment_that_cannot_be_noted_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path()).await;
+    let store = open(folder.path());
+    store.attach(&[sink("old", None)]).await.unwrap();
+    let before = store.progress("old");
+    store.close();
+    store.attach(&[sink("new", Some("old")), sink("newer", None)]).await.unwrap_err();
+    assert_eq!((store.progress("old"), store.dead_letters_waiting("old")), (before, 1));
+    assert_eq!((store.progress("new"), store.dead_letters_waiting("new")), (Progress::default(), 0));
+    assert_eq!(store.shared.meta.sinks().keys().collect::<Vec<_>>(), ["old"]);
+}
