@@ -97,6 +97,8 @@ pub struct Delivery {
     disk_retry_at: Option<Instant>,
     probing: Option<Task<Result<String, SendError>>>,
     rejected_in_a_row: (Option<Reason>, u32),
+    /// The peer has confirmed a record, now or in an earlier life.
+    took_something: bool,
     up: Option<bool>,
 }
 
@@ -128,6 +130,7 @@ impl Delivery {
             disk_retry_at: None,
             probing: Some(probe(Arc::clone(&parts.sink))),
             rejected_in_a_row: (None, 0),
+            took_something: progress.delivered > 0,
             up: None,
             parts,
         }
@@ -230,6 +233,7 @@ impl Delivery {
         match result {
             Ok(()) => {
                 self.parts.metrics.sink_sent(&self.parts.name, 1);
+                self.took_something = true;
                 self.succeeded(sequence);
                 let next = self.window.settle(sequence, Settled::Delivered);
                 self.go_on(next);
@@ -242,7 +246,7 @@ impl Delivery {
             }
             Err(SendError::Reject { reason, message }) => {
                 self.count_error(sequence, reason, &message);
-                if self.is_one_too_many(reason) {
+                if self.was_nothing_ever_routed(reason) || self.is_one_too_many(reason) {
                     return self.halt(sequence, reason, &message);
                 }
                 let (stored, next) = self.window.reject(sequence);
@@ -281,6 +285,11 @@ impl Delivery {
         self.rejected_in_a_row = (None, 0);
         self.backoff.reset();
         self.set_up(true, "");
+    }
+
+    /// Where nothing was ever taken, what has nowhere to go is no fault of the record: something is still to be set up.
+    fn was_nothing_ever_routed(&self, reason: Reason) -> bool {
+        reason == Reason::Unroutable && !self.took_something
     }
 
     /// A long run of rejections for one cause is no fault of the records.

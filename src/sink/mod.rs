@@ -103,6 +103,15 @@ pub enum SendError {
     },
 }
 
+impl SendError {
+    /// The metrics' word for it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Retry { reason, .. } | Self::Reject { reason, .. } | Self::Drop { reason, .. } => *reason,
+        }
+    }
+}
+
 /// A setting of a sink that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {message}")]

@@ -19,6 +19,21 @@ pub(super) fn connecting(error: &Error, doing: &str, peer: &str) -> SendError {
     sink_wide(reason, format!("cannot {doing} {peer}: {error}"))
 }
 
+/// No server took us. `failures` are in the order of the attempts.
+pub(super) fn all_of(mut failures: Vec<SendError>) -> SendError {
+    let refused = |failure: &SendError| matches!(failure, SendError::Retry { reason: Reason::Auth, .. });
+    // What somebody has to put right is said before what may come back by itself.
+    let reason = if failures.iter().any(refused) { Reason::Auth } else { Reason::Connect };
+    match failures.pop() {
+        Some(only) if failures.is_empty() => only,
+        Some(last) => {
+            let all = failures.iter().chain([&last]).map(ToString::to_string);
+            sink_wide(reason, all.collect::<Vec<_>>().join("; "))
+        }
+        None => sink_wide(reason, "no server is named"),
+    }
+}
+
 /// One record was published on a channel of its own, and that ended otherwise than by a confirmation.
 pub(super) fn publishing(error: &Error, exchange: &str, peer: &str) -> SendError {
     match error.kind() {
@@ -109,6 +124,14 @@ mod tests {
             };
             assert_eq!(found, (scope, reason), "{text}");
         }
+    }
+
+    #[test]
+    fn of_several_servers_each_says_why_it_did_not_take_us() {
+        let failures = vec![sink_wide(Reason::Auth, "a: refused"), sink_wide(Reason::Connect, "b: away")];
+        assert_eq!(all_of(failures), sink_wide(Reason::Auth, "a: refused; b: away"));
+        let only = sink_wide(Reason::Rejected, "a: refused");
+        assert_eq!(all_of(vec![only.clone()]), only);
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Nats {
     pub fn new(settings: Settings, dedupe_prefix: Option<String>) -> Result<Self, InvalidSetting> {
         let servers = settings.servers()?;
         settings.check(&servers)?;
-        let tls = peer::tls(settings.ca_file.as_deref(), settings.insecure_skip_verify)?;
+        let tls = peer::tls(&settings.tls())?;
         let peer: Arc<str> = servers.peer.as_str().into();
         let (handover, commands) = handover::channel(peer.clone());
         let connector = link::Connector::new(settings, servers, tls)?;

@@ -31,6 +31,12 @@ pub struct Settings {
     /// PEM file with the authorities to trust instead of the system's.
     #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
+    /// PEM file with a certificate to show to the server, and its chain.
+    #[schemars(extend("format" = "path"))]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the key of `cert_file`, without a passphrase.
+    #[schemars(extend("format" = "path"))]
+    pub key_file: Option<PathBuf>,
     /// Takes any certificate. The status page shows it.
     pub insecure_skip_verify: bool,
     /// For one attempt to connect to one server.
@@ -74,6 +80,8 @@ impl Default for Settings {
             nkey: None,
             credentials: None,
             ca_file: None,
+            cert_file: None,
+            key_file: None,
             insecure_skip_verify: false,
             connect_timeout: Duration::from_secs(5),
             ack_timeout: Duration::from_secs(5),
@@ -127,6 +135,15 @@ impl Settings {
         Ok(Servers { addresses, user, peer })
     }
 
+    pub(super) fn tls(&self) -> peer::Tls<'_> {
+        peer::Tls {
+            ca_file: self.ca_file.as_deref(),
+            cert_file: self.cert_file.as_deref(),
+            key_file: self.key_file.as_deref(),
+            insecure_skip_verify: self.insecure_skip_verify,
+        }
+    }
+
     /// Refuses what cannot work, as far as it shows without the network.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         self.check(&self.servers()?)
@@ -137,6 +154,7 @@ impl Settings {
         if logins.into_iter().filter(|given| *given).count() > 1 {
             return Err(InvalidSetting::new("servers", "more than one of user, token, nkey and credentials is given"));
         }
+        self.tls().identity()?;
         if self.max_unconfirmed == 0 {
             return Err(InvalidSetting::new("max_unconfirmed", "must be at least 1"));
         }
