@@ -97,6 +97,10 @@ pub struct Delivery {
     disk_retry_at: Option<Instant>,
     probing: Option<Task<Result<String, SendError>>>,
     rejected_in_a_row: (Option<Reason>, u32),
+    /// Records handed over so far, as far as they may be an earlier life's: it had so many unconfirmed at most.
+    routed: usize,
+    /// The sequence of the last of those.
+    repeated_through: u64,
     /// The peer has confirmed a record, now or in an earlier life.
     took_something: bool,
     up: Option<bool>,
@@ -130,6 +134,8 @@ impl Delivery {
             disk_retry_at: None,
             probing: Some(probe(Arc::clone(&parts.sink))),
             rejected_in_a_row: (None, 0),
+            routed: 0,
+            repeated_through: 0,
             took_something: progress.delivered > 0,
             up: None,
             parts,
@@ -203,6 +209,10 @@ impl Delivery {
         };
         match self.parts.router.route(&stored, &record, self.parts.store.instance()) {
             Decision::Send(outgoing) => {
+                if self.routed < self.parts.max_in_flight {
+                    self.routed += 1;
+                    self.repeated_through = stored.sequence;
+                }
                 let job = Job { stored: Arc::new(stored), outgoing: Arc::new(outgoing) };
                 if let Some(job) = self.window.add(job) {
                     self.hand_over(job);
@@ -348,6 +358,7 @@ impl Delivery {
         let age =
             oldest.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or(Duration::ZERO));
         self.parts.metrics.sink_lag(&self.parts.name, lag, age);
+        self.tell_swallowed();
         if age > PATIENCE
             && !self.in_flight.is_empty()
             && let Some((reason, message)) = self.parts.sink.trouble()
@@ -355,6 +366,21 @@ impl Delivery {
             self.parts.metrics.sink_error(&self.parts.name, reason.as_str());
             self.set_up(false, &format!("{}: {message}", reason.as_str()));
         }
+    }
+
+    /// Alarms of records that a peer which dedupes has not kept, because it got their ids from somebody else.
+    fn tell_swallowed(&self) {
+        let new = self.parts.sink.swallowed().into_iter().filter(|sequence| *sequence > self.repeated_through);
+        let sequences: Vec<u64> = new.collect();
+        let Some(first) = sequences.first() else { return };
+        self.parts.metrics.sink_swallowed(&self.parts.name, sequences.len() as u64);
+        tracing::error!(
+            sink = self.parts.name,
+            records = sequences.len(),
+            first_sequence = first,
+            "the stream took records for repetitions though they were sent for the first time, and has not kept them: another \
+             sink or relay feeds it with the same ids; give each its own stream"
+        );
     }
 
     fn next_wake_up(&self, deadline: Option<Instant>) -> Instant {

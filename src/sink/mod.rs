@@ -146,6 +146,12 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// Sequences of records that the peer took for repetitions, and so did not keep, though this process sent each for the
+    /// first time: their ids are somebody else's, too. Each is told once.
+    fn swallowed(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// Reopens what an operator may have moved away (SIGHUP).
     fn reopen(&self) {}
 

@@ -20,6 +20,12 @@ pub(super) fn without_credentials(url: &str) -> String {
     if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
 }
 
+/// The message, and what it probably means where rustls' own words do not tell.
+pub(super) fn hinted(message: String) -> String {
+    // What a peer answers in plain text is no TLS record.
+    if message.contains("InvalidContentType") { message + " (perhaps it speaks no TLS there)" } else { message }
+}
+
 /// A sink's keys about TLS.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tls<'a> {

@@ -85,6 +85,11 @@ impl Broker {
         Self::start_with(Kind::Kafka, Some(("advertised", port.to_string()))).await
     }
 
+    /// Starts a NATS server with another part of its configuration about who may come in.
+    pub(crate) async fn start_nats_with(access: String) -> Self {
+        Self::start_with(Kind::Nats, Some(("access", access))).await
+    }
+
     /// Starts a RabbitMQ that has a second listener, see [`Self::secured_amqp`]; `certificates` is the folder of
     /// [`super::tls::Certificates`].
     pub(crate) async fn start_rabbitmq_secured(certificates: &Path) -> Self {

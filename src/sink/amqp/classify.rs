@@ -1,12 +1,12 @@
 //! What the broker and the client say, as [`SendError`]s.
 
 use crate::sink::handover::{record_only, reject, sink_wide};
-use crate::sink::{Reason, SendError};
+use crate::sink::{Reason, SendError, peer};
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
 
 /// Connecting, opening a channel or declaring failed: the same for every record.
-pub(super) fn connecting(error: &Error, doing: &str, peer: &str) -> SendError {
+pub(super) fn connecting(error: &Error, doing: &str, server: &str) -> SendError {
     let reason = match error.kind() {
         ErrorKind::ProtocolError(refusal) => match refusal.kind() {
             AMQPErrorKind::Soft(soft) => soft_reason(soft),
@@ -16,7 +16,7 @@ pub(super) fn connecting(error: &Error, doing: &str, peer: &str) -> SendError {
         // What is left is about bytes and sockets, and lapin's list may grow.
         _ => Reason::Connect,
     };
-    sink_wide(reason, format!("cannot {doing} {peer}: {error}"))
+    sink_wide(reason, peer::hinted(format!("cannot {doing} {server}: {error}")))
 }
 
 /// No server took us. `failures` are in the order of the attempts.

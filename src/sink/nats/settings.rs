@@ -3,6 +3,7 @@
 use crate::secret::Secret;
 use crate::sink::{InvalidSetting, peer};
 use async_nats::ServerAddr;
+use bytesize::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -12,8 +13,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The servers of one cluster, `nats://host:4222`, or `tls://host:4222` where TLS is a must. User and password may
-    /// stand before the host; all servers get the same. Required.
+    /// The servers of one cluster, `nats://host:4222`, or `tls://host:4222` where TLS is a must; with `ca_file` or
+    /// `cert_file` it always is. User and password may stand before the host; all servers get the same. Required.
     pub servers: Vec<Secret>,
     /// Where a record goes; templates over the record are allowed. Each thing put in is one token.
     pub subject: String,
@@ -63,10 +64,32 @@ pub struct Stream {
     pub create: bool,
     /// On how many servers a created stream is kept: 1, 3 or 5.
     pub replicas: usize,
-    /// For how long a created stream knows an id again. What is sent twice within it is stored once.
+    /// For how long a created stream keeps a record. Default: for ever.
+    #[serde(with = "humantime_serde::option")]
+    #[schemars(with = "Option<String>", extend("format" = "duration"))]
+    pub max_age: Option<Duration>,
+    /// How large a created stream grows, in bytes. Default: as large as the server lets it.
+    #[schemars(with = "Option<String>", extend("format" = "size"))]
+    pub max_bytes: Option<ByteSize>,
+    /// What a created stream does where it is full: `old` removes its oldest records, `new` takes no further ones, and the
+    /// sink waits.
+    pub discard: Discard,
+    /// For how long a created stream knows an id again. What is sent twice within it is stored once. At least as long as a
+    /// restart takes.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub duplicate_window: Duration,
+}
+
+/// What a full stream does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Discard {
+    /// Removes its oldest records.
+    #[default]
+    Old,
+    /// Refuses new ones.
+    New,
 }
 
 impl Default for Settings {
@@ -97,6 +120,9 @@ impl Default for Stream {
             subjects: Vec::new(),
             create: false,
             replicas: 1,
+            max_age: None,
+            max_bytes: None,
+            discard: Discard::Old,
             duplicate_window: Duration::from_secs(120),
         }
     }
@@ -168,6 +194,13 @@ impl Settings {
         }
         if stream.create && stream.subjects.is_empty() {
             return Err(InvalidSetting::new("stream.subjects", "is required to create the stream"));
+        }
+        if stream.max_age.is_some_and(|age| age < stream.duplicate_window) {
+            let message = "is shorter than stream.duplicate_window, which the server refuses";
+            return Err(InvalidSetting::new("stream.max_age", message));
+        }
+        if stream.max_bytes == Some(ByteSize::b(0)) {
+            return Err(InvalidSetting::new("stream.max_bytes", "must be more than 0; leave it out for no limit"));
         }
         Ok(())
     }
@@ -253,9 +286,16 @@ mod tests {
             (stream("E2B", false), false, "stream"),
         ] {
             let settings = Settings { stream, jetstream, ..settings(&["nats://n1"]) };
-            let servers = settings.servers().expect("valid");
-            assert_eq!(settings.check(&servers).expect_err("invalid").key, key);
+            assert_eq!(settings.validate().expect_err("invalid").key, key);
         }
+        let limited = |max_age: u64, max_bytes: u64| {
+            let (max_age, max_bytes) = (Some(Duration::from_secs(max_age)), Some(ByteSize::b(max_bytes)));
+            let stream = Stream { name: "E2B".to_owned(), max_age, max_bytes, ..Stream::default() };
+            Settings { stream: Some(stream), ..settings(&["nats://n1"]) }.validate()
+        };
+        assert_eq!(limited(120, 1), Ok(()));
+        assert_eq!(limited(119, 1).expect_err("invalid").key, "stream.max_age");
+        assert_eq!(limited(120, 0).expect_err("invalid").key, "stream.max_bytes");
     }
 
     #[test]
