@@ -135,6 +135,7 @@ pub struct Metrics {
     oldest_unsent: GaugeVec,
     dead_letters: IntGaugeVec,
     dead_letters_total: IntCounterVec,
+    swallowed: IntCounterVec,
     up: IntGaugeVec,
     api: Api,
     sandboxes: Sandboxes,
@@ -216,6 +217,12 @@ impl Metrics {
                 &["sink", "reason"],
             )?,
             sink_errors: counters(r, "sink_errors_total", "Failed attempts to send, by why.", &["sink", "reason"])?,
+            swallowed: counters(
+                r,
+                "sink_swallowed_total",
+                "Records that the sink's stream took for repetitions though each was sent for the first time.",
+                &["sink"],
+            )?,
             lag: int_gauges(r, "sink_lag_events", "Events accepted but not yet settled for the sink.", &["sink"])?,
             oldest_unsent: gauges(
                 r,
@@ -271,6 +278,7 @@ impl Metrics {
             self.sink_errors.with_label_values(&[sink, reason]);
             self.dead_letters_total.with_label_values(&[sink, reason]);
         }
+        self.swallowed.with_label_values(&[sink]);
         self.lag.with_label_values(&[sink]);
         self.oldest_unsent.with_label_values(&[sink]);
         self.dead_letters.with_label_values(&[sink]);
@@ -337,6 +345,11 @@ impl Metrics {
     /// An attempt failed; `reason` is one of [`SINK_REASONS`].
     pub fn sink_error(&self, sink: &str, reason: &str) {
         self.sink_errors.with_label_values(&[sink, reason]).inc();
+    }
+
+    /// The peer took `records` for repetitions though they were none.
+    pub fn sink_swallowed(&self, sink: &str, records: u64) {
+        self.swallowed.with_label_values(&[sink]).inc_by(records);
     }
 
     /// How far behind the sink is.

@@ -1,5 +1,9 @@
 //! The AMQP sink against a real RabbitMQ, read back by a client of the test's own.
 
+mod operators;
+mod secured;
+mod unroutable;
+
 use crate::support::brokers::{Broker, Kind, amqp, unique};
 use crate::support::proxy::{Holds, Proxy};
 use crate::support::sending::{PATIENCE, assert_each_once_in_order, deliver_all, outcome, record, records};

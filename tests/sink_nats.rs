@@ -1,5 +1,9 @@
 //! The NATS sink against real servers, read back by a client of the test's own.
 
+mod ids;
+mod secured;
+mod streams;
+
 use crate::support::brokers::{Broker, Kind, nats, unique};
 use crate::support::proxy::{Holds, Proxy};
 use crate::support::sending::{PATIENCE, assert_each_once_in_order, deliver_all, outcome, record, records};
@@ -93,7 +97,7 @@ async fn a_stream_holds_each_record_once_with_the_contracts_headers() {
     let sink = sink(settings);
     assert_eq!(sink.order(), Order::OnePerSandbox);
     let probed = sink.probe().await.expect("the server is there");
-    assert!(probed.ends_with(&format!("stream {name} to be created")), "{probed}");
+    assert!(probed.ends_with(&format!(", no TLS, as relay, JetStream, stream {name} to be created")), "{probed}");
     let records = records(|sandbox| format!("{name}.{sandbox}"), 50, 10);
     deliver_all(&sink, &records).await;
     // A second time: the stream knows the ids again, and says so, which is success.
@@ -112,7 +116,8 @@ async fn a_stream_holds_each_record_once_with_the_contracts_headers() {
     assert_each_once_in_order(&stored_ids(&url, &name).await, &records);
     let probed = sink.probe().await.expect("the stream is there");
     assert!(
-        probed.starts_with("nats-server 2.") && probed.ends_with(&format!(", JetStream, stream {name}")),
+        probed.starts_with("nats-server 2.")
+            && probed.ends_with(&format!(", JetStream, stream {name} (subjects {name}.>, duplicate window 120s)")),
         "{probed}"
     );
     sink.close().await;

@@ -34,6 +34,7 @@ const ROOMS_OF_CRATES: &[(&str, &[&str])] = &[
     ("reqwest", &["client"]),
     ("rustix", &["metrics", "store", "sink/file", "app"]),
     ("rustls", &["client", "http", "sink", "main"]),
+    ("rustls_native_certs", &["sink"]),
     ("secrecy", &["secret"]),
     ("serde_path_to_error", &["settings"]),
     ("sha2", &["verify", "simulator"]),

@@ -65,9 +65,14 @@ pub fn build_router(sink: &SinkSettings) -> Result<Router, SinkError> {
     Ok(route::Router::new(&sink.common.route, addressing)?)
 }
 
-/// Two JetStream sinks may feed one stream, which would take the second's copy of an id for a repetition.
+/// Two JetStream sinks may feed one stream, which would take the second's copy of an id for a repetition. They do not
+/// where both name their stream, which the server then holds them to, and the names differ.
 pub fn shares_stream(name: &str, sinks: &BTreeMap<String, SinkSettings>) -> bool {
-    let is_jetstream = |sink: &SinkSettings| matches!(&sink.kind, SinkKind::Nats(nats) if nats.jetstream);
-    let own = sinks.get(name).is_some_and(is_jetstream);
-    own && sinks.iter().any(|(other, sink)| other != name && is_jetstream(sink))
+    let jetstream = |sink: &SinkSettings| match &sink.kind {
+        SinkKind::Nats(nats) if nats.jetstream => Some(nats.stream.as_ref().map(|stream| stream.name.clone())),
+        _ => None,
+    };
+    let Some(own) = sinks.get(name).and_then(jetstream) else { return false };
+    let others = sinks.iter().filter(|(other, _)| *other != name).filter_map(|(_, sink)| jetstream(sink));
+    others.into_iter().any(|other| own.is_none() || other.is_none() || own == other)
 }

@@ -130,6 +130,12 @@ pub struct Delivery {
     end_again: Trigger,
     /// Another delivery goes on from here: nothing more is read or routed.
     handing_on: bool,
+    /// Records handed over so far, as far as they may be an earlier life's: it had so many unconfirmed at most.
+    routed: usize,
+    /// The sequence of the last of those.
+    repeated_through: u64,
+    /// The peer has confirmed a record, now or in an earlier life.
+    took_something: bool,
 }
 
 impl Delivery {
@@ -176,6 +182,9 @@ impl Delivery {
             probing: Some(probe(Arc::clone(&parts.sink))),
             rejected_in_a_row: (None, 0),
             handing_on: false,
+            routed: 0,
+            repeated_through: 0,
+            took_something: progress.delivered > 0,
             parts,
         }
     }
@@ -265,6 +274,10 @@ impl Delivery {
         };
         match decision {
             Decision::Send(outgoing) => {
+                if self.routed < self.parts.max_in_flight {
+                    self.routed += 1;
+                    self.repeated_through = stored.sequence;
+                }
                 let job = Job { stored: Arc::new(stored), outgoing: Arc::new(outgoing) };
                 if let Some(job) = self.window.add(job) {
                     self.hand_over(job);
@@ -295,6 +308,7 @@ impl Delivery {
         match result {
             Ok(()) => {
                 self.parts.metrics.sink_sent(&self.parts.name, 1);
+                self.took_something = true;
                 self.succeeded(sequence);
                 let next = self.window.settle(sequence, Settled::Delivered);
                 self.go_on(next);
@@ -307,7 +321,7 @@ impl Delivery {
             }
             Err(SendError::Reject { reason, message }) => {
                 self.count_error(sequence, reason, &message);
-                if self.is_one_too_many(reason) {
+                if self.was_nothing_ever_routed(reason) || self.is_one_too_many(reason) {
                     return self.halt(sequence, reason, &message);
                 }
                 let (stored, next) = self.window.reject(sequence);
@@ -346,6 +360,11 @@ impl Delivery {
         self.rejected_in_a_row = (None, 0);
         self.backoff.reset();
         self.set_up(true, "");
+    }
+
+    /// Where nothing was ever taken, what has nowhere to go is no fault of the record: something is still to be set up.
+    fn was_nothing_ever_routed(&self, reason: Reason) -> bool {
+        reason == Reason::Unroutable && !self.took_something
     }
 
     /// A long run of rejections for one cause is no fault of the records.
@@ -416,6 +435,7 @@ impl Delivery {
             status.lag_events = lag;
             status.oldest_unsent_age_seconds = age.as_secs_f64();
         });
+        self.tell_swallowed();
         if age > PATIENCE
             && !self.in_flight.is_empty()
             && let Some((reason, message)) = self.parts.sink.trouble()
@@ -424,6 +444,21 @@ impl Delivery {
             self.failed(reason, &message);
             self.set_up(false, &format!("{}: {message}", reason.as_str()));
         }
+    }
+
+    /// Alarms of records that a peer which dedupes has not kept, because it got their ids from somebody else.
+    fn tell_swallowed(&self) {
+        let new = self.parts.sink.swallowed().into_iter().filter(|sequence| *sequence > self.repeated_through);
+        let sequences: Vec<u64> = new.collect();
+        let Some(first) = sequences.first() else { return };
+        self.parts.metrics.sink_swallowed(&self.parts.name, sequences.len() as u64);
+        tracing::error!(
+            sink = self.parts.name,
+            records = sequences.len(),
+            first_sequence = first,
+            "the stream took records for repetitions though they were sent for the first time, and has not kept them: another \
+             sink or relay feeds it with the same ids; give each its own stream"
+        );
     }
 
     fn next_wake_up(&self, deadline: Option<Instant>) -> Instant {

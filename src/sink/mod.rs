@@ -103,6 +103,15 @@ pub enum SendError {
     },
 }
 
+impl SendError {
+    /// The metrics' word for it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Retry { reason, .. } | Self::Reject { reason, .. } | Self::Drop { reason, .. } => *reason,
+        }
+    }
+}
+
 /// A setting of a sink that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {message}")]
@@ -135,6 +144,12 @@ pub trait Sink: Send + Sync {
     /// client that repeats for ever and so reports no failed send. Means nothing while nothing waits.
     fn trouble(&self) -> Option<(Reason, String)> {
         None
+    }
+
+    /// Sequences of records that the peer took for repetitions, and so did not keep, though this process sent each for the
+    /// first time: their ids are somebody else's, too. Each is told once.
+    fn swallowed(&self) -> Vec<u64> {
+        Vec::new()
     }
 
     /// Reopens what an operator may have moved away (SIGHUP).

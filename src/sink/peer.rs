@@ -4,7 +4,7 @@ use super::InvalidSetting;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,32 +20,89 @@ pub(super) fn without_credentials(url: &str) -> String {
     if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
 }
 
-/// How the peer's certificate is judged; `None` is the client's default, the system's roots.
-///
-/// `ca_file` is trusted *instead* of the system's roots: who names an authority means that one.
-pub(super) fn tls(ca_file: Option<&Path>, insecure_skip_verify: bool) -> Result<Option<ClientConfig>, InvalidSetting> {
+/// The message, and what it probably means where rustls' own words do not tell.
+pub(super) fn hinted(message: String) -> String {
+    // What a peer answers in plain text is no TLS record.
+    if message.contains("InvalidContentType") { message + " (perhaps it speaks no TLS there)" } else { message }
+}
+
+/// A sink's keys about TLS.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tls<'a> {
+    /// Trusted *instead* of the system's roots: who names an authority means that one.
+    pub(super) ca_file: Option<&'a Path>,
+    /// What the peer is shown of us: the certificate, then its chain.
+    pub(super) cert_file: Option<&'a Path>,
+    /// The key of the first.
+    pub(super) key_file: Option<&'a Path>,
+    pub(super) insecure_skip_verify: bool,
+}
+
+impl<'a> Tls<'a> {
+    /// The two files of a client's certificate; neither goes without the other.
+    pub(super) fn identity(&self) -> Result<Option<(&'a Path, &'a Path)>, InvalidSetting> {
+        match (self.cert_file, self.key_file) {
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(InvalidSetting::new("cert_file", "is of no use without its key; give key_file")),
+            (None, Some(_)) => {
+                Err(InvalidSetting::new("key_file", "is of no use without its certificate; give cert_file"))
+            }
+        }
+    }
+}
+
+/// How the peer's certificate is judged, and what it is shown; `None` is the client's default: the system's roots, and
+/// nothing.
+pub(super) fn tls(settings: &Tls<'_>) -> Result<Option<ClientConfig>, InvalidSetting> {
+    let identity = settings.identity()?;
+    if settings.ca_file.is_none() && identity.is_none() && !settings.insecure_skip_verify {
+        return Ok(None);
+    }
     // rustls' other provider is never built; see Cargo.toml.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| InvalidSetting::new("ca_file", error.to_string()))?;
-    if insecure_skip_verify {
-        let verifier = Arc::new(NoVerification(provider));
-        return Ok(Some(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()));
+    let builder = match (settings.insecure_skip_verify, settings.ca_file) {
+        (true, _) => builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider))),
+        (false, Some(ca_file)) => builder.with_root_certificates(roots(ca_file)?),
+        (false, None) => builder.with_root_certificates(system_roots()?),
+    };
+    let Some((cert_file, key_file)) = identity else { return Ok(Some(builder.with_no_client_auth())) };
+    let chain = certificates("cert_file", cert_file)?;
+    let key = PrivateKeyDer::from_pem_file(key_file)
+        .map_err(|error| InvalidSetting::new("key_file", format!("{}: {error}", key_file.display())))?;
+    let config = builder.with_client_auth_cert(chain, key).map_err(|error| {
+        InvalidSetting::new("key_file", format!("{} does not go with cert_file: {error}", key_file.display()))
+    })?;
+    Ok(Some(config))
+}
+
+fn system_roots() -> Result<RootCertStore, InvalidSetting> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(InvalidSetting::new("ca_file", "is required: this system has no authorities of its own"));
     }
-    let Some(ca_file) = ca_file else { return Ok(None) };
-    Ok(Some(builder.with_root_certificates(roots(ca_file)?).with_no_client_auth()))
+    Ok(roots)
+}
+
+fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, InvalidSetting> {
+    let invalid = |problem: String| InvalidSetting::new(key, format!("{}: {problem}", file.display()));
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| invalid(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(invalid("no certificate in it".to_owned()));
+    }
+    Ok(certificates)
 }
 
 fn roots(ca_file: &Path) -> Result<RootCertStore, InvalidSetting> {
-    let invalid = |problem: String| InvalidSetting::new("ca_file", format!("{}: {problem}", ca_file.display()));
+    let invalid = |error: rustls::Error| InvalidSetting::new("ca_file", format!("{}: {error}", ca_file.display()));
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|error| invalid(error.to_string()))? {
-        let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
-        roots.add(certificate).map_err(|error| invalid(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(invalid("no certificate in it".to_owned()));
+    for certificate in certificates("ca_file", ca_file)? {
+        roots.add(certificate).map_err(invalid)?;
     }
     Ok(roots)
 }
@@ -111,9 +168,18 @@ mod tests {
 
     #[test]
     fn an_authority_that_cannot_be_read_is_named() {
-        let error = tls(Some(Path::new("/nowhere/ca.pem")), false).expect_err("no such file");
-        assert!(error.to_string().starts_with("ca_file: /nowhere/ca.pem"), "{error}");
-        assert!(tls(None, false).expect("the default").is_none());
-        assert!(tls(None, true).expect("no verification").is_some());
+        let nowhere = Some(Path::new("/nowhere/x.pem"));
+        let error = tls(&Tls { ca_file: nowhere, ..Tls::default() }).expect_err("no such file");
+        assert!(error.to_string().starts_with("ca_file: /nowhere/x.pem"), "{error}");
+        assert!(tls(&Tls::default()).expect("the default").is_none());
+        let insecure = Tls { insecure_skip_verify: true, ..Tls::default() };
+        assert!(tls(&insecure).expect("no verification").is_some());
+        for (settings, key) in [
+            (Tls { cert_file: nowhere, ..insecure }, "cert_file"),
+            (Tls { key_file: nowhere, ..insecure }, "key_file"),
+            (Tls { cert_file: nowhere, key_file: nowhere, ..insecure }, "cert_file"),
+        ] {
+            assert_eq!(tls(&settings).expect_err("half a certificate, or none").key, key);
+        }
     }
 }

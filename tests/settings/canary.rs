@@ -57,6 +57,7 @@ sinks:
       SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n------END USER NKEY SEED------\n"
   queue: {type: amqp, url: "amqp://relay:{}@127.0.0.1:1/%2f"}
   from_file: {type: amqp, url_file: url.txt}
+  cluster: {type: amqp, urls: ["amqp://relay:{}@127.0.0.1:1/%2f", "amqps://{}@127.0.0.1:1"]}
 "#;
 
 fn canary(number: usize) -> String {
@@ -115,6 +116,7 @@ fn every_key_for_a_secret_has_a_canary() {
     secrets_of(&settings::schema(), "", &mut keys);
     let expected = [
         ".sinks.*<amqp>.url",
+        ".sinks.*<amqp>.urls",
         ".sinks.*<kafka>.sasl.password",
         ".sinks.*<kafka>.tls.key_password",
         ".sinks.*<nats>.credentials",
@@ -154,7 +156,7 @@ fn peers_that_refuse_bring_no_canary_out() {
     let folder = folder();
     let run = run(relay(folder.path()).args(["--log-level", "trace", "check", "--connect"]));
     assert_eq!(run.code, Some(69), "{}", run.said());
-    assert_eq!(run.stdout.matches(": unavailable: ").count(), 11, "{}", run.stdout);
+    assert_eq!(run.stdout.matches(": unavailable: ").count(), 12, "{}", run.stdout);
     assert_silent("check --connect", &run.said());
 }
 

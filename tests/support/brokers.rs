@@ -77,21 +77,33 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts one; it is ready when this returns.
     pub(crate) async fn start(kind: Kind) -> Self {
-        Self::start_as(kind, None).await
+        Self::start_with(kind, None).await
     }
 
     /// Starts a Kafka broker that tells its clients to connect to another port, a proxy's.
     pub(crate) async fn start_kafka_advertising(port: u16) -> Self {
-        Self::start_as(Kind::Kafka, Some(port)).await
+        Self::start_with(Kind::Kafka, Some(("advertised", port.to_string()))).await
     }
 
-    async fn start_as(kind: Kind, advertised: Option<u16>) -> Self {
+    /// Starts a NATS server with another part of its configuration about who may come in.
+    pub(crate) async fn start_nats_with(access: String) -> Self {
+        Self::start_with(Kind::Nats, Some(("access", access))).await
+    }
+
+    /// Starts a RabbitMQ that has a second listener, see [`Self::secured_amqp`]; `certificates` is the folder of
+    /// [`super::tls::Certificates`].
+    pub(crate) async fn start_rabbitmq_secured(certificates: &Path) -> Self {
+        Self::start_with(Kind::RabbitMq, Some(("secured", certificates.display().to_string()))).await
+    }
+
+    /// `file` is what the script looks for in the new broker's folder, and what it says.
+    async fn start_with(kind: Kind, file: Option<(&str, String)>) -> Self {
         // tests/run looks into its folder for brokers that a killed test has left behind.
         let parent = env::var_os("E2B_RELAY_TEST_TMP").map_or_else(env::temp_dir, PathBuf::from);
         let dir = parent.join(unique(&format!("e2b-relay-{}", kind.script())));
-        if let Some(port) = advertised {
+        if let Some((file, text)) = file {
             fs::create_dir(&dir).expect("a new folder");
-            fs::write(dir.join("advertised"), port.to_string()).expect("a new folder");
+            fs::write(dir.join(file), text).expect("a new folder");
         }
         let broker = Self { kind, dir };
         broker.run("start").await;
@@ -101,6 +113,12 @@ impl Broker {
     /// As the shared ones are named: see [`kafka`], [`nats`], [`amqp`].
     pub(crate) fn address(&self) -> String {
         self.read("url")
+    }
+
+    /// `host:port` of the listener with TLS of [`Self::start_rabbitmq_secured`]; it wants a certificate of its clients.
+    pub(crate) fn secured_amqp(&self) -> String {
+        let port: u16 = self.read("port").parse().expect("a port");
+        format!("127.0.0.1:{}", port + 4)
     }
 
     /// RabbitMQ's management API: see [`amqp_api`].
@@ -134,6 +152,13 @@ impl Broker {
         self.run("resume").await;
     }
 
+    /// RabbitMQ's own command, `rabbitmqctl`.
+    pub(crate) async fn ctl(&self, arguments: &[&str]) {
+        let mut command = self.command("ctl");
+        command.args(arguments);
+        run(command).await;
+    }
+
     fn read(&self, file: &str) -> String {
         let path = self.dir.join(file);
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
@@ -148,10 +173,15 @@ impl Broker {
     }
 
     async fn run(&self, verb: &str) {
-        let output = tokio::process::Command::from(self.command(verb)).output().await;
-        let Output { status, stderr, .. } = output.unwrap_or_else(|e| panic!("cannot run tests/brokers: {e}"));
-        assert!(status.success(), "{} {verb}: {}", self.kind.script(), String::from_utf8_lossy(&stderr));
+        run(self.command(verb)).await;
     }
+}
+
+async fn run(command: Command) {
+    let said = format!("{command:?}");
+    let output = tokio::process::Command::from(command).output().await;
+    let Output { status, stderr, .. } = output.unwrap_or_else(|e| panic!("cannot run tests/brokers: {e}"));
+    assert!(status.success(), "{said}: {}", String::from_utf8_lossy(&stderr));
 }
 
 impl Drop for Broker {

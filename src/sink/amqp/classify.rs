@@ -1,12 +1,12 @@
 //! What the broker and the client say, as [`SendError`]s.
 
 use crate::sink::handover::{record_only, reject, sink_wide};
-use crate::sink::{Reason, SendError};
+use crate::sink::{Reason, SendError, peer};
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
 
 /// Connecting, opening a channel or declaring failed: the same for every record.
-pub(super) fn connecting(error: &Error, doing: &str, peer: &str) -> SendError {
+pub(super) fn connecting(error: &Error, doing: &str, server: &str) -> SendError {
     let reason = match error.kind() {
         ErrorKind::ProtocolError(refusal) => match refusal.kind() {
             AMQPErrorKind::Soft(soft) => soft_reason(soft),
@@ -16,7 +16,22 @@ pub(super) fn connecting(error: &Error, doing: &str, peer: &str) -> SendError {
         // What is left is about bytes and sockets, and lapin's list may grow.
         _ => Reason::Connect,
     };
-    sink_wide(reason, format!("cannot {doing} {peer}: {error}"))
+    sink_wide(reason, peer::hinted(format!("cannot {doing} {server}: {error}")))
+}
+
+/// No server took us. `failures` are in the order of the attempts.
+pub(super) fn all_of(mut failures: Vec<SendError>) -> SendError {
+    let refused = |failure: &SendError| matches!(failure, SendError::Retry { reason: Reason::Auth, .. });
+    // What somebody has to put right is said before what may come back by itself.
+    let reason = if failures.iter().any(refused) { Reason::Auth } else { Reason::Connect };
+    match failures.pop() {
+        Some(only) if failures.is_empty() => only,
+        Some(last) => {
+            let all = failures.iter().chain([&last]).map(ToString::to_string);
+            sink_wide(reason, all.collect::<Vec<_>>().join("; "))
+        }
+        None => sink_wide(reason, "no server is named"),
+    }
 }
 
 /// One record was published on a channel of its own, and that ended otherwise than by a confirmation.
@@ -109,6 +124,14 @@ mod tests {
             };
             assert_eq!(found, (scope, reason), "{text}");
         }
+    }
+
+    #[test]
+    fn of_several_servers_each_says_why_it_did_not_take_us() {
+        let failures = vec![sink_wide(Reason::Auth, "a: refused"), sink_wide(Reason::Connect, "b: away")];
+        assert_eq!(all_of(failures), sink_wide(Reason::Auth, "a: refused; b: away"));
+        let only = sink_wide(Reason::Rejected, "a: refused");
+        assert_eq!(all_of(vec![only.clone()]), only);
     }
 
     #[test]

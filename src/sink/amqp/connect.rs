@@ -1,7 +1,9 @@
-//! Making a connection: the socket, TLS, and the handshake within a limit.
+//! Making a connection: the servers in turn; the socket, TLS, and the handshake within a limit.
 
 use super::classify;
-use super::settings::Settings;
+use super::flow::Flow;
+use super::link::Link;
+use super::settings::{Server, Settings};
 use crate::sink::handover::sink_wide;
 use crate::sink::{Reason, SendError};
 use lapin::tcp::{AsyncTcpStream, RustlsConnector, TLSConfig};
@@ -16,24 +18,46 @@ use tokio::time::timeout;
 /// Makes connections.
 pub(super) struct Connector {
     pub(super) settings: Settings,
-    pub(super) peer: Arc<str>,
-    uri: AMQPUri,
+    servers: Vec<Server>,
     /// `None` is the system's roots.
     tls: Option<RustlsConnector>,
+    /// Of the newest connection, for whoever asks what the trouble is.
+    flow: Arc<Flow>,
 }
 
 impl Connector {
-    pub(super) fn new(settings: Settings, uri: AMQPUri, tls: Option<rustls::ClientConfig>, peer: Arc<str>) -> Self {
-        Self { settings, peer, uri, tls: tls.map(RustlsConnector::from) }
+    pub(super) fn new(
+        settings: Settings,
+        servers: Vec<Server>,
+        tls: Option<rustls::ClientConfig>,
+        flow: Arc<Flow>,
+    ) -> Self {
+        Self { settings, servers, tls: tls.map(RustlsConnector::from), flow }
+    }
+
+    /// To the first server that takes us.
+    pub(super) async fn connect(&self) -> Result<Link, SendError> {
+        let mut failures = Vec::new();
+        for server in &self.servers {
+            match self.connect_to(server).await {
+                Ok((connection, socket)) => {
+                    let (settings, peer) = (self.settings.clone(), Arc::clone(&server.peer));
+                    return Ok(Link::new(connection, socket, settings, peer, &self.flow));
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Err(classify::all_of(failures))
     }
 
     /// lapin runs a thread for each connection, and knows no limit for a handshake: against a peer that accepts and says
     /// nothing, each attempt would leave a thread behind. So we keep a handle on the socket and end it there.
-    pub(super) async fn connect(&self) -> Result<Connection, SendError> {
-        let failed = |error: &lapin::Error| classify::connecting(error, "connect to", &self.peer);
+    async fn connect_to(&self, server: &Server) -> Result<(Connection, Socket), SendError> {
+        let Server { uri, peer } = server;
+        let failed = |error: &lapin::Error| classify::connecting(error, "connect to", peer);
         let runtime = lapin::runtime::default_runtime().map_err(|error| failed(&error))?;
-        let socket = Arc::new(OnceLock::new());
-        let (limit, tls, handle) = (self.settings.connect_timeout, self.tls.clone(), socket.clone());
+        let socket = Socket::default();
+        let (limit, tls, handle) = (self.settings.connect_timeout, self.tls.clone(), socket.0.clone());
         let reactor = runtime.clone();
         let open = async move |uri: AMQPUri, _| {
             let opening = async {
@@ -58,16 +82,27 @@ impl Connector {
             .with_connection_name("e2b-relay".into())
             .with_client_property("product".into(), "e2b-relay".into())
             .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-        let connecting = Connection::connector(self.uri.clone(), runtime, open, properties);
+        let connecting = Connection::connector(uri.clone(), runtime, open, properties);
         match timeout(limit, connecting).await {
-            Ok(connected) => connected.map_err(|error| failed(&error)),
+            Ok(connected) => connected.map(|connection| (connection, socket)).map_err(|error| failed(&error)),
             Err(_) => {
-                if let Some(socket) = socket.get() {
-                    // An error means that it is closed already.
-                    let _ = socket.shutdown(Shutdown::Both);
-                }
-                Err(sink_wide(Reason::Connect, format!("cannot connect to {}: timed out", self.peer)))
+                socket.end();
+                Err(sink_wide(Reason::Connect, format!("cannot connect to {peer}: timed out")))
             }
+        }
+    }
+}
+
+/// A handle on a connection's socket.
+#[derive(Default)]
+pub(super) struct Socket(Arc<OnceLock<TcpStream>>);
+
+impl Socket {
+    /// Ends the connection where it does not end in good order.
+    pub(super) fn end(&self) {
+        if let Some(socket) = self.0.get() {
+            // An error means that it is closed already.
+            let _ = socket.shutdown(Shutdown::Both);
         }
     }
 }

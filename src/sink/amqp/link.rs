@@ -1,5 +1,7 @@
 //! A connection that is up, and its channels.
 
+use super::connect::Socket;
+use super::flow::{Flow, Gauge};
 use super::message::{self, Message};
 use super::settings::Settings;
 use super::{classify, declare};
@@ -11,7 +13,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Confirmation, Connection, ExchangeKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// For a good-bye.
@@ -25,63 +27,102 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// what closes a channel (a message over the broker's size limit, say) concerns one record, and no other's send.
 pub(super) struct Link {
     connection: Connection,
+    socket: Socket,
+    flow: Gauge,
     /// In confirm mode, nothing unconfirmed on them.
     idle: Mutex<Vec<Channel>>,
-    declared: OnceCell<()>,
+    /// How often that was done; held while it is done.
+    declared: tokio::sync::Mutex<u64>,
     /// As many as records may be unconfirmed.
-    pub(super) slots: Arc<Semaphore>,
+    slots: Semaphore,
     settings: Settings,
     peer: Arc<str>,
 }
 
 impl Link {
-    pub(super) fn new(connection: Connection, settings: Settings, peer: Arc<str>) -> Self {
+    pub(super) fn new(connection: Connection, socket: Socket, settings: Settings, peer: Arc<str>, flow: &Flow) -> Self {
+        let flow = flow.follow(connection.events_listener(), connection.status().clone(), Arc::clone(&peer));
         // Two are left for declaring and for asking. 0 is no limit.
         let channels = match connection.configuration().channel_max() {
             0 => settings.max_unconfirmed,
             most => settings.max_unconfirmed.min(most.saturating_sub(2).max(1)),
         };
-        let slots = Arc::new(Semaphore::new(usize::from(channels)));
-        Self { connection, idle: Mutex::default(), declared: OnceCell::new(), slots, settings, peer }
+        let slots = Semaphore::new(usize::from(channels));
+        let declared = tokio::sync::Mutex::default();
+        Self { connection, socket, flow, idle: Mutex::default(), declared, slots, settings, peer }
     }
 
     pub(super) fn is_up(&self) -> bool {
         self.connection.status().connected()
     }
 
-    /// Declares what is to be declared, once per connection.
-    pub(super) async fn declare(&self) -> Result<(), SendError> {
-        let Some(wanted) = &self.settings.declare else { return Ok(()) };
+    /// Declares what is to be declared, unless that was done more than `known` times on this connection; returns how often
+    /// it was done.
+    pub(super) async fn declare(&self, known: u64) -> Result<u64, SendError> {
+        let Some(wanted) = &self.settings.declare else { return Ok(0) };
+        let mut declared = self.declared.lock().await;
+        if *declared > known {
+            return Ok(*declared);
+        }
         let declaring = async {
             let channel = self.connection.create_channel().await?;
             declare::declare(&channel, &self.settings.exchange, wanted).await
         };
-        let declaring = async {
-            timeout(self.settings.connect_timeout, declaring)
-                .await
-                .map_err(|_| sink_wide(Reason::Timeout, format!("cannot declare at {}: timed out", self.peer)))?
-                .map_err(|error| classify::connecting(&error, "declare at", &self.peer))
-        };
-        self.declared.get_or_try_init(|| declaring).await.copied()
+        timeout(self.settings.connect_timeout, declaring)
+            .await
+            .map_err(|_| sink_wide(Reason::Timeout, format!("cannot declare at {}: timed out", self.peer)))?
+            .map_err(|error| classify::connecting(&error, "declare at", &self.peer))?;
+        *declared += 1;
+        Ok(*declared)
     }
 
-    /// Publishes one record and waits for what the broker says to it.
-    pub(super) async fn publish(&self, outgoing: &Outgoing) -> Result<(), SendError> {
-        let message = Message::new(outgoing, self.connection.configuration().frame_max())?;
-        if self.connection.status().blocked() {
-            let blocked = format!("{} blocks publishers: it is low on memory or disk", self.peer);
-            return Err(sink_wide(Reason::Rejected, blocked));
+    /// Publishes one record and waits for what the broker says to it. `declared` is what [`Self::declare`] said before.
+    pub(super) async fn publish(&self, outgoing: &Outgoing, declared: u64) -> Result<(), SendError> {
+        let publishing = async {
+            let _slot = self.slots.acquire().await;
+            match self.publish_once(outgoing).await {
+                // Somebody may have deleted what was declared, and of that nothing tells but the records.
+                Err(error) if declared > 0 && error.reason() == Reason::Unroutable => {
+                    self.declare(declared).await?;
+                    self.publish_once(outgoing).await
+                }
+                outcome => outcome,
+            }
+        };
+        tokio::select! {
+            outcome = publishing => outcome,
+            () = self.flow.closed() => {
+                Err(sink_wide(Reason::Connect, format!("the connection to {} is closed", self.peer)))
+            }
         }
+    }
+
+    async fn publish_once(&self, outgoing: &Outgoing) -> Result<(), SendError> {
+        let message = Message::new(outgoing, self.connection.configuration().frame_max())?;
+        self.flow.opened().await;
         let Settings { exchange, ack_timeout, unroutable, .. } = &self.settings;
         // A channel that is not put back closes when dropped: after an error, and after the time-out too, since what
         // comes on it then would be about the earlier record.
-        let confirmed = timeout(*ack_timeout, self.confirmed(message, &outgoing.payload)).await;
-        match confirmed {
-            Ok(Ok(confirmation)) => message::judge(&confirmation, outgoing, *unroutable, exchange, &self.peer),
-            Ok(Err(error)) => Err(classify::publishing(&error, exchange, &self.peer)),
-            Err(_) => {
+        tokio::select! {
+            confirmed = self.confirmed(message, &outgoing.payload) => match confirmed {
+                Ok(confirmation) => message::judge(&confirmation, outgoing, *unroutable, exchange, &self.peer),
+                Err(error) => Err(classify::publishing(&error, exchange, &self.peer)),
+            },
+            () = self.out_of_patience() => {
                 let late = format!("no confirmation from {} within {ack_timeout:?}", self.peer);
                 Err(record_only(Reason::Timeout, late))
+            }
+        }
+    }
+
+    /// Returns once a confirmation is late. While the broker blocks publishers it is not: the record lies in a buffer
+    /// between here and there, and another copy would only lie behind it. That the broker is still there, the
+    /// heart-beats tell.
+    async fn out_of_patience(&self) {
+        loop {
+            self.flow.opened().await;
+            if timeout(self.settings.ack_timeout, self.flow.shut()).await.is_err() {
+                return;
             }
         }
     }
@@ -115,6 +156,9 @@ impl Link {
 
     /// Whether the exchange is there. lapin does not tell what the broker calls itself.
     pub(super) async fn describe(&self) -> Result<String, SendError> {
+        if let Some(blocked) = self.flow.blocked() {
+            return Err(sink_wide(Reason::Rejected, blocked));
+        }
         let exchange = &self.settings.exchange;
         if exchange.is_empty() {
             return Ok("AMQP 0.9.1 broker, default exchange".to_owned());
@@ -140,7 +184,10 @@ impl Link {
     }
 
     pub(super) async fn close(&self) {
+        self.flow.close();
         // An error means that it is closed already; a broker that does not answer is not waited for.
-        let _ = timeout(CLOSE_TIMEOUT, self.connection.close(200, "e2b-relay ends".into())).await;
+        if timeout(CLOSE_TIMEOUT, self.connection.close(200, "e2b-relay ends".into())).await.is_err() {
+            self.socket.end();
+        }
     }
 }

@@ -65,8 +65,16 @@ pub(super) fn judge(
         // Confirmed *and* returned: the broker has dealt with the message, by finding no queue for it.
         Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
             let key = &outgoing.address;
-            let message =
-                format!("no queue at {peer} is bound to the exchange {exchange:?} for the routing key {key:?}");
+            let message = if exchange.is_empty() {
+                format!(
+                    "there is no queue {key:?} at {peer}, and the default exchange routes to the queue named; declare it"
+                )
+            } else {
+                format!(
+                    "no queue at {peer} is bound to the exchange {exchange:?} for the routing key {key:?}; bind one, or \
+                         let the relay do it by declare.queue"
+                )
+            };
             Err(match policy {
                 Unroutable::DeadLetter => reject(Reason::Unroutable, message),
                 Unroutable::Drop => SendError::Drop { reason: Reason::Unroutable, message },

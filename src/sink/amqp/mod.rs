@@ -3,6 +3,7 @@
 mod classify;
 mod connect;
 mod declare;
+mod flow;
 mod link;
 mod message;
 mod settings;
@@ -12,7 +13,7 @@ pub use settings::{Declare, ExchangeType, QueueType, Settings, Unroutable};
 
 use super::handover::{self, Handover};
 use super::{InvalidSetting, peer};
-use super::{Order, SendError, Sink};
+use super::{Order, Reason, SendError, Sink};
 use crate::route::Outgoing;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -22,22 +23,25 @@ use std::sync::Arc;
 pub struct Amqp {
     handover: Handover,
     peer: Arc<str>,
+    flow: Arc<flow::Flow>,
 }
 
 impl Amqp {
     /// Starts the worker, so it is to be called within the runtime; connects when first asked to.
     pub fn new(settings: Settings) -> Result<Self, InvalidSetting> {
-        let uri = settings.uri()?;
+        let servers = settings.servers()?;
         settings.check()?;
-        let tls = peer::tls(settings.ca_file.as_deref(), settings.insecure_skip_verify)?;
-        let peer: Arc<str> = peer::without_credentials(settings.url.expose()).into();
+        let tls = peer::tls(&settings.tls())?;
+        let peers: Vec<&str> = servers.iter().map(|server| &*server.peer).collect();
+        let peer: Arc<str> = peers.join(", ").into();
         let (handover, commands) = handover::channel(peer.clone());
-        let connector = connect::Connector::new(settings, uri, tls, peer.clone());
+        let flow = Arc::<flow::Flow>::default();
+        let connector = connect::Connector::new(settings, servers, tls, Arc::clone(&flow));
         tokio::spawn(worker::Worker::new(connector, commands).run());
-        Ok(Self { handover, peer })
+        Ok(Self { handover, peer, flow })
     }
 
-    /// The broker, for people to read.
+    /// The brokers, for people to read.
     pub fn peer(&self) -> &str {
         &self.peer
     }
@@ -54,6 +58,10 @@ impl Sink for Amqp {
 
     fn send(&self, outgoing: Arc<Outgoing>) -> BoxFuture<'static, Result<(), SendError>> {
         self.handover.send(outgoing)
+    }
+
+    fn trouble(&self) -> Option<(Reason, String)> {
+        self.flow.trouble().map(|blocked| (Reason::Rejected, blocked))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -7,6 +7,7 @@ use lapin::uri::AMQPUri;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often each side says that it is there; twice that without a word, and the connection counts as dead. RabbitMQ's
@@ -17,22 +18,33 @@ const HEARTBEAT_SECONDS: u16 = 10;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS; the virtual host `/` is written `%2f`. Required.
+    /// `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS; the virtual host `/` is written `%2f`. This or
+    /// `urls` is required.
     pub url: Secret,
+    /// Several such, of one cluster, in place of `url`. Each attempt to connect tries them in the order given, the first
+    /// one first.
+    pub urls: Vec<Secret>,
     /// The exchange to publish to; empty for the default exchange, which routes to the queue named by the routing key.
     pub exchange: String,
     /// Templates over the record are allowed; at most 255 bytes once rendered.
     pub routing_key: String,
-    /// What to declare at each connection; nothing unless given.
+    /// What to declare at each connection, and when it turns out to be gone; nothing unless given.
     pub declare: Option<Declare>,
     /// What to do with a record that no queue is bound for.
     pub unroutable: Unroutable,
     /// PEM file with the authorities to trust instead of the system's.
     #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
+    /// PEM file with a certificate to show to the broker, and its chain. `?auth_mechanism=external` in the URL logs in by
+    /// it, where the broker has `rabbitmq_auth_mechanism_ssl`.
+    #[schemars(extend("format" = "path"))]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the key of `cert_file`, without a passphrase.
+    #[schemars(extend("format" = "path"))]
+    pub key_file: Option<PathBuf>,
     /// Takes any certificate. The status page shows it.
     pub insecure_skip_verify: bool,
-    /// For one attempt to connect.
+    /// For one attempt to connect to one URL.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub connect_timeout: Duration,
@@ -88,7 +100,7 @@ pub enum QueueType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unroutable {
-    /// Keep it as a dead letter.
+    /// Keep it as a dead letter; until the sink's first record was routed, stop it instead: then there is no queue at all.
     DeadLetter,
     /// Count it as filtered.
     Drop,
@@ -100,11 +112,14 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             url: Secret::new(""),
+            urls: Vec::new(),
             exchange: "e2b".to_owned(),
             routing_key: "{{ type }}".to_owned(),
             declare: None,
             unroutable: Unroutable::DeadLetter,
             ca_file: None,
+            cert_file: None,
+            key_file: None,
             insecure_skip_verify: false,
             connect_timeout: Duration::from_secs(10),
             ack_timeout: Duration::from_secs(30),
@@ -128,24 +143,56 @@ impl QueueType {
     }
 }
 
-impl Settings {
-    /// Parses the URL. Whatever is wrong with it, its text is not shown.
-    pub(super) fn uri(&self) -> Result<AMQPUri, InvalidSetting> {
-        let url = self.url.expose();
-        let invalid = || InvalidSetting::new("url", "is required: amqp://user:password@host:5672/%2f, or amqps://");
-        let mut uri: AMQPUri = url.parse().map_err(|_| invalid())?;
+/// One of the URLs.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    pub(super) uri: AMQPUri,
+    /// For messages.
+    pub(super) peer: Arc<str>,
+}
+
+impl Server {
+    fn parse(url: &Secret) -> Option<Self> {
+        let mut uri: AMQPUri = url.expose().parse().ok()?;
+        let peer = peer::without_credentials(url.expose());
         // The parser takes every IPv6 address for localhost.
-        let shown = peer::without_credentials(url);
-        if let Some((host, _)) = shown.split_once("://[").and_then(|(_, rest)| rest.split_once(']')) {
+        if let Some((host, _)) = peer.split_once("://[").and_then(|(_, rest)| rest.split_once(']')) {
             uri.authority.host = host.to_owned();
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-        Ok(uri)
+        Some(Self { uri, peer: peer.into() })
+    }
+}
+
+impl Settings {
+    /// Parses the URLs; at least one. Whatever is wrong with one, its text is not shown.
+    pub(super) fn servers(&self) -> Result<Vec<Server>, InvalidSetting> {
+        const EXAMPLE: &str = "amqp://user:password@host:5672/%2f, or amqps://";
+        let is_one = !self.url.expose().is_empty();
+        if is_one && !self.urls.is_empty() {
+            return Err(InvalidSetting::new("urls", "stands beside url; keep one of them"));
+        }
+        if self.urls.is_empty() {
+            let invalid = || InvalidSetting::new("url", format!("is required: {EXAMPLE}"));
+            return Ok(vec![Server::parse(&self.url).ok_or_else(invalid)?]);
+        }
+        let numbered = self.urls.iter().enumerate();
+        let invalid = |place| InvalidSetting::new("urls", format!("number {} is not {EXAMPLE}", place + 1));
+        numbered.map(|(place, url)| Server::parse(url).ok_or_else(|| invalid(place))).collect()
+    }
+
+    pub(super) fn tls(&self) -> peer::Tls<'_> {
+        peer::Tls {
+            ca_file: self.ca_file.as_deref(),
+            cert_file: self.cert_file.as_deref(),
+            key_file: self.key_file.as_deref(),
+            insecure_skip_verify: self.insecure_skip_verify,
+        }
     }
 
     /// Refuses what cannot work, as far as it shows without the network.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
-        self.uri()?;
+        self.servers()?;
         self.check()
     }
 
@@ -155,6 +202,7 @@ impl Settings {
             Err(error) => Err(InvalidSetting::new(key, error.to_string())),
         };
         short("exchange", &self.exchange)?;
+        self.tls().identity()?;
         if self.max_unconfirmed == 0 {
             return Err(InvalidSetting::new("max_unconfirmed", "must be at least 1"));
         }
@@ -184,10 +232,15 @@ mod tests {
         for url in
             ["", "canary", "http://u:canary@h", "amqp://u:can/ary@h:x", "amqp://u:canary@h?heartbeat=x", "amqp:canary"]
         {
-            let error = settings(url).uri().expect_err(url);
-            assert_eq!(error.key, "url");
-            assert!(!error.message.contains("canary") && !error.message.contains("can/ary"), "{error}");
+            let several = Settings { urls: vec![Secret::new("amqp://h"), Secret::new(url)], ..Settings::default() };
+            for (settings, key) in [(settings(url), "url"), (several, "urls")] {
+                let error = settings.servers().expect_err(url);
+                assert_eq!(error.key, key);
+                assert!(!error.message.contains("canary") && !error.message.contains("can/ary"), "{error}");
+            }
         }
+        let both = Settings { urls: vec![Secret::new("amqp://h")], ..settings("amqp://h") };
+        assert_eq!(both.servers().expect_err("two keys for one thing").key, "urls");
     }
 
     #[test]
@@ -198,7 +251,7 @@ mod tests {
             ("amqp://127.0.0.1:5672/a%2fb?heartbeat=3", "127.0.0.1", "a/b", 3),
             ("amqps://rabbit", "rabbit", "/", 10),
         ] {
-            let uri = settings(url).uri().expect(url);
+            let uri = settings(url).servers().expect(url).remove(0).uri;
             assert_eq!(
                 (uri.authority.host.as_str(), uri.vhost.as_str(), uri.query.heartbeat),
                 (host, vhost, Some(heartbeat)),
@@ -216,6 +269,7 @@ mod tests {
             (Settings { declare: declare(&long), ..settings("amqp://h") }, "declare.queue"),
             (Settings { declare: declare("q"), exchange: String::new(), ..settings("amqp://h") }, "declare"),
             (Settings { max_unconfirmed: 0, ..settings("amqp://h") }, "max_unconfirmed"),
+            (Settings { cert_file: Some("client.pem".into()), ..settings("amqp://h") }, "cert_file"),
         ] {
             assert_eq!(settings.check().expect_err(key).key, key);
         }

@@ -43,16 +43,18 @@ impl Worker {
             Ok(link) => link,
             Err(error) => return job.finish(Err(error)),
         };
-        if let Err(error) = link.declare().await {
-            self.attempts.failed(Instant::now(), error.clone());
-            self.link = None;
-            return job.finish(Err(error));
-        }
-        // Waits while as many records are unconfirmed as may be; each of them ends by its time-out at the latest.
-        let Ok(slot) = link.slots.clone().acquire_owned().await else { return };
+        let declared = match link.declare(0).await {
+            Ok(declared) => declared,
+            Err(error) => {
+                self.attempts.failed(Instant::now(), error.clone());
+                self.link = None;
+                return job.finish(Err(error));
+            }
+        };
+        // As many as `deliver` hands over, which is bounded; how many of them are published at once, the link bounds. Here
+        // nobody waits for a broker that blocks, so that the sink can be closed all the same.
         tokio::spawn(async move {
-            let outcome = link.publish(&job.outgoing).await;
-            drop(slot);
+            let outcome = link.publish(&job.outgoing, declared).await;
             job.finish(outcome);
         });
     }
@@ -79,10 +81,9 @@ impl Worker {
         self.link = None;
         self.attempts.check(Instant::now())?;
         match self.connector.connect().await {
-            Ok(connection) => {
+            Ok(link) => {
                 self.attempts.succeeded();
-                let (settings, peer) = (self.connector.settings.clone(), self.connector.peer.clone());
-                Ok(self.link.insert(Arc::new(Link::new(connection, settings, peer))).clone())
+                Ok(self.link.insert(Arc::new(link)).clone())
             }
             Err(error) => {
                 self.attempts.failed(Instant::now(), error.clone());

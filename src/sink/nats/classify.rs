@@ -2,7 +2,7 @@
 
 use super::settings::Stream;
 use crate::sink::handover::{record_only, reject, sink_wide};
-use crate::sink::{Reason, SendError};
+use crate::sink::{Reason, SendError, peer};
 use async_nats::jetstream::context::{
     AccountError, AccountErrorKind, CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind,
 };
@@ -12,7 +12,7 @@ use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{ConnectError, ConnectErrorKind, Message, PublishError, PublishErrorKind, StatusCode};
 
 /// An attempt to connect failed.
-pub(super) fn connecting(error: &ConnectError, peer: &str) -> SendError {
+pub(super) fn connecting(error: &ConnectError, server: &str) -> SendError {
     let reason = match error.kind() {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => Reason::Auth,
         ConnectErrorKind::TimedOut
@@ -22,7 +22,7 @@ pub(super) fn connecting(error: &ConnectError, peer: &str) -> SendError {
         | ConnectErrorKind::Io
         | ConnectErrorKind::MaxReconnects => Reason::Connect,
     };
-    sink_wide(reason, format!("cannot connect to {peer}: {error}"))
+    sink_wide(reason, peer::hinted(format!("cannot connect to {server}: {error}")))
 }
 
 /// The client would not take a message.
@@ -34,19 +34,27 @@ pub(super) fn publishing(error: &PublishError, peer: &str) -> SendError {
     }
 }
 
+/// A record is in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    Now,
+    /// The stream knew its id.
+    Before,
+}
+
 /// What came back to a record's reply subject.
 pub(super) fn acknowledgement(
     message: &Message,
     subject: &str,
     stream: Option<&Stream>,
     peer: &str,
-) -> Result<(), SendError> {
+) -> Result<Stored, SendError> {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
         return Err(no_stream(subject, stream, peer));
     }
     match serde_json::from_slice::<Response<PublishAck>>(&message.payload) {
         // A duplicate is stored already, which is what was asked for.
-        Ok(Response::Ok(_)) => Ok(()),
+        Ok(Response::Ok(ack)) => Ok(if ack.duplicate { Stored::Before } else { Stored::Now }),
         Ok(Response::Err { error }) => Err(refused(&error, peer)),
         Err(error) => Err(record_only(Reason::Other, format!("not an acknowledgement, from {peer}: {error}"))),
     }
@@ -55,11 +63,13 @@ pub(super) fn acknowledgement(
 /// No server of the account has a stream for the subject, or JetStream is off.
 pub(super) fn no_stream(subject: &str, stream: Option<&Stream>, peer: &str) -> SendError {
     let name = stream.map_or("E2B", |stream| stream.name.as_str());
+    let subjects = stream.map(|stream| stream.subjects.join(",")).filter(|subjects| !subjects.is_empty());
+    let subjects = subjects.as_deref().unwrap_or("e2b.>");
     sink_wide(
         Reason::Unroutable,
         format!(
             "no stream at {peer} takes the subject {subject}: create one, such as with \
-             `nats stream add {name} --subjects 'e2b.>' --defaults`, or set stream.name, stream.subjects and stream.create"
+             `nats stream add {name} --subjects '{subjects}' --defaults`, or set stream.name, stream.subjects and stream.create"
         ),
     )
 }
@@ -94,6 +104,11 @@ pub(super) fn creating(error: &CreateStreamError, stream: &Stream, peer: &str) -
     let reason = match error.kind() {
         CreateStreamErrorKind::TimedOut => Reason::Timeout,
         CreateStreamErrorKind::JetStreamUnavailable | CreateStreamErrorKind::NotFound => Reason::Unroutable,
+        CreateStreamErrorKind::JetStream(refusal)
+            if refusal.error_code() == ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT =>
+        {
+            Reason::Auth
+        }
         CreateStreamErrorKind::JetStream(_) => Reason::Rejected,
         CreateStreamErrorKind::EmptyStreamName
         | CreateStreamErrorKind::InvalidStreamName
@@ -142,7 +157,7 @@ mod tests {
     use super::*;
     use crate::sink::Scope;
 
-    fn answered(payload: &str, status: Option<StatusCode>) -> Result<(), SendError> {
+    fn answered(payload: &str, status: Option<StatusCode>) -> Result<Stored, SendError> {
         let message = Message {
             subject: "_INBOX.x.1".into(),
             reply: None,
@@ -157,8 +172,8 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_is_success_even_of_a_duplicate() {
-        assert_eq!(answered(r#"{"stream":"E2B","seq":1}"#, None), Ok(()));
-        assert_eq!(answered(r#"{"stream":"E2B","seq":1,"duplicate":true}"#, None), Ok(()));
+        assert_eq!(answered(r#"{"stream":"E2B","seq":1}"#, None), Ok(Stored::Now));
+        assert_eq!(answered(r#"{"stream":"E2B","seq":1,"duplicate":true}"#, None), Ok(Stored::Before));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The connection: made once, kept by async-nats from then on.
 
 use super::classify;
-use super::settings::{Servers, Settings, Stream};
+use super::inspect::Inspector;
+use super::settings::{Discard, Servers, Settings, Stream};
 use crate::backoff::Backoff;
 use crate::sink::InvalidSetting;
 use crate::sink::handover::sink_wide;
@@ -33,7 +34,7 @@ const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Dur
 pub(super) struct Connector {
     pub(super) settings: Settings,
     pub(super) peer: Arc<str>,
-    servers: Servers,
+    pub(super) servers: Servers,
     options: ConnectOptions,
 }
 
@@ -61,7 +62,9 @@ impl Connector {
                 backoff.next_delay()
             });
         if let Some(tls) = tls {
-            options = options.tls_client_config(tls);
+            // Who names an authority or shows a certificate does not want to be talked out of TLS.
+            let wanted = settings.ca_file.is_some() || settings.cert_file.is_some();
+            options = options.tls_client_config(tls).require_tls(wanted);
         }
         if let Some((user, password)) = &servers.user {
             options = options.user_and_password(user.clone(), password.expose().to_owned());
@@ -180,6 +183,12 @@ impl Link {
             subjects: stream.subjects.clone(),
             num_replicas: stream.replicas,
             duplicate_window: stream.duplicate_window,
+            max_age: stream.max_age.unwrap_or_default(),
+            max_bytes: stream.max_bytes.map_or(-1, |size| i64::try_from(size.as_u64()).unwrap_or(i64::MAX)),
+            discard: match stream.discard {
+                Discard::Old => stream::DiscardPolicy::Old,
+                Discard::New => stream::DiscardPolicy::New,
+            },
             storage: stream::StorageType::File,
             ..stream::Config::default()
         };
@@ -193,41 +202,12 @@ impl Link {
 
     /// Asks who is there.
     pub(super) fn inspector(&self) -> Inspector {
-        Inspector { client: self.client.clone() }
+        Inspector::new(self.client.clone())
     }
 
     /// Ends the connection after what was published is written.
     pub(super) async fn close(self) {
         // Errors mean that there is nothing left to close; an unreachable server is not waited for.
         let _ = timeout(API_TIMEOUT, self.client.drain()).await;
-    }
-}
-
-/// Asks the server about itself, beside the worker.
-pub(super) struct Inspector {
-    client: Client,
-}
-
-impl Inspector {
-    /// `nats-server 2.15.2, JetStream, stream E2B`.
-    pub(super) async fn describe(&self, settings: &Settings, peer: &str) -> Result<String, SendError> {
-        let version = self.client.server_info().version;
-        if !settings.jetstream {
-            return Ok(format!("nats-server {version}"));
-        }
-        let jetstream = jetstream::new(self.client.clone());
-        let Some(stream) = &settings.stream else {
-            return match jetstream.query_account().await {
-                Ok(_) => Ok(format!("nats-server {version}, JetStream")),
-                Err(error) => Err(classify::account(&error, peer)),
-            };
-        };
-        match jetstream.get_stream(&stream.name).await {
-            Ok(_) => Ok(format!("nats-server {version}, JetStream, stream {}", stream.name)),
-            Err(error) if stream.create && classify::is_missing(&error) => {
-                Ok(format!("nats-server {version}, JetStream, stream {} to be created", stream.name))
-            }
-            Err(error) => Err(classify::stream(&error, stream, peer)),
-        }
     }
 }

@@ -13,13 +13,15 @@
 //! also to publish there.
 
 mod classify;
+mod doubts;
+mod inspect;
 mod link;
 mod message;
 mod pending;
 mod settings;
 mod worker;
 
-pub use settings::{Settings, Stream};
+pub use settings::{Discard, Settings, Stream};
 
 use super::handover::{self, Handover};
 use super::{InvalidSetting, peer};
@@ -33,6 +35,7 @@ use std::sync::Arc;
 pub struct Nats {
     handover: Handover,
     peer: Arc<str>,
+    doubts: Arc<doubts::Doubts>,
 }
 
 impl Nats {
@@ -43,12 +46,13 @@ impl Nats {
     pub fn new(settings: Settings, dedupe_prefix: Option<String>) -> Result<Self, InvalidSetting> {
         let servers = settings.servers()?;
         settings.check(&servers)?;
-        let tls = peer::tls(settings.ca_file.as_deref(), settings.insecure_skip_verify)?;
+        let tls = peer::tls(&settings.tls())?;
         let peer: Arc<str> = servers.peer.as_str().into();
         let (handover, commands) = handover::channel(peer.clone());
         let connector = link::Connector::new(settings, servers, tls)?;
-        tokio::spawn(worker::Worker::new(connector, dedupe_prefix, commands).run());
-        Ok(Self { handover, peer })
+        let doubts = Arc::<doubts::Doubts>::default();
+        tokio::spawn(worker::Worker::new(connector, dedupe_prefix, commands, Arc::clone(&doubts)).run());
+        Ok(Self { handover, peer, doubts })
     }
 
     /// The servers, for people to read.
@@ -68,6 +72,10 @@ impl Sink for Nats {
 
     fn send(&self, outgoing: Arc<Outgoing>) -> BoxFuture<'static, Result<(), SendError>> {
         self.handover.send(outgoing)
+    }
+
+    fn swallowed(&self) -> Vec<u64> {
+        self.doubts.swallowed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -3,6 +3,7 @@
 use crate::secret::Secret;
 use crate::sink::{InvalidSetting, peer};
 use async_nats::ServerAddr;
+use bytesize::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -12,8 +13,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The servers of one cluster, `nats://host:4222`, or `tls://host:4222` where TLS is a must. User and password may
-    /// stand before the host; all servers get the same. Required.
+    /// The servers of one cluster, `nats://host:4222`, or `tls://host:4222` where TLS is a must; with `ca_file` or
+    /// `cert_file` it always is. User and password may stand before the host; all servers get the same. Required.
     pub servers: Vec<Secret>,
     /// Where a record goes; templates over the record are allowed. Each thing put in is one token.
     pub subject: String,
@@ -31,6 +32,12 @@ pub struct Settings {
     /// PEM file with the authorities to trust instead of the system's.
     #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
+    /// PEM file with a certificate to show to the server, and its chain.
+    #[schemars(extend("format" = "path"))]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the key of `cert_file`, without a passphrase.
+    #[schemars(extend("format" = "path"))]
+    pub key_file: Option<PathBuf>,
     /// Takes any certificate. The status page shows it.
     pub insecure_skip_verify: bool,
     /// For one attempt to connect to one server.
@@ -57,10 +64,32 @@ pub struct Stream {
     pub create: bool,
     /// On how many servers a created stream is kept: 1, 3 or 5.
     pub replicas: usize,
-    /// For how long a created stream knows an id again. What is sent twice within it is stored once.
+    /// For how long a created stream keeps a record. Default: for ever.
+    #[serde(with = "humantime_serde::option")]
+    #[schemars(with = "Option<String>", extend("format" = "duration"))]
+    pub max_age: Option<Duration>,
+    /// How large a created stream grows, in bytes. Default: as large as the server lets it.
+    #[schemars(with = "Option<String>", extend("format" = "size"))]
+    pub max_bytes: Option<ByteSize>,
+    /// What a created stream does where it is full: `old` removes its oldest records, `new` takes no further ones, and the
+    /// sink waits.
+    pub discard: Discard,
+    /// For how long a created stream knows an id again. What is sent twice within it is stored once. At least as long as a
+    /// restart takes.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub duplicate_window: Duration,
+}
+
+/// What a full stream does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Discard {
+    /// Removes its oldest records.
+    #[default]
+    Old,
+    /// Refuses new ones.
+    New,
 }
 
 impl Default for Settings {
@@ -74,6 +103,8 @@ impl Default for Settings {
             nkey: None,
             credentials: None,
             ca_file: None,
+            cert_file: None,
+            key_file: None,
             insecure_skip_verify: false,
             connect_timeout: Duration::from_secs(5),
             ack_timeout: Duration::from_secs(5),
@@ -89,6 +120,9 @@ impl Default for Stream {
             subjects: Vec::new(),
             create: false,
             replicas: 1,
+            max_age: None,
+            max_bytes: None,
+            discard: Discard::Old,
             duplicate_window: Duration::from_secs(120),
         }
     }
@@ -127,6 +161,15 @@ impl Settings {
         Ok(Servers { addresses, user, peer })
     }
 
+    pub(super) fn tls(&self) -> peer::Tls<'_> {
+        peer::Tls {
+            ca_file: self.ca_file.as_deref(),
+            cert_file: self.cert_file.as_deref(),
+            key_file: self.key_file.as_deref(),
+            insecure_skip_verify: self.insecure_skip_verify,
+        }
+    }
+
     /// Refuses what cannot work, as far as it shows without the network.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         self.check(&self.servers()?)
@@ -137,6 +180,7 @@ impl Settings {
         if logins.into_iter().filter(|given| *given).count() > 1 {
             return Err(InvalidSetting::new("servers", "more than one of user, token, nkey and credentials is given"));
         }
+        self.tls().identity()?;
         if self.max_unconfirmed == 0 {
             return Err(InvalidSetting::new("max_unconfirmed", "must be at least 1"));
         }
@@ -150,6 +194,13 @@ impl Settings {
         }
         if stream.create && stream.subjects.is_empty() {
             return Err(InvalidSetting::new("stream.subjects", "is required to create the stream"));
+        }
+        if stream.max_age.is_some_and(|age| age < stream.duplicate_window) {
+            let message = "is shorter than stream.duplicate_window, which the server refuses";
+            return Err(InvalidSetting::new("stream.max_age", message));
+        }
+        if stream.max_bytes == Some(ByteSize::b(0)) {
+            return Err(InvalidSetting::new("stream.max_bytes", "must be more than 0; leave it out for no limit"));
         }
         Ok(())
     }
@@ -235,9 +286,16 @@ mod tests {
             (stream("E2B", false), false, "stream"),
         ] {
             let settings = Settings { stream, jetstream, ..settings(&["nats://n1"]) };
-            let servers = settings.servers().expect("valid");
-            assert_eq!(settings.check(&servers).expect_err("invalid").key, key);
+            assert_eq!(settings.validate().expect_err("invalid").key, key);
         }
+        let limited = |max_age: u64, max_bytes: u64| {
+            let (max_age, max_bytes) = (Some(Duration::from_secs(max_age)), Some(ByteSize::b(max_bytes)));
+            let stream = Stream { name: "E2B".to_owned(), max_age, max_bytes, ..Stream::default() };
+            Settings { stream: Some(stream), ..settings(&["nats://n1"]) }.validate()
+        };
+        assert_eq!(limited(120, 1), Ok(()));
+        assert_eq!(limited(119, 1).expect_err("invalid").key, "stream.max_age");
+        assert_eq!(limited(120, 0).expect_err("invalid").key, "stream.max_bytes");
     }
 
     #[test]

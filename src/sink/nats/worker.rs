@@ -1,11 +1,14 @@
 //! The worker: takes records out of the queue, publishes them in that order, and settles each by what comes back.
 
+use super::classify::Stored;
+use super::doubts::Doubts;
 use super::link::{Connector, Incoming, Link};
 use super::pending::Pending;
 use super::{classify, message};
 use crate::sink::handover::{Attempts, Command, Job, record_only, sink_wide};
 use crate::sink::{Reason, SendError};
 use async_nats::{ConnectErrorKind, Event, Message, ServerError};
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -22,10 +25,16 @@ pub(super) struct Worker {
     marker: Option<u64>,
     /// The count of connections at which all that is pending was published.
     connection: u64,
+    doubts: Arc<Doubts>,
 }
 
 impl Worker {
-    pub(super) fn new(connector: Connector, dedupe_prefix: Option<String>, commands: mpsc::Receiver<Command>) -> Self {
+    pub(super) fn new(
+        connector: Connector,
+        dedupe_prefix: Option<String>,
+        commands: mpsc::Receiver<Command>,
+        doubts: Arc<Doubts>,
+    ) -> Self {
         Self {
             connector,
             dedupe_prefix,
@@ -36,6 +45,7 @@ impl Worker {
             pending: Pending::default(),
             marker: None,
             connection: 0,
+            doubts,
         }
     }
 
@@ -138,10 +148,10 @@ impl Worker {
             let _ = answer.send(connected.map(|()| String::new()));
             return;
         };
-        let (inspector, settings) = (link.inspector(), self.connector.settings.clone());
-        let peer = self.connector.peer.clone();
+        let inspector = link.inspector();
+        let (settings, servers) = (self.connector.settings.clone(), self.connector.servers.clone());
         tokio::spawn(async move {
-            let _ = answer.send(inspector.describe(&settings, &peer).await);
+            let _ = answer.send(inspector.describe(&settings, &servers).await);
         });
     }
 
@@ -156,7 +166,7 @@ impl Worker {
         let deadline = Instant::now() + self.connector.settings.ack_timeout;
         match link.publish_marker(token, deadline, &self.connector.peer).await {
             Ok(()) => self.marker = Some(token),
-            Err(error) => finish_all(self.pending.remove_all(), &error),
+            Err(error) => finish_all(&self.doubts, self.pending.remove_all(), &error),
         }
     }
 
@@ -171,10 +181,11 @@ impl Worker {
         let Some(job) = self.pending.remove(token) else { return };
         let stream = self.connector.settings.stream.as_ref();
         let outcome = classify::acknowledgement(message, &job.outgoing.address, stream, &self.connector.peer);
+        self.doubts.answered(job.outgoing.sequence, outcome == Ok(Stored::Before));
         if let (Err(SendError::Retry { reason: Reason::Unroutable, .. }), Some(link)) = (&outcome, &mut self.link) {
             link.forget_stream();
         }
-        job.finish(outcome);
+        job.finish(outcome.map(|_| ()));
     }
 
     fn on_event(&mut self, event: Event) {
@@ -213,7 +224,7 @@ impl Worker {
     fn lose_pending(&mut self) {
         let lost = format!("the connection to {} was lost before the confirmation", self.connector.peer);
         self.marker = None;
-        finish_all(self.pending.remove_all(), &sink_wide(Reason::Connect, lost));
+        finish_all(&self.doubts, self.pending.remove_all(), &sink_wide(Reason::Connect, lost));
     }
 
     /// `Permissions Violation for Publish to "subject"` ends the records to that subject, which nothing else would tell
@@ -224,7 +235,7 @@ impl Worker {
         let denied =
             text.strip_prefix("Permissions Violation for Publish to ").map(|subject| subject.trim_matches('"'));
         match denied {
-            Some(subject) => finish_all(self.pending.remove_subject(subject), &error),
+            Some(subject) => finish_all(&self.doubts, self.pending.remove_subject(subject), &error),
             // `User Authentication Expired`, `Maximum Connections Exceeded` and the like end the connection.
             None => self.trouble = Some(error),
         }
@@ -233,7 +244,7 @@ impl Worker {
     fn on_deadline(&mut self) {
         let (peer, limit) = (&self.connector.peer, self.connector.settings.ack_timeout);
         let late = record_only(Reason::Timeout, format!("no acknowledgement from {peer} within {limit:?}"));
-        finish_all(self.pending.remove_expired(Instant::now()), &late);
+        finish_all(&self.doubts, self.pending.remove_expired(Instant::now()), &late);
     }
 
     async fn close(&mut self) {
@@ -241,12 +252,14 @@ impl Worker {
             link.close().await;
         }
         let closed = sink_wide(Reason::Connect, format!("the connection to {} is closed", self.connector.peer));
-        finish_all(self.pending.remove_all(), &closed);
+        finish_all(&self.doubts, self.pending.remove_all(), &closed);
     }
 }
 
-fn finish_all(jobs: Vec<Job>, error: &SendError) {
+/// Ends records of which nobody knows whether the server has them.
+fn finish_all(doubts: &Doubts, jobs: Vec<Job>, error: &SendError) {
     for job in jobs {
+        doubts.unanswered(job.outgoing.sequence);
         job.finish(Err(error.clone()));
     }
 }

@@ -1,0 +1,68 @@
+//! A stream that takes records for repetitions: whose they are, and when that is news.
+
+use super::*;
+use crate::support::daemon::Home;
+use crate::support::load::{self, Plan, SECRET};
+
+#[tokio::test]
+async fn a_repetition_of_our_own_is_no_news_and_somebody_elses_id_is() {
+    let url = nats();
+    let proxy = Proxy::start(host(&url), Holds::Everything).await;
+    let (settings, name) = with_stream(&by_way_of(&url, proxy.address()));
+    let first = sink(Settings { ack_timeout: Duration::from_millis(300), ..settings.clone() });
+    let record = |number| record(&format!("{name}.x"), "sbx", number);
+    deliver_all(&first, &[record(1)]).await;
+    // Stored, and the acknowledgement is late.
+    proxy.hold_answers_until(b"never sent", 1);
+    assert_retry(&outcome(first.send(record(2))).await, Scope::Record, Reason::Timeout);
+    proxy.release();
+    outcome(first.send(record(2))).await.expect("known to the stream");
+    // Stored, and the connection is lost before it is told.
+    proxy.hold_answers_until(b"never sent", 1);
+    let sent = first.send(record(3));
+    let mut late = Box::pin(outcome(sent));
+    assert!(timeout(Duration::from_millis(100), &mut late).await.is_err(), "it is held back");
+    proxy.cut();
+    assert_retry(&late.await, Scope::Sink, Reason::Connect);
+    deliver_all(&first, &[record(3)]).await;
+    assert_eq!(stored_ids(&url, &name).await, ["sbx-1", "sbx-2", "sbx-3"]);
+    assert!(first.swallowed().is_empty());
+
+    // Another process, without a name of its own for the ids.
+    let second = sink(settings);
+    deliver_all(&second, &[record(2), record(4)]).await;
+    assert_eq!(second.swallowed(), [2]);
+    assert!(second.swallowed().is_empty(), "told once");
+}
+
+/// Two relays that feed one stream with the same events: the second one's alarm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_counts_what_the_stream_has_swallowed_but_not_what_a_restart_repeats() {
+    let (url, name) = (nats(), unique("E2B"));
+    let home = || {
+        Home::new(&format!(
+            r#"
+sources: {{acme: {{webhook: {{secrets: ["{SECRET}"]}}}}}}
+sinks:
+  bus: {{type: nats, servers: ["{url}"], subject: "{name}.{{{{ sandbox_id }}}}", max_in_flight: 10, stream: {{name: {name}, subjects: ["{name}.>"], create: true}}}}
+"#
+        ))
+    };
+    for (nth, swallowed) in [0.0, 40.0].into_iter().enumerate() {
+        let home = home();
+        let daemon = home.start().await;
+        let webhook = daemon.webhook();
+        let plan = Plan { events: 50, sandboxes: 10, seed: 7, ..Plan::default() };
+        let sent = load::send(plan, move || webhook.clone()).await;
+        assert_eq!(sent.ledger.acknowledged(), 50);
+        daemon.until_settled("bus", 50).await;
+        // All but the ten that a life before this one could have sent.
+        let counted = |metrics: &crate::support::daemon::Metrics| {
+            metrics.0.contains("e2b_relay_sink_swallowed_total{sink=\"bus\"}")
+                && metrics.sum("sink_swallowed_total", "sink=\"bus\"") == swallowed
+        };
+        daemon.until(&format!("relay {nth} counts {swallowed}"), counted).await;
+        assert!(daemon.terminate().await.success());
+    }
+    assert_eq!(stored(&url, &name).await.len(), 50);
+}
