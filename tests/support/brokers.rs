@@ -54,6 +54,18 @@ pub(crate) enum Kind {
     RabbitMq,
 }
 
+/// By the distance of its port from the first, as the script has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listener {
+    Tls = 2,
+    /// Wants a certificate of its clients.
+    MutualTls = 3,
+    /// Its certificate is for another host.
+    Misnamed = 4,
+    Sasl = 5,
+    SaslTls = 6,
+}
+
 impl Kind {
     fn script(self) -> &'static str {
         match self {
@@ -77,21 +89,29 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts one; it is ready when this returns.
     pub(crate) async fn start(kind: Kind) -> Self {
-        Self::start_as(kind, None).await
+        Self::start_with(kind, None).await
     }
 
     /// Starts a Kafka broker that tells its clients to connect to another port, a proxy's.
     pub(crate) async fn start_kafka_advertising(port: u16) -> Self {
-        Self::start_as(Kind::Kafka, Some(port)).await
+        Self::start_with(Kind::Kafka, Some(("advertised", port.to_string()))).await
     }
 
-    async fn start_as(kind: Kind, advertised: Option<u16>) -> Self {
+    /// Starts a Kafka broker with a listener for each kind of security, see [`Self::secured`]; `certificates` is the folder
+    /// of [`super::tls::Certificates`]. Users: `relay` with `plain-word`, `scram-256-word`, `scram-512-word`, and, by PLAIN,
+    /// `stranger` with `stranger-word`; unsecured tokens with the scope `kafka`. Named users may what a rule allows.
+    pub(crate) async fn start_kafka_secured(certificates: &Path) -> Self {
+        Self::start_with(Kind::Kafka, Some(("secured", certificates.display().to_string()))).await
+    }
+
+    /// `file` is what the script looks for in the new broker's folder, and what it says.
+    async fn start_with(kind: Kind, file: Option<(&str, String)>) -> Self {
         // tests/run looks into its folder for brokers that a killed test has left behind.
         let parent = env::var_os("E2B_RELAY_TEST_TMP").map_or_else(env::temp_dir, PathBuf::from);
         let dir = parent.join(unique(&format!("e2b-relay-{}", kind.script())));
-        if let Some(port) = advertised {
+        if let Some((file, text)) = file {
             fs::create_dir(&dir).expect("a new folder");
-            fs::write(dir.join("advertised"), port.to_string()).expect("a new folder");
+            fs::write(dir.join(file), text).expect("a new folder");
         }
         let broker = Self { kind, dir };
         broker.run("start").await;
@@ -101,6 +121,12 @@ impl Broker {
     /// As the shared ones are named: see [`kafka`], [`nats`], [`amqp`].
     pub(crate) fn address(&self) -> String {
         self.read("url")
+    }
+
+    /// A listener of [`Self::start_kafka_secured`].
+    pub(crate) fn secured(&self, listener: Listener) -> String {
+        let port: u16 = self.read("port").parse().expect("a port");
+        format!("127.0.0.1:{}", port + listener as u16)
     }
 
     /// RabbitMQ's management API: see [`amqp_api`].

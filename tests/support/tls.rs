@@ -14,7 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// An authority of the test's own, and a server's certificate by it for `127.0.0.1` and `localhost`.
+/// An authority of the test's own; by it a server's certificate for `127.0.0.1` and `localhost`, one for another host, and
+/// a client's.
 pub(crate) struct Certificates {
     dir: TempDir,
 }
@@ -22,17 +23,24 @@ pub(crate) struct Certificates {
 impl Certificates {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(dir.path().join("san"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").expect("written");
-        for command in [
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-ca -keyout ca.key -out ca.pem",
-            "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=broker -keyout server.key -out server.csr",
-            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out server.pem",
+        let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        openssl(dir.path(), &format!("req -x509 {new_key} -days 2 -subj /CN=test-ca -keyout ca.key -out ca.pem"));
+        for (name, hosts) in [
+            ("server", "IP:127.0.0.1,DNS:localhost"),
+            ("elsewhere", "DNS:elsewhere.example"),
+            ("client", "DNS:client.example"),
         ] {
-            let output = Command::new("openssl").args(command.split(' ')).current_dir(dir.path()).output();
-            let output = output.expect("the openssl command; tests/run installs it");
-            assert!(output.status.success(), "openssl {command}: {}", String::from_utf8_lossy(&output.stderr));
+            std::fs::write(dir.path().join("san"), format!("subjectAltName={hosts}\n")).expect("written");
+            openssl(dir.path(), &format!("req -new {new_key} -subj /CN={name} -keyout {name}.key -out {name}.csr"));
+            let signed = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san";
+            openssl(dir.path(), &format!("x509 -req -in {name}.csr {signed} -out {name}.pem"));
         }
         Self { dir }
+    }
+
+    /// Where `ca`, `server`, `elsewhere` and `client` lie, each as `.pem` and `.key`.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     /// PEM file of the authority.
@@ -66,6 +74,12 @@ impl Certificates {
         });
         address
     }
+}
+
+fn openssl(folder: &Path, command: &str) {
+    let output = Command::new("openssl").args(command.split(' ')).current_dir(folder).output();
+    let output = output.expect("the openssl command; tests/run installs it");
+    assert!(output.status.success(), "openssl {command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// An error is the client's to report: it sees the connection end.

@@ -11,6 +11,7 @@
 //! again one by one, and only what is refused alone is rejected.
 
 mod client;
+mod complaint;
 mod failure;
 mod producer;
 mod properties;
@@ -23,9 +24,10 @@ use super::gate::{Entry, Gate};
 use super::{InvalidSetting, Order, Reason, Scope, SendError, Sink};
 use crate::route::Outgoing;
 use client::Batching;
+use complaint::Trouble;
 use failure::{Circumstances, judge};
 use futures_util::future::BoxFuture;
-use producer::{Producer, Trouble};
+use producer::Producer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use settings::MAX_TOPIC;
@@ -111,7 +113,7 @@ impl Kafka {
     fn unavailable(&self, code: RDKafkaErrorCode) -> SendError {
         let brokers = self.settings.brokers.join(", ");
         match self.trouble.get() {
-            Some((reason, text)) => retry(reason, format!("kafka at {brokers}: {text}")),
+            Some(complaint) => retry(complaint.reason, format!("kafka at {brokers}: {}", complaint.text)),
             None => {
                 judge(code, Circumstances { templated: false, alone: false }, format!("kafka at {brokers}: {code}"))
             }
@@ -175,7 +177,7 @@ impl Sink for Kafka {
     }
 
     fn trouble(&self) -> Option<(Reason, String)> {
-        self.trouble.get()
+        self.trouble.get().map(|complaint| (complaint.reason, complaint.text))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

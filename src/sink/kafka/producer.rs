@@ -1,58 +1,27 @@
 //! One librdkafka producer with the thread that serves its reports.
 
 use super::client::Batching;
-use super::failure::{Circumstances, is_about_a_batch, judge, reason};
+use super::complaint::{Complaint, Trouble};
+use super::failure::{Circumstances, is_about_a_batch, judge};
 use super::settings::Settings;
 use crate::route::Outgoing;
+use crate::sink::SendError;
 use crate::sink::gate::{Gate, Report};
-use crate::sink::{Reason, SendError};
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long the serving thread waits for a report before it looks whether to end.
 const POLL: Duration = Duration::from_millis(100);
-/// Of the client's own words; they go into logs and onto the status page.
-const MAX_COMPLAINT: usize = 500;
 /// What a record's frame adds to its key, value and headers in a batch, in bytes; the estimate errs towards less.
 const FRAME: usize = 32;
-
-/// The client's last complaint, shared by the producers that follow one another.
-#[derive(Debug, Default)]
-pub(super) struct Trouble(Mutex<Option<(RDKafkaErrorCode, String)>>);
-
-impl Trouble {
-    pub(super) fn get(&self) -> Option<(Reason, String)> {
-        self.lock().as_ref().map(|(code, text)| (reason(*code), text.clone()))
-    }
-
-    pub(super) fn clear(&self) {
-        *self.lock() = None;
-    }
-
-    /// That all brokers are down follows from what was said of each, and says less; with nothing said, each closed the
-    /// connection without a word.
-    fn set(&self, code: RDKafkaErrorCode, text: &str) {
-        let mut last = self.lock();
-        let text = match code {
-            RDKafkaErrorCode::AllBrokersDown if last.is_some() => return,
-            RDKafkaErrorCode::AllBrokersDown => "no broker keeps the connection; TLS on one side only may be the cause",
-            _ => text,
-        };
-        *last = Some((code, text.chars().take(MAX_COMPLAINT).collect()));
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(RDKafkaErrorCode, String)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A record that librdkafka has.
 #[derive(Debug)]
@@ -116,15 +85,15 @@ impl Context {
     /// Closes the gate before anyone is told, so that no record can overtake the one that failed.
     fn judge(&self, error: &KafkaError, circumstances: Circumstances) -> SendError {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        let complaint = self.trouble.lock().clone();
+        let complaint = self.trouble.get();
         let message = match &complaint {
-            Some((_, text)) => format!("kafka: {code}; last complaint of the client: {text}"),
+            Some(Complaint { text, .. }) => format!("kafka: {code}; last complaint of the client: {text}"),
             None => format!("kafka: {code}"),
         };
         // What a purged record failed of is what ended the producer.
         let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
         let cause = match complaint {
-            Some((cause, _)) if purged && !is_about_a_batch(cause) => cause,
+            Some(Complaint { code: cause, .. }) if purged && !is_about_a_batch(cause) => cause,
             _ => code,
         };
         if is_about_a_batch(code) && !circumstances.alone {
