@@ -26,6 +26,10 @@ sinks:
     brokers: ["127.0.0.1:1"]
     tls: {key_password: "{}"}
     sasl: {mechanism: PLAIN, username: relay, password: "{}"}
+  tokens:
+    type: kafka
+    brokers: ["127.0.0.1:1"]
+    sasl: {mechanism: OAUTHBEARER, token_url: "http://127.0.0.1:1/", client_id: relay, client_secret: "{}"}
   passed:
     type: kafka
     brokers: ["127.0.0.1:1"]
@@ -115,6 +119,7 @@ fn every_key_for_a_secret_has_a_canary() {
     secrets_of(&settings::schema(), "", &mut keys);
     let expected = [
         ".sinks.*<amqp>.url",
+        ".sinks.*<kafka>.sasl.client_secret",
         ".sinks.*<kafka>.sasl.password",
         ".sinks.*<kafka>.tls.key_password",
         ".sinks.*<nats>.credentials",
@@ -146,7 +151,7 @@ fn commands_say_no_canary() {
         assert_silent(&format!("{arguments:?}"), &run.said());
     }
     let shown = run(relay(folder.path()).args(["config", "show"])).stdout;
-    assert!(shown.matches("***").count() >= 18, "too little is masked:\n{shown}");
+    assert!(shown.matches("***").count() >= 19, "too little is masked:\n{shown}");
 }
 
 #[test]
@@ -154,7 +159,7 @@ fn peers_that_refuse_bring_no_canary_out() {
     let folder = folder();
     let run = run(relay(folder.path()).args(["--log-level", "trace", "check", "--connect"]));
     assert_eq!(run.code, Some(69), "{}", run.said());
-    assert_eq!(run.stdout.matches(": unavailable: ").count(), 11, "{}", run.stdout);
+    assert_eq!(run.stdout.matches(": unavailable: ").count(), 12, "{}", run.stdout);
     assert_silent("check --connect", &run.said());
 }
 

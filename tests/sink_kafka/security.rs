@@ -8,7 +8,7 @@ use e2b_relay::secret::Secret;
 use e2b_relay::sink::kafka::{Mechanism, Sasl, Tls};
 
 /// What a wrong credential is made of, so that it can be looked for in messages.
-const CANARY: &str = "canary-word";
+pub(super) const CANARY: &str = "canary-word";
 
 fn tls(certificates: &Certificates) -> Option<Tls> {
     Some(Tls { ca_file: Some(certificates.ca_file()), ..Tls::default() })
@@ -20,20 +20,20 @@ fn with_certificate(certificates: &Certificates) -> Option<Tls> {
 }
 
 fn sasl(mechanism: Mechanism, username: &str, password: &str) -> Option<Sasl> {
-    Some(Sasl { mechanism, username: username.to_owned(), password: Secret::new(password) })
+    Some(Sasl { username: Some(username.to_owned()), password: Some(Secret::new(password)), ..Sasl::new(mechanism) })
 }
 
 /// A sink, what is wrong with it, and what has to be said of it.
-struct Wrong {
-    what: &'static str,
-    settings: Settings,
-    reason: Reason,
-    says: &'static str,
-    remedy: &'static str,
+pub(super) struct Wrong {
+    pub(super) what: &'static str,
+    pub(super) settings: Settings,
+    pub(super) reason: Reason,
+    pub(super) says: &'static str,
+    pub(super) remedy: &'static str,
 }
 
 /// The probe and the trouble of a record that waits say it, and neither says the credential.
-async fn fails(wrong: Wrong) {
+pub(super) async fn fails(wrong: Wrong) {
     let Wrong { what, settings, reason, says, remedy } = wrong;
     let sink = Kafka::new(&settings).unwrap();
     let said = match sink.probe().await {
@@ -55,7 +55,7 @@ async fn fails(wrong: Wrong) {
     assert!(waiting.await.is_err(), "{what}");
 }
 
-async fn works(what: &str, settings: Settings) {
+pub(super) async fn works(what: &str, settings: Settings) {
     let sink = Kafka::new(&settings).unwrap();
     let answer = sink.probe().await;
     assert!(answer.is_ok(), "{what}: {answer:?}");
@@ -65,18 +65,32 @@ async fn works(what: &str, settings: Settings) {
     sink.close().await;
 }
 
+/// One broker for all of it, since its start takes longer than the rest.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_credential_is_asked_for_by_a_real_broker_and_each_wrong_one_is_said_with_what_to_do() {
-    let (certificates, foreign) = (Certificates::new(), Certificates::new());
+async fn a_broker_that_wants_credentials_gets_the_right_ones_and_the_wrong_ones_are_said_with_what_to_do() {
+    let certificates = Certificates::new();
     let broker = Broker::start_kafka_secured(certificates.path()).await;
-    let topic = unique("open");
-    kafka_acl::allow_prefixed(&broker.address(), "*", "open");
-    create_topic(&broker.address(), &topic, &[]).await;
+    let brokers = broker.address();
+    let (modes, tokens, rights) = (unique("open-modes"), unique("open-tokens"), unique("closed"));
+    kafka_acl::allow_prefixed(&brokers, "*", "open-");
+    for topic in [&modes, &tokens, &rights] {
+        create_topic(&brokers, topic, &[]).await;
+    }
+    tokio::join!(
+        each_mode_works_and_each_wrong_credential_is_said(&broker, &certificates, &modes),
+        oauth::tokens_are_fetched_refreshed_and_missed_with_a_reason(&broker, &tokens),
+        rights_are_missed_with_a_reason_and_used_once_they_are_there(&broker, &rights),
+    );
+    assert_complete(&read(&brokers, &rights).await, 1, 4);
+}
+
+async fn each_mode_works_and_each_wrong_credential_is_said(broker: &Broker, certificates: &Certificates, topic: &str) {
+    let foreign = Certificates::new();
     let at = |listener: Listener, tls: Option<Tls>, sasl: Option<Sasl>| {
-        let settings = settings(&broker.secured(listener), &topic, &[]);
+        let settings = settings(&broker.secured(listener), topic, &[]);
         Settings { tls, sasl, ..settings }
     };
-    let trusted = || tls(&certificates);
+    let trusted = || tls(certificates);
     use Listener as L;
     use Mechanism::{Plain, ScramSha256, ScramSha512};
 
@@ -115,7 +129,7 @@ async fn each_credential_is_asked_for_by_a_real_broker_and_each_wrong_one_is_sai
 
     let right = [
         ("TLS", at(L::Tls, trusted(), None)),
-        ("mutual TLS", at(L::MutualTls, client(&certificates), None)),
+        ("mutual TLS", at(L::MutualTls, client(certificates), None)),
         (
             "another host's certificate, unverified",
             Settings { insecure_skip_verify: true, ..at(L::Misnamed, trusted(), None) },
@@ -129,5 +143,33 @@ async fn each_credential_is_asked_for_by_a_real_broker_and_each_wrong_one_is_sai
     ];
     let modes = right.len();
     join_all(right.into_iter().map(|(what, settings)| works(what, settings))).await;
-    assert_eq!(read(&broker.address(), &topic).await.len(), modes * 6);
+    assert_eq!(read(&broker.address(), topic).await.len(), modes * 6);
+}
+
+async fn rights_are_missed_with_a_reason_and_used_once_they_are_there(broker: &Broker, topic: &str) {
+    let brokers = broker.address();
+    let stranger = sasl(Mechanism::Plain, "stranger", "stranger-word");
+    let sink =
+        Kafka::new(&Settings { sasl: stranger, ..settings(&broker.secured(Listener::Sasl), topic, &[]) }).unwrap();
+    for round in 0..2 {
+        match sink.probe().await {
+            Err(SendError::Retry { scope: Scope::Sink, reason: Reason::Auth, message }) => {
+                println!("no rights: {message}");
+                assert!(message.contains(topic) && message.contains("WRITE"), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let outcome = send(&sink, &[record(topic, "sandbox-0", 2 * round)]).await;
+        println!("no rights: {outcome:?}");
+        assert_eq!(retry_reason(&outcome[0]), Reason::Auth);
+        let message = outcome[0].as_ref().unwrap_err().to_string();
+        assert!(message.contains("WRITE"), "{message}");
+        kafka_acl::allow(&brokers, "stranger", topic);
+        send_until_confirmed(&sink, &record(topic, "sandbox-0", 2 * round)).await;
+        send_until_confirmed(&sink, &record(topic, "sandbox-0", 2 * round + 1)).await;
+        if round == 0 {
+            kafka_acl::disallow(&brokers, "stranger", topic);
+        }
+    }
+    sink.close().await;
 }

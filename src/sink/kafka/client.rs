@@ -91,10 +91,13 @@ impl Settings {
                 Mechanism::Plain => "PLAIN",
                 Mechanism::ScramSha256 => "SCRAM-SHA-256",
                 Mechanism::ScramSha512 => "SCRAM-SHA-512",
+                Mechanism::OAuthBearer => "OAUTHBEARER",
             };
             config.set("sasl.mechanism", mechanism);
-            config.set("sasl.username", &sasl.username);
-            config.set("sasl.password", sasl.password.expose());
+            if let (Some(username), Some(password)) = (&sasl.username, &sasl.password) {
+                config.set("sasl.username", username);
+                config.set("sasl.password", password.expose());
+            }
         }
         let compression = match self.compression {
             Compression::None => "none",
@@ -104,12 +107,16 @@ impl Settings {
             Compression::Zstd => "zstd",
         };
         config.set("compression.codec", compression);
+        if !self.idempotence {
+            // With two, one that fails would land behind the next.
+            config.set("max.in.flight.requests.per.connection", "1");
+        }
         if batching == Batching::Single {
             config.set("batch.num.messages", "1");
         }
         config
             .set("bootstrap.servers", self.brokers.join(","))
-            .set("enable.idempotence", "true")
+            .set("enable.idempotence", self.idempotence.to_string())
             .set("acks", "all")
             .set("message.timeout.ms", "0")
             // Notices and worse; with `debug` in the passthrough also what was asked for.
@@ -136,8 +143,8 @@ mod tests {
     }
 
     fn sasl() -> Option<Sasl> {
-        let password = Secret::new("canary");
-        Some(Sasl { mechanism: Mechanism::ScramSha512, username: "relay".to_owned(), password })
+        let (username, password) = (Some("relay".to_owned()), Some(Secret::new("canary")));
+        Some(Sasl { username, password, ..Sasl::new(Mechanism::ScramSha512) })
     }
 
     fn passthrough(name: &str, value: &str) -> Properties {
@@ -150,6 +157,9 @@ mod tests {
         for (name, value) in [("enable.idempotence", "true"), ("acks", "all"), ("message.timeout.ms", "0")] {
             assert_eq!(config.get(name), Some(value));
         }
+        let without = Settings { idempotence: false, ..fine() }.client_config(Batching::Full);
+        assert_eq!(without.get("enable.idempotence"), Some("false"));
+        assert_eq!(without.get("max.in.flight.requests.per.connection"), Some("1"));
         let own = Settings { librdkafka: passthrough("queue.buffering.max.ms", "50"), ..fine() };
         assert_eq!(own.client_config(Batching::Full).get("linger.ms"), Some("50"));
         assert_eq!(own.client_config(Batching::Single).get("batch.num.messages"), Some("1"));

@@ -64,7 +64,12 @@ fn complaint(code: Code, text: &str) -> Complaint {
         let reason = failure::reason(code);
         let remedy = match code {
             Code::UnsupportedSASLMechanism => Some("see sasl.mechanism"),
-            Code::Authentication | Code::SaslAuthenticationFailed if text.contains("OAUTHBEARER") => None,
+            // Of the token endpoint, with its own remedy.
+            Code::Authentication | Code::SaslAuthenticationFailed if text.contains("OAUTHBEARER token") => None,
+            // RFC 7628, section 3.2.2: how brokers refuse a token.
+            Code::Authentication | Code::SaslAuthenticationFailed if text.contains("\"status\"") => {
+                Some("the brokers do not take such a token: see sasl.scope and sasl.client_id")
+            }
             Code::Authentication | Code::SaslAuthenticationFailed => Some("see sasl.username and sasl.password"),
             _ => None,
         };

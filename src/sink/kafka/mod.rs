@@ -13,8 +13,10 @@
 mod client;
 mod complaint;
 mod failure;
+mod oauth;
 mod producer;
 mod properties;
+mod redirect;
 mod settings;
 
 pub use properties::Properties;
@@ -25,7 +27,7 @@ use super::{InvalidSetting, Order, Reason, Scope, SendError, Sink};
 use crate::route::Outgoing;
 use client::Batching;
 use complaint::Trouble;
-use failure::{Circumstances, judge};
+use failure::{Circumstances, explain, judge};
 use futures_util::future::BoxFuture;
 use producer::Producer;
 use rdkafka::error::RDKafkaErrorCode;
@@ -105,8 +107,12 @@ impl Kafka {
         better.unwrap_or(Batching::Full)
     }
 
+    /// The topic that has to exist, whatever comes.
     fn literal_topic(&self) -> Option<String> {
-        (!self.settings.is_topic_templated()).then(|| self.settings.topic.clone())
+        if self.settings.is_topic_templated() {
+            return self.settings.fallback_topic.clone();
+        }
+        Some(self.settings.topic.clone())
     }
 
     /// The client's own complaint says more than the error of a request that had no answer.
@@ -114,9 +120,11 @@ impl Kafka {
         let brokers = self.settings.brokers.join(", ");
         match self.trouble.get() {
             Some(complaint) => retry(complaint.reason, format!("kafka at {brokers}: {}", complaint.text)),
-            None => {
-                judge(code, Circumstances { templated: false, alone: false }, format!("kafka at {brokers}: {code}"))
-            }
+            None => judge(
+                code,
+                Circumstances { templated: false, alone: false },
+                format!("kafka at {brokers}: {}", explain(code)),
+            ),
         }
     }
 }
@@ -238,7 +246,7 @@ fn describe(metadata: &Metadata, topic: Option<&str>) -> Result<String, SendErro
     };
     if let Some(code) = error {
         let circumstances = Circumstances { templated: false, alone: false };
-        return Err(judge(code, circumstances, format!("kafka topic {name}: {code}")));
+        return Err(judge(code, circumstances, format!("kafka topic {name}: {}", explain(code))));
     }
     let partitions = found.map_or(&[][..], |found| found.partitions());
     let leaderless = partitions.iter().filter(|partition| partition.leader() < 0).count();

@@ -2,12 +2,15 @@
 
 use super::client::Batching;
 use super::complaint::{Complaint, Trouble};
-use super::failure::{Circumstances, is_about_a_batch, judge};
-use super::settings::Settings;
+use super::failure::{Circumstances, explain, is_about_a_batch, is_topic_missing, judge};
+use super::oauth::Tokens;
+use super::redirect::Redirect;
+use super::settings::{Mechanism, Settings};
 use crate::route::Outgoing;
-use crate::sink::SendError;
 use crate::sink::gate::{Gate, Report};
+use crate::sink::{Reason, Scope, SendError};
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -17,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// How long the serving thread waits for a report before it looks whether to end.
 const POLL: Duration = Duration::from_millis(100);
@@ -28,11 +32,15 @@ const FRAME: usize = 32;
 pub(super) struct Handover {
     report: Report,
     circumstances: Circumstances,
+    /// Given while it may still go to the fallback topic.
+    redirectable: Option<Arc<Outgoing>>,
 }
 
 /// What librdkafka calls back.
 #[derive(Debug)]
 struct Context {
+    tokens: Option<(Tokens, Handle)>,
+    redirect: Option<Redirect>,
     gate: Arc<Gate>,
     trouble: Arc<Trouble>,
     fatal: AtomicBool,
@@ -41,6 +49,15 @@ struct Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        match &self.tokens {
+            Some((tokens, runtime)) => Ok(tokens.fetch(runtime)?),
+            None => Err("set sasl.token_url, sasl.client_id and sasl.client_secret".into()),
+        }
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg
@@ -55,7 +72,7 @@ impl ClientContext for Context {
 
     /// Comes twice for each error, which does no harm.
     fn error(&self, error: KafkaError, text: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        let code = code_of(&error);
         if code == RDKafkaErrorCode::Fatal {
             self.fatal.store(true, Ordering::Release);
         }
@@ -67,7 +84,13 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Box<Handover>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, handover: Box<Handover>) {
-        let Handover { report, circumstances } = *handover;
+        if let (Some(redirect), Some(outgoing)) = (&self.redirect, &handover.redirectable) {
+            if matches!(result, Err((error, _)) if is_topic_missing(code_of(error))) {
+                return redirect.push(handover);
+            }
+            redirect.leave(&outgoing.address);
+        }
+        let Handover { report, circumstances, .. } = *handover;
         let outcome = match result {
             Ok(_) => {
                 self.confirmed.fetch_add(1, Ordering::Relaxed);
@@ -84,11 +107,12 @@ impl ProducerContext for Context {
 impl Context {
     /// Closes the gate before anyone is told, so that no record can overtake the one that failed.
     fn judge(&self, error: &KafkaError, circumstances: Circumstances) -> SendError {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        let code = code_of(error);
         let complaint = self.trouble.get();
+        let explained = explain(code);
         let message = match &complaint {
-            Some(Complaint { text, .. }) => format!("kafka: {code}; last complaint of the client: {text}"),
-            None => format!("kafka: {code}"),
+            Some(Complaint { text, .. }) => format!("kafka: {explained}; last complaint of the client: {text}"),
+            None => format!("kafka: {explained}"),
         };
         // What a purged record failed of is what ended the producer.
         let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
@@ -124,7 +148,16 @@ impl Producer {
         gate: Arc<Gate>,
         trouble: Arc<Trouble>,
     ) -> Result<Self, String> {
+        let tokens = match &settings.sasl {
+            Some(sasl) if sasl.mechanism == Mechanism::OAuthBearer => {
+                let tokens = Tokens::new(sasl).map_err(|error| error.to_string())?;
+                Some((tokens, Handle::try_current().map_err(|error| error.to_string())?))
+            }
+            Some(_) | None => None,
+        };
         let context = Context {
+            tokens,
+            redirect: settings.fallback_topic.clone().map(Redirect::new),
             gate,
             trouble,
             fatal: AtomicBool::new(false),
@@ -154,31 +187,30 @@ impl Producer {
     }
 
     /// Puts a record into librdkafka's queue. An error is of that; everything later comes by `report`.
-    pub(super) fn send(&self, outgoing: &Outgoing, report: Report) -> Result<(), SendError> {
-        let mut headers = OwnedHeaders::new_with_capacity(3 + outgoing.headers.len());
-        let mut size = outgoing.payload.len() + outgoing.key.len() + FRAME;
-        let own = [
-            ("e2b-event-id", outgoing.id.as_str()),
-            ("e2b-event-type", outgoing.kind.as_str()),
-            ("content-type", outgoing.content_type),
-        ];
-        let further = outgoing.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        for (key, value) in own.into_iter().chain(further) {
-            headers = headers.insert(Header { key, value: Some(value) });
-            size += key.len() + value.len();
-        }
-        let alone = self.batching == Batching::Single || size > self.batch_size;
+    pub(super) fn send(&self, outgoing: &Arc<Outgoing>, report: Report) -> Result<(), SendError> {
+        let alone = self.batching == Batching::Single || size(outgoing) > self.batch_size;
         let circumstances = Circumstances { templated: self.templated, alone };
-        // The record's own time is left to librdkafka, which takes now: brokers refuse times far from theirs (as the
-        // provider's may be), and count their retention from it.
-        let record = BaseRecord::with_opaque_to(&outgoing.address, Box::new(Handover { report, circumstances }))
-            .key(&outgoing.key)
-            .payload(outgoing.payload.as_ref())
-            .headers(headers);
-        self.base.send(record).map_err(|(error, _)| {
-            // librdkafka judged this record, not a batch.
-            self.context().judge(&error, Circumstances { alone: true, ..circumstances })
-        })
+        let redirect = self.context().redirect.as_ref();
+        if let Some(redirect) = redirect {
+            redirect.enter(&outgoing.address);
+        }
+        let redirectable = redirect.map(|_| Arc::clone(outgoing));
+        let handover = Box::new(Handover { report, circumstances, redirectable });
+        let Err((error, handover)) = hand_over(&self.base, outgoing, None, handover) else { return Ok(()) };
+        // librdkafka judged this record, not a batch.
+        let circumstances = Circumstances { alone: true, ..circumstances };
+        let Some(redirect) = redirect else { return Err(self.context().judge(&error, circumstances)) };
+        let is_last = redirect.leave(&outgoing.address);
+        if !is_topic_missing(code_of(&error)) {
+            return Err(self.context().judge(&error, circumstances));
+        }
+        if !is_last {
+            // It comes again when everything before it has reported.
+            let message = format!("kafka: records before it go to {}", redirect.topic);
+            return Err(SendError::Retry { scope: Scope::Sink, reason: Reason::Unroutable, message });
+        }
+        send_elsewhere(&self.base, redirect, outgoing, *handover);
+        Ok(())
     }
 
     /// The cluster's description, or that of one topic. Blocks.
@@ -221,13 +253,74 @@ impl Drop for Producer {
 /// Serves reports until told to stop.
 fn serve(base: &BaseProducer<Context>, stop: &AtomicBool) {
     let mut purged = false;
+    let context = base.client().context();
     while !stop.load(Ordering::Acquire) {
         base.poll(POLL);
+        while let Some((redirect, handover)) = context.redirect.as_ref().and_then(|it| Some((it, it.pop()?))) {
+            if let Some(outgoing) = handover.redirectable.clone() {
+                send_elsewhere(base, redirect, &outgoing, *handover);
+                redirect.leave(&outgoing.address);
+            }
+        }
         // After a fatal error librdkafka fails what waits, but not what is in flight: should that come back into its
         // queue, it would stay there, neither sent nor failed.
-        if !purged && base.client().context().fatal.load(Ordering::Acquire) {
+        if !purged && context.fatal.load(Ordering::Acquire) {
             base.purge(PurgeConfig::default().queue().inflight());
             purged = true;
         }
     }
+}
+
+/// Sends a record whose topic is missing to the fallback topic. Should that be missing too, the sink halts.
+fn send_elsewhere(base: &BaseProducer<Context>, redirect: &Redirect, outgoing: &Outgoing, handover: Handover) {
+    let circumstances = Circumstances { templated: false, ..handover.circumstances };
+    let handover = Box::new(Handover { circumstances, redirectable: None, ..handover });
+    if let Err((error, handover)) = hand_over(base, outgoing, Some(&redirect.topic), handover) {
+        let circumstances = Circumstances { alone: true, ..circumstances };
+        let _ = handover.report.send(Err(base.client().context().judge(&error, circumstances)));
+    }
+}
+
+type Refused = (KafkaError, Box<Handover>);
+
+/// Puts a record into librdkafka's queue, for its own topic or for another.
+fn hand_over(
+    base: &BaseProducer<Context>,
+    outgoing: &Outgoing,
+    elsewhere: Option<&str>,
+    handover: Box<Handover>,
+) -> Result<(), Refused> {
+    let mut headers = OwnedHeaders::new_with_capacity(4 + outgoing.headers.len());
+    for (key, value) in own_headers(outgoing).into_iter().chain(further_headers(outgoing)) {
+        headers = headers.insert(Header { key, value: Some(value) });
+    }
+    if elsewhere.is_some() {
+        headers = headers.insert(Header { key: "e2b-relay-topic", value: Some(outgoing.address.as_str()) });
+    }
+    // The record's own time is left to librdkafka, which takes now: brokers refuse times far from theirs (as the
+    // provider's may be), and count their retention from it.
+    let record = BaseRecord::with_opaque_to(elsewhere.unwrap_or(&outgoing.address), handover)
+        .key(&outgoing.key)
+        .payload(outgoing.payload.as_ref())
+        .headers(headers);
+    base.send(record).map_err(|(error, record)| (error, record.delivery_opaque))
+}
+
+fn own_headers(outgoing: &Outgoing) -> [(&str, &str); 3] {
+    [("e2b-event-id", &outgoing.id), ("e2b-event-type", &outgoing.kind), ("content-type", outgoing.content_type)]
+}
+
+fn further_headers(outgoing: &Outgoing) -> impl Iterator<Item = (&str, &str)> {
+    outgoing.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// What a record takes in a batch, in bytes.
+fn size(outgoing: &Outgoing) -> usize {
+    let headers = own_headers(outgoing).into_iter().chain(further_headers(outgoing));
+    let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+    outgoing.payload.len() + outgoing.key.len() + headers + FRAME
+}
+
+fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
 }

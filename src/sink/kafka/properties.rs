@@ -15,7 +15,7 @@ pub struct Properties(BTreeMap<String, Secret>);
 const REFUSED: [(&str, &str); 28] = [
     ("acks", ACKS),
     ("request.required.acks", ACKS),
-    ("enable.idempotence", IDEMPOTENCE),
+    ("enable.idempotence", "use `idempotence`"),
     ("enable.gapless.guarantee", "one record that is refused would end the producer; leave it out"),
     ("message.timeout.ms", EXPIRY),
     ("delivery.timeout.ms", EXPIRY),
