@@ -36,6 +36,25 @@ const DEFAULTS: [(&str, &str); 10] = [
     ("partitioner", "murmur2_random"),
 ];
 
+/// How long a transaction may take before the brokers abort it, and how long others wait for one that was left undone.
+const TRANSACTION_TIMEOUT_MS: &str = "60000";
+
+/// Of what is set here.
+const PRODUCERS_ONLY: [&str; 12] = [
+    "acks",
+    "batch.num.messages",
+    "batch.size",
+    "compression.codec",
+    "enable.idempotence",
+    "linger.ms",
+    "max.in.flight.requests.per.connection",
+    "message.timeout.ms",
+    "partitioner",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "topic.metadata.propagation.max.ms",
+];
+
 impl Settings {
     /// `security.protocol`, in lower case.
     pub(super) fn protocol(&self) -> String {
@@ -51,6 +70,29 @@ impl Settings {
     pub(super) fn batch_size(&self) -> usize {
         let default = || DEFAULTS.iter().find(|(name, _)| *name == "batch.size").map(|(_, value)| *value);
         self.librdkafka.get("batch.size").or_else(default).and_then(|size| size.parse().ok()).unwrap_or(usize::MAX)
+    }
+
+    /// What a transactional producer is told. Records in it may expire: that aborts the transaction, and loses nothing.
+    pub(super) fn transactional_config(&self, batching: Batching, id: &str) -> ClientConfig {
+        let mut config = self.client_config(batching);
+        config.remove("message.timeout.ms");
+        config.set("transactional.id", id).set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+        config
+    }
+
+    /// What a consumer is told that reads what transactions have committed. librdkafka warns of what is a producer's only.
+    pub(super) fn consumer_config(&self) -> ClientConfig {
+        let mut config = self.client_config(Batching::Full);
+        for name in PRODUCERS_ONLY {
+            config.remove(name);
+        }
+        // Without a group it could not be polled; nothing is committed, so that no right to one is needed.
+        config
+            .set("group.id", "e2b-relay")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed");
+        config
     }
 
     /// Everything that librdkafka is told.

@@ -14,16 +14,18 @@ mod client;
 mod complaint;
 mod failure;
 mod oauth;
+mod positions;
 mod producer;
 mod properties;
 mod redirect;
 mod settings;
+mod transactions;
 
 pub use properties::Properties;
 pub use settings::{Compression, Mechanism, Sasl, Settings, Tls};
 
 use super::gate::{Entry, Gate};
-use super::{InvalidSetting, Order, Reason, Scope, SendError, Sink};
+use super::{InvalidSetting, Order, Reason, Scope, SendError, Sink, Transactions};
 use crate::route::Outgoing;
 use client::Batching;
 use complaint::Trouble;
@@ -36,6 +38,7 @@ use settings::MAX_TOPIC;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use transactions::Transactional;
 
 /// How often a probe waits for the brokers, and how long each time.
 const PROBES: usize = 5;
@@ -49,6 +52,7 @@ pub struct Kafka {
     gate: Arc<Gate>,
     trouble: Arc<Trouble>,
     state: Mutex<State>,
+    transactions: Option<Transactional>,
 }
 
 enum State {
@@ -62,11 +66,14 @@ impl Kafka {
     /// Checks the settings; nothing is connected.
     pub fn new(settings: &Settings) -> Result<Self, InvalidSetting> {
         settings.check()?;
+        let trouble = Arc::default();
+        let transactions = settings.exactly_once.then(|| Transactional::new(settings, Arc::clone(&trouble)));
         Ok(Self {
             settings: settings.clone(),
             gate: Arc::default(),
-            trouble: Arc::default(),
+            trouble,
             state: Mutex::new(State::Idle),
+            transactions,
         })
     }
 
@@ -81,9 +88,10 @@ impl Kafka {
             State::Closed => Err(retry(Reason::Other, "kafka: the sink is closed".to_owned())),
             State::Idle => {
                 let (gate, trouble) = (Arc::clone(&self.gate), Arc::clone(&self.trouble));
-                let producer = Producer::start(&self.settings, batching, gate, trouble)
-                    .map(Arc::new)
-                    .map_err(|message| retry(Reason::Other, format!("kafka: {message}")))?;
+                let producer =
+                    Producer::start(&self.settings, &self.settings.client_config(batching), batching, gate, trouble)
+                        .map(Arc::new)
+                        .map_err(|message| retry(Reason::Other, format!("kafka: {message}")))?;
                 *state = State::Running(Arc::clone(&producer));
                 Ok(producer)
             }
@@ -131,7 +139,7 @@ impl Kafka {
 
 impl Sink for Kafka {
     fn order(&self) -> Order {
-        Order::Pipelined
+        if self.transactions.is_some() { Order::Batched } else { Order::Pipelined }
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<String, SendError>> {
@@ -143,6 +151,9 @@ impl Sink for Kafka {
                 }
                 self.producer(&mut state, Batching::Full)?
             };
+            if self.transactions.is_some() {
+                positions::check(&producer).await?;
+            }
             let topic = self.literal_topic();
             let (asked, trouble) = (topic.clone(), Arc::clone(&self.trouble));
             let answer = tokio::task::spawn_blocking(move || {
@@ -184,12 +195,19 @@ impl Sink for Kafka {
         }
     }
 
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        self.transactions.as_ref().map(|transactions| transactions as &dyn Transactions)
+    }
+
     fn trouble(&self) -> Option<(Reason, String)> {
         self.trouble.get().map(|complaint| (complaint.reason, complaint.text))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            if let Some(transactions) = &self.transactions {
+                transactions.close().await;
+            }
             let state = std::mem::replace(&mut *self.lock(), State::Closed);
             // It blocks; an error means that the runtime ends, and the process with it.
             let _ = tokio::task::spawn_blocking(move || drop(state)).await;
@@ -199,6 +217,9 @@ impl Sink for Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
+        if let Some(transactions) = &self.transactions {
+            transactions.end();
+        }
         let state = std::mem::replace(&mut *self.lock(), State::Closed);
         retire(state);
     }

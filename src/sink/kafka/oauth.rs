@@ -3,7 +3,7 @@
 //! librdkafka asks for one when it begins, and again when four fifths of its lifetime are over; after a failure it asks
 //! every ten seconds. librdkafka's own way to a token endpoint needs libcurl, which is not built in.
 
-use super::settings::{MISSING, Sasl};
+use super::settings::{MISSING, Mechanism, Sasl, Settings};
 use crate::client::{Client, ClientError, Limits, encode, normal_url};
 use crate::secret::{MASK, Secret};
 use crate::sink::InvalidSetting;
@@ -39,9 +39,34 @@ pub(super) struct Tokens {
     scope: Option<String>,
 }
 
+/// Tokens, and the runtime that fetches them: librdkafka asks from threads of its own.
+#[derive(Debug)]
+pub(super) struct Runtime(Tokens, Handle);
+
+impl Runtime {
+    /// `None` where the settings ask for no tokens.
+    pub(super) fn tokens(settings: &Settings) -> Result<Option<Self>, String> {
+        match &settings.sasl {
+            Some(sasl) if sasl.mechanism == Mechanism::OAuthBearer => {
+                let tokens = Tokens::new(sasl).map_err(|error| error.to_string())?;
+                Ok(Some(Self(tokens, Handle::try_current().map_err(|error| error.to_string())?)))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// What librdkafka's call-back is to answer.
+    pub(super) fn fetch(tokens: Option<&Self>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        match tokens {
+            Some(Self(tokens, runtime)) => Ok(tokens.fetch(runtime)?),
+            None => Err("set sasl.token_url, sasl.client_id and sasl.client_secret".into()),
+        }
+    }
+}
+
 /// No token. Messages never hold the secret.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TokenError {
+enum TokenError {
     #[error("{0}; see sasl.token_url")]
     Unreachable(#[from] ClientError),
     #[error("{peer} answered {status}: {said}; see sasl.client_id, sasl.client_secret and sasl.scope")]
@@ -82,7 +107,7 @@ impl Tokens {
     }
 
     /// A new token. Blocks, at most as long as a request may take.
-    pub(super) fn fetch(&self, runtime: &Handle) -> Result<OAuthToken, TokenError> {
+    fn fetch(&self, runtime: &Handle) -> Result<OAuthToken, TokenError> {
         let (answer, answered) = mpsc::sync_channel(1);
         let tokens = self.clone();
         // Not `block_on`, which panics where a runtime's own thread drops a producer.
@@ -149,7 +174,6 @@ fn is_token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Mechanism;
     use super::*;
 
     fn sasl() -> Sasl {

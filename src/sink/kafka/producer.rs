@@ -3,24 +3,23 @@
 use super::client::Batching;
 use super::complaint::{Complaint, Trouble};
 use super::failure::{Circumstances, explain, is_about_a_batch, is_topic_missing, judge};
-use super::oauth::Tokens;
+use super::oauth::Runtime;
 use super::redirect::Redirect;
-use super::settings::{Mechanism, Settings};
+use super::settings::Settings;
 use crate::route::Outgoing;
 use crate::sink::gate::{Gate, Report};
 use crate::sink::{Reason, Scope, SendError};
-use rdkafka::ClientContext;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use rdkafka::{ClientConfig, ClientContext};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::runtime::Handle;
 
 /// How long the serving thread waits for a report before it looks whether to end.
 const POLL: Duration = Duration::from_millis(100);
@@ -39,7 +38,7 @@ pub(super) struct Handover {
 /// What librdkafka calls back.
 #[derive(Debug)]
 struct Context {
-    tokens: Option<(Tokens, Handle)>,
+    tokens: Option<Runtime>,
     redirect: Option<Redirect>,
     gate: Arc<Gate>,
     trouble: Arc<Trouble>,
@@ -48,26 +47,27 @@ struct Context {
     confirmed: AtomicU64,
 }
 
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "librdkafka: {message}"),
+        RDKafkaLogLevel::Debug => tracing::debug!(facility, "librdkafka: {message}"),
+    }
+}
+
 impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        match &self.tokens {
-            Some((tokens, runtime)) => Ok(tokens.fetch(runtime)?),
-            None => Err("set sasl.token_url, sasl.client_id and sasl.client_secret".into()),
-        }
+        Runtime::fetch(self.tokens.as_ref())
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "librdkafka: {message}"),
-            RDKafkaLogLevel::Debug => tracing::debug!(facility, "librdkafka: {message}"),
-        }
+        log(level, facility, message);
     }
 
     /// Comes twice for each error, which does no harm.
@@ -144,19 +144,13 @@ pub(super) struct Producer {
 impl Producer {
     pub(super) fn start(
         settings: &Settings,
+        config: &ClientConfig,
         batching: Batching,
         gate: Arc<Gate>,
         trouble: Arc<Trouble>,
     ) -> Result<Self, String> {
-        let tokens = match &settings.sasl {
-            Some(sasl) if sasl.mechanism == Mechanism::OAuthBearer => {
-                let tokens = Tokens::new(sasl).map_err(|error| error.to_string())?;
-                Some((tokens, Handle::try_current().map_err(|error| error.to_string())?))
-            }
-            Some(_) | None => None,
-        };
         let context = Context {
-            tokens,
+            tokens: Runtime::tokens(settings)?,
             redirect: settings.fallback_topic.clone().map(Redirect::new),
             gate,
             trouble,
@@ -164,8 +158,7 @@ impl Producer {
             batch_refused: AtomicBool::new(false),
             confirmed: AtomicU64::new(0),
         };
-        let config = settings.client_config(batching);
-        let base = BaseProducer::from_config_and_context(&config, context).map_err(|error| match error {
+        let base = BaseProducer::from_config_and_context(config, context).map_err(|error| match error {
             // Its `Display` holds the value.
             KafkaError::ClientConfig(_, verdict, name, _) => format!("librdkafka.{name}: {}", verdict.to_lowercase()),
             other => other.to_string(),
@@ -217,6 +210,11 @@ impl Producer {
     pub(super) fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata, RDKafkaErrorCode> {
         let metadata = self.base.client().fetch_metadata(topic, timeout);
         metadata.map_err(|error| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
+    }
+
+    /// For transactions.
+    pub(super) fn base(&self) -> &BaseProducer<impl ProducerContext> {
+        &self.base
     }
 
     /// Whether nothing more can come of it.
@@ -321,6 +319,6 @@ fn size(outgoing: &Outgoing) -> usize {
     outgoing.payload.len() + outgoing.key.len() + headers + FRAME
 }
 
-fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
+pub(super) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
     error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
 }

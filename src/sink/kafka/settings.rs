@@ -34,6 +34,10 @@ pub struct Settings {
     /// without the right IDEMPOTENT_WRITE: then one request at a time is on its way to each broker, which keeps the
     /// order and costs throughput, and a record whose confirmation was lost is there twice.
     pub idempotence: bool,
+    /// Whether each batch is one transaction together with the sink's position, which is kept in the topic
+    /// `e2b-relay.positions` (one partition, compacted; to be made before): consumers with `read_committed` then see no
+    /// record twice, whatever crashes. Replayed records and retried dead letters are outside of it.
+    pub exactly_once: bool,
     /// TLS to the brokers. Default: off. `tls: {}` verifies them against the system's roots.
     pub tls: Option<Tls>,
     /// Accepts any certificate, under any name. For tests; the status page shows it.
@@ -172,6 +176,7 @@ impl Default for Settings {
             fallback_topic: None,
             compression: Compression::default(),
             idempotence: true,
+            exactly_once: false,
             tls: None,
             insecure_skip_verify: false,
             sasl: None,
@@ -205,6 +210,10 @@ impl Settings {
             let message = "is empty, which would spread each sandbox over all partitions; leave it out for \
                            \"{{ sandbox_id }}\"";
             return Err(InvalidSetting::new("key", message));
+        }
+        if self.exactly_once && !self.idempotence {
+            let message = "needs `idempotence: true`; leave one of them out";
+            return Err(InvalidSetting::new("exactly_once", message));
         }
         self.librdkafka.check()?;
         self.check_security()?;
@@ -349,6 +358,7 @@ mod tests {
             (templated("{{ type }}"), "fallback_topic"),
             (templated("a b"), "fallback_topic"),
             (Settings { key: String::new(), ..fine() }, "key"),
+            (Settings { exactly_once: true, idempotence: false, ..fine() }, "exactly_once"),
             (Settings { tls: Some(cert_only), ..fine() }, "tls"),
             (Settings { tls: Some(no_ca), ..fine() }, "tls.ca_file"),
             (Settings { insecure_skip_verify: true, ..fine() }, "insecure_skip_verify"),
