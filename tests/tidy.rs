@@ -16,7 +16,7 @@ const ROOMS_OF_CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["app", "cli", "main"]),
     ("async_nats", &["sink/nats"]),
     ("axum", &["http", "admin", "simulator", "source/webhook"]),
-    ("base64", &["verify", "route", "simulator"]),
+    ("base64", &["verify", "route", "simulator", "sink/kafka"]),
     ("cel", &["route"]),
     ("clap", &["cli", "main"]),
     ("config", &["settings"]),

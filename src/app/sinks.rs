@@ -117,11 +117,14 @@ impl Sinks {
     }
 
     fn make(&mut self, plan: Plan) {
-        for (name, fresh) in plan.fresh {
+        let Plan { fresh, starts } = plan;
+        for (name, fresh) in fresh {
+            let start = starts.iter().find(|start| start.name == name);
             let Fresh { said, about, sink, router, redaction, max_in_flight } = fresh;
             let delivery = Delivery::new(deliver::Parts {
                 name: name.clone(),
                 about,
+                renamed_from: start.and_then(|start| start.renamed_from.clone()),
                 store: Arc::clone(&self.store),
                 sink: Arc::clone(&sink),
                 router,

@@ -6,6 +6,7 @@
 //! sandbox only.
 
 mod again;
+mod batches;
 mod settings;
 mod sinks;
 mod status;
@@ -26,6 +27,7 @@ use crate::shutdown::{self, Shutdown, Trigger};
 use crate::sink::{Order, Reason, Scope, SendError, Sink};
 use crate::store::{Cause, Progress, Reader, Store};
 use again::Road;
+use batches::Batches;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -62,6 +64,8 @@ pub struct Parts {
     pub name: String,
     /// What it is, for operators.
     pub about: About,
+    /// The name that it had before, if it has a new one.
+    pub renamed_from: Option<String>,
     /// Where events come from and positions go to.
     pub store: Arc<Store>,
     /// Where records go to.
@@ -107,6 +111,7 @@ pub struct Delivery {
     reader: Option<Reader>,
     durable: watch::Receiver<u64>,
     in_flight: FuturesUnordered<Confirmation>,
+    batches: Batches,
     halted_until: Option<Instant>,
     backoff: Backoff,
     /// Records that wait before they are sent again, and how often each failed.
@@ -144,6 +149,7 @@ impl Delivery {
         let progress = parts.store.progress(&parts.name);
         let backoff = Backoff::new(BACKOFF.0, BACKOFF.1, parts.random.clone());
         let name = &parts.name;
+        let batches = if parts.sink.transactions().is_some() { Batches::Closed } else { Batches::None };
         parts.metrics.sink(name);
         parts.metrics.dead_letters_waiting(name, parts.store.dead_letters_waiting(name));
         let status = watch::Sender::new(Status { position: progress.position, ..Status::default() });
@@ -169,6 +175,7 @@ impl Delivery {
             reader: Some(parts.store.reader(progress.position)),
             durable: parts.store.durable(),
             in_flight: FuturesUnordered::new(),
+            batches,
             halted_until: None,
             backoff,
             delayed: BTreeMap::new(),
@@ -212,6 +219,7 @@ impl Delivery {
             let until = self.next_wake_up(deadline);
             tokio::select! {
                 Some((sequence, result)) = self.in_flight.next(), if !self.in_flight.is_empty() => self.confirmed(sequence, result),
+                outcome = self.batches.outcome() => self.batch_ended(outcome),
                 Some(result) = wait(&mut self.reading) => self.read(result),
                 Some(result) = wait(&mut self.parking) => self.parked(result),
                 Some(result) = wait(&mut self.noting) => self.noted(result),
@@ -244,6 +252,9 @@ impl Delivery {
             }
             self.halted_until = None;
             self.delayed.clear();
+            if self.parts.sink.order() == Order::Batched {
+                return;
+            }
             for job in self.window.start_all() {
                 self.hand_over(job);
             }
@@ -334,7 +345,7 @@ impl Delivery {
             Err(SendError::Retry { scope, reason, message }) => {
                 self.count_error(sequence, reason, &message);
                 // Where several of one sandbox are in flight, those behind it must not be overtaken by its repetition.
-                if scope == Scope::Sink || self.parts.sink.order() == Order::Pipelined {
+                if scope == Scope::Sink || self.parts.sink.order() != Order::OnePerSandbox {
                     return self.halt(sequence, reason, &message);
                 }
                 self.window.put_back(sequence);
@@ -389,7 +400,13 @@ impl Delivery {
 
     /// Hands nothing over for a while; the record keeps its place.
     fn halt(&mut self, sequence: u64, reason: Reason, message: &str) {
-        self.window.put_back(sequence);
+        self.halt_all(&[sequence], reason, message);
+    }
+
+    fn halt_all(&mut self, sequences: &[u64], reason: Reason, message: &str) {
+        for sequence in sequences {
+            self.window.put_back(*sequence);
+        }
         if self.halted_until.is_none() {
             let delay = self.backoff.next_delay();
             self.halted_until = Some(Instant::now() + delay);
@@ -437,7 +454,7 @@ impl Delivery {
         });
         self.tell_swallowed();
         if age > PATIENCE
-            && !self.in_flight.is_empty()
+            && (!self.in_flight.is_empty() || self.batches.is_busy())
             && let Some((reason, message)) = self.parts.sink.trouble()
         {
             self.parts.metrics.sink_error(&self.parts.name, reason.as_str());
@@ -466,7 +483,8 @@ impl Delivery {
         // A halt ends with a confirmation if it is still waited for; until then there is nothing to wake up for.
         let halted = self.halted_until.filter(|_| self.in_flight.is_empty());
         let delayed = self.delayed.keys().next().map(|(at, _)| *at).filter(|_| self.halted_until.is_none());
-        let routes = self.halted_until.is_none() && self.window.has_room() && !self.handing_on;
+        let routes =
+            self.halted_until.is_none() && self.window.has_room() && !self.handing_on && !self.batches.is_closed();
         let more = (!self.buffer.is_empty() && routes).then(Instant::now);
         let unnoted = self.noting.is_none() && self.window.progress() != self.noted;
         let note = (unnoted && self.disk_retry_at.is_none()).then_some(self.note_at);
@@ -479,7 +497,8 @@ impl Delivery {
         let all_read = self.buffer.is_empty() && self.reading.is_none() && !self.has_more();
         let idle = self.window.is_empty() && (all_read || self.handing_on);
         let noted = self.noting.is_none() && self.window.progress() == self.noted;
-        let halted = self.halted_until.is_some() && self.in_flight.is_empty() && self.parking.is_none();
+        let waits = !self.in_flight.is_empty() || self.batches.is_busy();
+        let halted = self.halted_until.is_some() && !waits && self.parking.is_none();
         Instant::now() >= deadline || ((idle || halted) && noted)
     }
 
@@ -498,6 +517,8 @@ impl Delivery {
             let result = blocking(move || Noted { progress, result: store.advance(&name, progress) }).await;
             self.noted(result);
         }
+        // What is not committed by now is dropped, and aborted by the peer.
+        self.batches = Batches::None;
         if !self.in_flight.is_empty() {
             tracing::warn!(
                 sink = self.parts.name,

@@ -46,8 +46,12 @@ impl Delivery {
     /// Starts everything that can be started now.
     pub(super) fn start_work(&mut self) {
         self.resume();
-        self.route_some();
-        if self.buffer.is_empty()
+        if !self.batches.is_closed() {
+            self.route_some();
+        }
+        self.start_batch();
+        if !self.batches.is_closed()
+            && self.buffer.is_empty()
             && !self.handing_on
             && self.window.has_room()
             && self.has_more()

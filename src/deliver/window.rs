@@ -119,7 +119,7 @@ impl Window {
                 return None;
             }
         }
-        self.start(sequence)
+        if self.order == Order::Batched { None } else { self.start(sequence) }
     }
 
     fn push(&mut self, stored: &Stored, state: State) {
@@ -156,9 +156,40 @@ impl Window {
         due.into_iter().filter_map(|sequence| self.start(sequence)).collect()
     }
 
+    /// Everything that waits, now marked as handed over, and what the progress will be once it is delivered; `None` while
+    /// nothing waits, or while something between is not settled.
+    pub(super) fn start_batch(&mut self) -> Option<(Vec<Job>, Progress)> {
+        let mut progress = self.progress;
+        let mut is_empty = true;
+        for slot in &self.slots {
+            match &slot.state {
+                State::Waiting(_) => {
+                    is_empty = false;
+                    count(&mut progress, Settled::Delivered);
+                }
+                State::Settled(settled) => count(&mut progress, *settled),
+                State::InFlight(_) | State::Parking => return None,
+            }
+            progress.position = slot.sequence;
+        }
+        (!is_empty).then(|| (self.start_all(), progress))
+    }
+
+    /// What is up to this progress was settled, as the peer knows.
+    pub(super) fn catch_up(&mut self, progress: Progress) {
+        while self.slots.front().is_some_and(|slot| slot.sequence <= progress.position) {
+            if let Some(Slot { state: State::Waiting(job) | State::InFlight(job), .. }) = self.slots.pop_front() {
+                self.bytes -= job.outgoing.payload.len();
+            }
+            self.unnoted += 1;
+        }
+        self.progress = progress;
+        self.advance();
+    }
+
     fn is_first(&self, job: &Job) -> bool {
         match self.order {
-            Order::Pipelined => true,
+            Order::Pipelined | Order::Batched => true,
             Order::OnePerSandbox => self
                 .lanes
                 .get(&job.stored.event.sandbox_id)
@@ -209,7 +240,7 @@ impl Window {
 
     /// Takes a record that is done with off its sandbox's lane, and starts the one behind it.
     fn next_of(&mut self, stored: &Stored) -> Option<Job> {
-        if self.order == Order::Pipelined {
+        if self.order != Order::OnePerSandbox {
             return None;
         }
         let sandbox = &stored.event.sandbox_id;
@@ -228,11 +259,7 @@ impl Window {
     fn advance(&mut self) {
         while let Some(Slot { sequence, state: State::Settled(settled), .. }) = self.slots.front() {
             self.progress.position = *sequence;
-            match settled {
-                Settled::Delivered => self.progress.delivered += 1,
-                Settled::Filtered => self.progress.filtered += 1,
-                Settled::DeadLettered => self.progress.dead_lettered += 1,
-            }
+            count(&mut self.progress, *settled);
             self.unnoted += 1;
             self.slots.pop_front();
         }
@@ -241,6 +268,14 @@ impl Window {
     fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {
         let index = self.slots.binary_search_by_key(&sequence, |slot| slot.sequence).ok()?;
         self.slots.get_mut(index)
+    }
+}
+
+fn count(progress: &mut Progress, settled: Settled) {
+    match settled {
+        Settled::Delivered => progress.delivered += 1,
+        Settled::Filtered => progress.filtered += 1,
+        Settled::DeadLettered => progress.dead_lettered += 1,
     }
 }
 
@@ -327,6 +362,32 @@ mod tests {
         assert!(window.has_room());
         window.add_settled(&job(3, "b").stored, Settled::Filtered);
         assert!(!window.has_room());
+    }
+
+    #[test]
+    fn a_batch_holds_what_waits_and_the_progress_that_follows() {
+        let mut window = Window::new(Order::Batched, 10, Progress::default());
+        for number in 1..=2 {
+            assert!(window.add(job(number, "a")).is_none());
+        }
+        window.add_settled(&job(3, "b").stored, Settled::Filtered);
+        let (jobs, progress) = window.start_batch().unwrap();
+        assert_eq!(jobs.iter().map(|job| job.stored.sequence).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(progress, Progress { position: 3, delivered: 2, filtered: 1, ..Progress::default() });
+        window.add(job(4, "a"));
+        assert!(window.start_batch().is_none(), "one at a time");
+        // 1 is refused, the rest comes again; not before the dead letter is on disk.
+        window.reject(1);
+        window.put_back(2);
+        assert!(window.start_batch().is_none());
+        window.parked(&[1]);
+        let (jobs, progress) = window.start_batch().unwrap();
+        assert_eq!(jobs.iter().map(|job| job.stored.sequence).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(progress.dead_lettered, 1);
+        // The peer has the batch after all.
+        window.catch_up(progress);
+        assert!(window.is_empty() && window.bytes == 0);
+        assert_eq!(window.progress(), progress);
     }
 
     #[test]

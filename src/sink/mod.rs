@@ -21,6 +21,8 @@ pub enum Order {
     Pipelined,
     /// Only one; other sandboxes go on beside it.
     OnePerSandbox,
+    /// None by [`Sink::send`]: records go in batches, by [`Sink::transactions`].
+    Batched,
 }
 
 /// Why a send failed; label `reason` of the sinks' counters.
@@ -128,6 +130,31 @@ impl InvalidSetting {
     }
 }
 
+/// Why a batch was not committed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing of the batch is there. These of its records, by their sequences, will never be taken; the rest may be.
+    #[error("{} records of the batch are refused", .0.len())]
+    Refused(Vec<(u64, SendError)>),
+    /// Nothing of the batch is there; it may be committed again.
+    #[error(transparent)]
+    Aborted(SendError),
+    /// All of the batch may be there, or nothing: [`Transactions::open`] tells.
+    #[error(transparent)]
+    Unknown(SendError),
+}
+
+/// What a peer can do that takes records together with the sink's position: all of it or nothing.
+pub trait Transactions: Send + Sync {
+    /// Shuts out whoever committed under this name before, ends what he left undone, and tells the last position that was
+    /// committed under the first of these names that has one. To be called at the start, and after
+    /// [`CommitError::Unknown`].
+    fn open<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Option<String>, SendError>>;
+
+    /// Commits records, in this order, and the position that follows from them. One at a time.
+    fn commit<'a>(&'a self, records: &'a [Arc<Outgoing>], position: String) -> BoxFuture<'a, Result<(), CommitError>>;
+}
+
 /// A peer that records are sent to. Made without a connection; it connects when first asked to, and again by itself.
 pub trait Sink: Send + Sync {
     /// How many records of one sandbox `deliver` may hand over before the first is confirmed.
@@ -139,6 +166,11 @@ pub trait Sink: Send + Sync {
     /// Hands one record over *before it returns* (so that the calls' order is the records'), and gives a future that
     /// ends when the peer has confirmed it or it failed. Dropping the future does not take the record back.
     fn send(&self, outgoing: Arc<Outgoing>) -> BoxFuture<'static, Result<(), SendError>>;
+
+    /// Transactions, where the settings ask for them. What goes by [`Self::send`] then is in none.
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        None
+    }
 
     /// What the client last complained of, if nothing was confirmed since: the reason why something may be waiting in a
     /// client that repeats for ever and so reports no failed send. Means nothing while nothing waits.

@@ -26,6 +26,10 @@ sinks:
     brokers: ["127.0.0.1:1"]
     tls: {key_password: "{}"}
     sasl: {mechanism: PLAIN, username: relay, password: "{}"}
+  tokens:
+    type: kafka
+    brokers: ["127.0.0.1:1"]
+    sasl: {mechanism: OAUTHBEARER, token_url: "http://127.0.0.1:1/", client_id: relay, client_secret: "{}"}
   passed:
     type: kafka
     brokers: ["127.0.0.1:1"]
@@ -117,6 +121,7 @@ fn every_key_for_a_secret_has_a_canary() {
     let expected = [
         ".sinks.*<amqp>.url",
         ".sinks.*<amqp>.urls",
+        ".sinks.*<kafka>.sasl.client_secret",
         ".sinks.*<kafka>.sasl.password",
         ".sinks.*<kafka>.tls.key_password",
         ".sinks.*<nats>.credentials",
@@ -148,7 +153,7 @@ fn commands_say_no_canary() {
         assert_silent(&format!("{arguments:?}"), &run.said());
     }
     let shown = run(relay(folder.path()).args(["config", "show"])).stdout;
-    assert!(shown.matches("***").count() >= 18, "too little is masked:\n{shown}");
+    assert!(shown.matches("***").count() >= 19, "too little is masked:\n{shown}");
 }
 
 #[test]

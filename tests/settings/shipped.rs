@@ -11,6 +11,7 @@ fn environment() -> Environment {
     let names = [
         "E2B_API_KEY",
         "E2B_WEBHOOK_SECRET",
+        "KAFKA_CLIENT_SECRET",
         "KAFKA_KEY_PASSWORD",
         "KAFKA_PASSWORD",
         "NATS_TOKEN",
@@ -167,9 +168,16 @@ fn what_is_commented_out_is_a_right_example() {
     let file = folder.path().join("e2b-relay.yaml");
     std::fs::write(&file, &text).unwrap();
     let problems = settings::load(&[file], &environment()).expect_err("some examples exclude one another").to_string();
-    // The files are not there, and of four ways to log in to NATS one is to be chosen.
+    // The files are not there, and of the ways to log in to Kafka and to NATS one each is to be chosen.
     for line in problems.lines() {
-        let expected = ["faults in the", "admin.token_file", "sinks.bus.servers: more than one of", "sinks.lake.tls."];
+        let expected = [
+            "faults in the",
+            "admin.token_file",
+            "sinks.bus.servers: more than one of",
+            "sinks.lake.tls.",
+            "sinks.lake.sasl.token_url: is not for this sasl.mechanism",
+            "sinks.lake.fallback_topic: is only for",
+        ];
         assert!(expected.iter().any(|part| line.contains(part)), "{line}");
     }
 }

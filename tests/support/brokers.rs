@@ -54,6 +54,18 @@ pub(crate) enum Kind {
     RabbitMq,
 }
 
+/// By the distance of its port from the first, as the script has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listener {
+    Tls = 2,
+    /// Wants a certificate of its clients.
+    MutualTls = 3,
+    /// Its certificate is for another host.
+    Misnamed = 4,
+    Sasl = 5,
+    SaslTls = 6,
+}
+
 impl Kind {
     fn script(self) -> &'static str {
         match self {
@@ -96,6 +108,13 @@ impl Broker {
         Self::start_with(Kind::RabbitMq, Some(("secured", certificates.display().to_string()))).await
     }
 
+    /// Starts a Kafka broker with a listener for each kind of security, see [`Self::secured`]; `certificates` is the folder
+    /// of [`super::tls::Certificates`]. Users: `relay` with `plain-word`, `scram-256-word`, `scram-512-word`, and, by PLAIN,
+    /// `stranger` with `stranger-word`; unsecured tokens with the scope `kafka`. Named users may what a rule allows.
+    pub(crate) async fn start_kafka_secured(certificates: &Path) -> Self {
+        Self::start_with(Kind::Kafka, Some(("secured", certificates.display().to_string()))).await
+    }
+
     /// `file` is what the script looks for in the new broker's folder, and what it says.
     async fn start_with(kind: Kind, file: Option<(&str, String)>) -> Self {
         // tests/run looks into its folder for brokers that a killed test has left behind.
@@ -119,6 +138,12 @@ impl Broker {
     pub(crate) fn secured_amqp(&self) -> String {
         let port: u16 = self.read("port").parse().expect("a port");
         format!("127.0.0.1:{}", port + 4)
+    }
+
+    /// A listener of [`Self::start_kafka_secured`].
+    pub(crate) fn secured(&self, listener: Listener) -> String {
+        let port: u16 = self.read("port").parse().expect("a port");
+        format!("127.0.0.1:{}", port + listener as u16)
     }
 
     /// RabbitMQ's management API: see [`amqp_api`].

@@ -36,6 +36,25 @@ const DEFAULTS: [(&str, &str); 10] = [
     ("partitioner", "murmur2_random"),
 ];
 
+/// How long a transaction may take before the brokers abort it, and how long others wait for one that was left undone.
+const TRANSACTION_TIMEOUT_MS: &str = "60000";
+
+/// Of what is set here.
+const PRODUCERS_ONLY: [&str; 12] = [
+    "acks",
+    "batch.num.messages",
+    "batch.size",
+    "compression.codec",
+    "enable.idempotence",
+    "linger.ms",
+    "max.in.flight.requests.per.connection",
+    "message.timeout.ms",
+    "partitioner",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "topic.metadata.propagation.max.ms",
+];
+
 impl Settings {
     /// `security.protocol`, in lower case.
     pub(super) fn protocol(&self) -> String {
@@ -51,6 +70,29 @@ impl Settings {
     pub(super) fn batch_size(&self) -> usize {
         let default = || DEFAULTS.iter().find(|(name, _)| *name == "batch.size").map(|(_, value)| *value);
         self.librdkafka.get("batch.size").or_else(default).and_then(|size| size.parse().ok()).unwrap_or(usize::MAX)
+    }
+
+    /// What a transactional producer is told. Records in it may expire: that aborts the transaction, and loses nothing.
+    pub(super) fn transactional_config(&self, batching: Batching, id: &str) -> ClientConfig {
+        let mut config = self.client_config(batching);
+        config.remove("message.timeout.ms");
+        config.set("transactional.id", id).set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+        config
+    }
+
+    /// What a consumer is told that reads what transactions have committed. librdkafka warns of what is a producer's only.
+    pub(super) fn consumer_config(&self) -> ClientConfig {
+        let mut config = self.client_config(Batching::Full);
+        for name in PRODUCERS_ONLY {
+            config.remove(name);
+        }
+        // Without a group it could not be polled; nothing is committed, so that no right to one is needed.
+        config
+            .set("group.id", "e2b-relay")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed");
+        config
     }
 
     /// Everything that librdkafka is told.
@@ -91,10 +133,13 @@ impl Settings {
                 Mechanism::Plain => "PLAIN",
                 Mechanism::ScramSha256 => "SCRAM-SHA-256",
                 Mechanism::ScramSha512 => "SCRAM-SHA-512",
+                Mechanism::OAuthBearer => "OAUTHBEARER",
             };
             config.set("sasl.mechanism", mechanism);
-            config.set("sasl.username", &sasl.username);
-            config.set("sasl.password", sasl.password.expose());
+            if let (Some(username), Some(password)) = (&sasl.username, &sasl.password) {
+                config.set("sasl.username", username);
+                config.set("sasl.password", password.expose());
+            }
         }
         let compression = match self.compression {
             Compression::None => "none",
@@ -104,12 +149,16 @@ impl Settings {
             Compression::Zstd => "zstd",
         };
         config.set("compression.codec", compression);
+        if !self.idempotence {
+            // With two, one that fails would land behind the next.
+            config.set("max.in.flight.requests.per.connection", "1");
+        }
         if batching == Batching::Single {
             config.set("batch.num.messages", "1");
         }
         config
             .set("bootstrap.servers", self.brokers.join(","))
-            .set("enable.idempotence", "true")
+            .set("enable.idempotence", self.idempotence.to_string())
             .set("acks", "all")
             .set("message.timeout.ms", "0")
             // Notices and worse; with `debug` in the passthrough also what was asked for.
@@ -136,8 +185,8 @@ mod tests {
     }
 
     fn sasl() -> Option<Sasl> {
-        let password = Secret::new("canary");
-        Some(Sasl { mechanism: Mechanism::ScramSha512, username: "relay".to_owned(), password })
+        let (username, password) = (Some("relay".to_owned()), Some(Secret::new("canary")));
+        Some(Sasl { username, password, ..Sasl::new(Mechanism::ScramSha512) })
     }
 
     fn passthrough(name: &str, value: &str) -> Properties {
@@ -150,6 +199,9 @@ mod tests {
         for (name, value) in [("enable.idempotence", "true"), ("acks", "all"), ("message.timeout.ms", "0")] {
             assert_eq!(config.get(name), Some(value));
         }
+        let without = Settings { idempotence: false, ..fine() }.client_config(Batching::Full);
+        assert_eq!(without.get("enable.idempotence"), Some("false"));
+        assert_eq!(without.get("max.in.flight.requests.per.connection"), Some("1"));
         let own = Settings { librdkafka: passthrough("queue.buffering.max.ms", "50"), ..fine() };
         assert_eq!(own.client_config(Batching::Full).get("linger.ms"), Some("50"));
         assert_eq!(own.client_config(Batching::Single).get("batch.num.messages"), Some("1"));

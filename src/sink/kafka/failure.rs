@@ -39,11 +39,33 @@ pub(super) fn is_about_a_batch(code: Code) -> bool {
     matches!(kind(code), Kind::Record(_))
 }
 
+/// Whether the topic does not exist.
+pub(super) fn is_topic_missing(code: Code) -> bool {
+    matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownTopicId)
+}
+
 /// The metrics' word for an error.
 pub(super) fn reason(code: Code) -> Reason {
     match kind(code) {
         Kind::Record(reason) | Kind::Topic(reason) | Kind::Sink(reason) => reason,
     }
+}
+
+/// The error in librdkafka's words, and what to do where that is known.
+pub(super) fn explain(code: Code) -> String {
+    let remedy = match code {
+        Code::TopicAuthorizationFailed => "the brokers' rules must allow DESCRIBE and WRITE on the topic",
+        Code::ClusterAuthorizationFailed => {
+            "the brokers' rules must allow WRITE on the topic, and before Kafka 2.8 IDEMPOTENT_WRITE on the cluster or \
+             else `idempotence: false`"
+        }
+        Code::UnknownTopic | Code::UnknownTopicOrPartition => "make the topic, or correct `topic` or `fallback_topic`",
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
+            "fewer replicas are in sync than the topic's min.insync.replicas"
+        }
+        _ => return code.to_string(),
+    };
+    format!("{code}; {remedy}")
 }
 
 /// Every code that a producer of librdkafka 2.12 is known to report, by name. The rest (consumer groups, transactions,

@@ -11,27 +11,34 @@
 //! again one by one, and only what is refused alone is rejected.
 
 mod client;
+mod complaint;
 mod failure;
+mod oauth;
+mod positions;
 mod producer;
 mod properties;
+mod redirect;
 mod settings;
+mod transactions;
 
 pub use properties::Properties;
 pub use settings::{Compression, Mechanism, Sasl, Settings, Tls};
 
 use super::gate::{Entry, Gate};
-use super::{InvalidSetting, Order, Reason, Scope, SendError, Sink};
+use super::{InvalidSetting, Order, Reason, Scope, SendError, Sink, Transactions};
 use crate::route::Outgoing;
 use client::Batching;
-use failure::{Circumstances, judge};
+use complaint::Trouble;
+use failure::{Circumstances, explain, judge};
 use futures_util::future::BoxFuture;
-use producer::{Producer, Trouble};
+use producer::Producer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use settings::MAX_TOPIC;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use transactions::Transactional;
 
 /// How often a probe waits for the brokers, and how long each time.
 const PROBES: usize = 5;
@@ -45,6 +52,7 @@ pub struct Kafka {
     gate: Arc<Gate>,
     trouble: Arc<Trouble>,
     state: Mutex<State>,
+    transactions: Option<Transactional>,
 }
 
 enum State {
@@ -58,11 +66,14 @@ impl Kafka {
     /// Checks the settings; nothing is connected.
     pub fn new(settings: &Settings) -> Result<Self, InvalidSetting> {
         settings.check()?;
+        let trouble = Arc::default();
+        let transactions = settings.exactly_once.then(|| Transactional::new(settings, Arc::clone(&trouble)));
         Ok(Self {
             settings: settings.clone(),
             gate: Arc::default(),
-            trouble: Arc::default(),
+            trouble,
             state: Mutex::new(State::Idle),
+            transactions,
         })
     }
 
@@ -77,9 +88,10 @@ impl Kafka {
             State::Closed => Err(retry(Reason::Other, "kafka: the sink is closed".to_owned())),
             State::Idle => {
                 let (gate, trouble) = (Arc::clone(&self.gate), Arc::clone(&self.trouble));
-                let producer = Producer::start(&self.settings, batching, gate, trouble)
-                    .map(Arc::new)
-                    .map_err(|message| retry(Reason::Other, format!("kafka: {message}")))?;
+                let producer =
+                    Producer::start(&self.settings, &self.settings.client_config(batching), batching, gate, trouble)
+                        .map(Arc::new)
+                        .map_err(|message| retry(Reason::Other, format!("kafka: {message}")))?;
                 *state = State::Running(Arc::clone(&producer));
                 Ok(producer)
             }
@@ -103,25 +115,31 @@ impl Kafka {
         better.unwrap_or(Batching::Full)
     }
 
+    /// The topic that has to exist, whatever comes.
     fn literal_topic(&self) -> Option<String> {
-        (!self.settings.is_topic_templated()).then(|| self.settings.topic.clone())
+        if self.settings.is_topic_templated() {
+            return self.settings.fallback_topic.clone();
+        }
+        Some(self.settings.topic.clone())
     }
 
     /// The client's own complaint says more than the error of a request that had no answer.
     fn unavailable(&self, code: RDKafkaErrorCode) -> SendError {
         let brokers = self.settings.brokers.join(", ");
         match self.trouble.get() {
-            Some((reason, text)) => retry(reason, format!("kafka at {brokers}: {text}")),
-            None => {
-                judge(code, Circumstances { templated: false, alone: false }, format!("kafka at {brokers}: {code}"))
-            }
+            Some(complaint) => retry(complaint.reason, format!("kafka at {brokers}: {}", complaint.text)),
+            None => judge(
+                code,
+                Circumstances { templated: false, alone: false },
+                format!("kafka at {brokers}: {}", explain(code)),
+            ),
         }
     }
 }
 
 impl Sink for Kafka {
     fn order(&self) -> Order {
-        Order::Pipelined
+        if self.transactions.is_some() { Order::Batched } else { Order::Pipelined }
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<String, SendError>> {
@@ -133,6 +151,9 @@ impl Sink for Kafka {
                 }
                 self.producer(&mut state, Batching::Full)?
             };
+            if self.transactions.is_some() {
+                positions::check(&producer).await?;
+            }
             let topic = self.literal_topic();
             let (asked, trouble) = (topic.clone(), Arc::clone(&self.trouble));
             let answer = tokio::task::spawn_blocking(move || {
@@ -174,12 +195,19 @@ impl Sink for Kafka {
         }
     }
 
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        self.transactions.as_ref().map(|transactions| transactions as &dyn Transactions)
+    }
+
     fn trouble(&self) -> Option<(Reason, String)> {
-        self.trouble.get()
+        self.trouble.get().map(|complaint| (complaint.reason, complaint.text))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            if let Some(transactions) = &self.transactions {
+                transactions.close().await;
+            }
             let state = std::mem::replace(&mut *self.lock(), State::Closed);
             // It blocks; an error means that the runtime ends, and the process with it.
             let _ = tokio::task::spawn_blocking(move || drop(state)).await;
@@ -189,6 +217,9 @@ impl Sink for Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
+        if let Some(transactions) = &self.transactions {
+            transactions.end();
+        }
         let state = std::mem::replace(&mut *self.lock(), State::Closed);
         retire(state);
     }
@@ -236,7 +267,7 @@ fn describe(metadata: &Metadata, topic: Option<&str>) -> Result<String, SendErro
     };
     if let Some(code) = error {
         let circumstances = Circumstances { templated: false, alone: false };
-        return Err(judge(code, circumstances, format!("kafka topic {name}: {code}")));
+        return Err(judge(code, circumstances, format!("kafka topic {name}: {}", explain(code))));
     }
     let partitions = found.map_or(&[][..], |found| found.partitions());
     let leaderless = partitions.iter().filter(|partition| partition.leader() < 0).count();

@@ -1,69 +1,45 @@
 //! One librdkafka producer with the thread that serves its reports.
 
 use super::client::Batching;
-use super::failure::{Circumstances, is_about_a_batch, judge, reason};
+use super::complaint::{Complaint, Trouble};
+use super::failure::{Circumstances, explain, is_about_a_batch, is_topic_missing, judge};
+use super::oauth::Runtime;
+use super::redirect::Redirect;
 use super::settings::Settings;
 use crate::route::Outgoing;
 use crate::sink::gate::{Gate, Report};
-use crate::sink::{Reason, SendError};
-use rdkafka::ClientContext;
+use crate::sink::{Reason, Scope, SendError};
+use rdkafka::client::OAuthToken;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use rdkafka::{ClientConfig, ClientContext};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long the serving thread waits for a report before it looks whether to end.
 const POLL: Duration = Duration::from_millis(100);
-/// Of the client's own words; they go into logs and onto the status page.
-const MAX_COMPLAINT: usize = 500;
 /// What a record's frame adds to its key, value and headers in a batch, in bytes; the estimate errs towards less.
 const FRAME: usize = 32;
-
-/// The client's last complaint, shared by the producers that follow one another.
-#[derive(Debug, Default)]
-pub(super) struct Trouble(Mutex<Option<(RDKafkaErrorCode, String)>>);
-
-impl Trouble {
-    pub(super) fn get(&self) -> Option<(Reason, String)> {
-        self.lock().as_ref().map(|(code, text)| (reason(*code), text.clone()))
-    }
-
-    pub(super) fn clear(&self) {
-        *self.lock() = None;
-    }
-
-    /// That all brokers are down follows from what was said of each, and says less; with nothing said, each closed the
-    /// connection without a word.
-    fn set(&self, code: RDKafkaErrorCode, text: &str) {
-        let mut last = self.lock();
-        let text = match code {
-            RDKafkaErrorCode::AllBrokersDown if last.is_some() => return,
-            RDKafkaErrorCode::AllBrokersDown => "no broker keeps the connection; TLS on one side only may be the cause",
-            _ => text,
-        };
-        *last = Some((code, text.chars().take(MAX_COMPLAINT).collect()));
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(RDKafkaErrorCode, String)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A record that librdkafka has.
 #[derive(Debug)]
 pub(super) struct Handover {
     report: Report,
     circumstances: Circumstances,
+    /// Given while it may still go to the fallback topic.
+    redirectable: Option<Arc<Outgoing>>,
 }
 
 /// What librdkafka calls back.
 #[derive(Debug)]
 struct Context {
+    tokens: Option<Runtime>,
+    redirect: Option<Redirect>,
     gate: Arc<Gate>,
     trouble: Arc<Trouble>,
     fatal: AtomicBool,
@@ -71,22 +47,32 @@ struct Context {
     confirmed: AtomicU64,
 }
 
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "librdkafka: {message}"),
+        RDKafkaLogLevel::Debug => tracing::debug!(facility, "librdkafka: {message}"),
+    }
+}
+
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        Runtime::fetch(self.tokens.as_ref())
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "librdkafka: {message}"),
-            RDKafkaLogLevel::Debug => tracing::debug!(facility, "librdkafka: {message}"),
-        }
+        log(level, facility, message);
     }
 
     /// Comes twice for each error, which does no harm.
     fn error(&self, error: KafkaError, text: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        let code = code_of(&error);
         if code == RDKafkaErrorCode::Fatal {
             self.fatal.store(true, Ordering::Release);
         }
@@ -98,7 +84,13 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Box<Handover>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, handover: Box<Handover>) {
-        let Handover { report, circumstances } = *handover;
+        if let (Some(redirect), Some(outgoing)) = (&self.redirect, &handover.redirectable) {
+            if matches!(result, Err((error, _)) if is_topic_missing(code_of(error))) {
+                return redirect.push(handover);
+            }
+            redirect.leave(&outgoing.address);
+        }
+        let Handover { report, circumstances, .. } = *handover;
         let outcome = match result {
             Ok(_) => {
                 self.confirmed.fetch_add(1, Ordering::Relaxed);
@@ -115,16 +107,17 @@ impl ProducerContext for Context {
 impl Context {
     /// Closes the gate before anyone is told, so that no record can overtake the one that failed.
     fn judge(&self, error: &KafkaError, circumstances: Circumstances) -> SendError {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        let complaint = self.trouble.lock().clone();
+        let code = code_of(error);
+        let complaint = self.trouble.get();
+        let explained = explain(code);
         let message = match &complaint {
-            Some((_, text)) => format!("kafka: {code}; last complaint of the client: {text}"),
-            None => format!("kafka: {code}"),
+            Some(Complaint { text, .. }) => format!("kafka: {explained}; last complaint of the client: {text}"),
+            None => format!("kafka: {explained}"),
         };
         // What a purged record failed of is what ended the producer.
         let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
         let cause = match complaint {
-            Some((cause, _)) if purged && !is_about_a_batch(cause) => cause,
+            Some(Complaint { code: cause, .. }) if purged && !is_about_a_batch(cause) => cause,
             _ => code,
         };
         if is_about_a_batch(code) && !circumstances.alone {
@@ -151,19 +144,21 @@ pub(super) struct Producer {
 impl Producer {
     pub(super) fn start(
         settings: &Settings,
+        config: &ClientConfig,
         batching: Batching,
         gate: Arc<Gate>,
         trouble: Arc<Trouble>,
     ) -> Result<Self, String> {
         let context = Context {
+            tokens: Runtime::tokens(settings)?,
+            redirect: settings.fallback_topic.clone().map(Redirect::new),
             gate,
             trouble,
             fatal: AtomicBool::new(false),
             batch_refused: AtomicBool::new(false),
             confirmed: AtomicU64::new(0),
         };
-        let config = settings.client_config(batching);
-        let base = BaseProducer::from_config_and_context(&config, context).map_err(|error| match error {
+        let base = BaseProducer::from_config_and_context(config, context).map_err(|error| match error {
             // Its `Display` holds the value.
             KafkaError::ClientConfig(_, verdict, name, _) => format!("librdkafka.{name}: {}", verdict.to_lowercase()),
             other => other.to_string(),
@@ -185,37 +180,41 @@ impl Producer {
     }
 
     /// Puts a record into librdkafka's queue. An error is of that; everything later comes by `report`.
-    pub(super) fn send(&self, outgoing: &Outgoing, report: Report) -> Result<(), SendError> {
-        let mut headers = OwnedHeaders::new_with_capacity(3 + outgoing.headers.len());
-        let mut size = outgoing.payload.len() + outgoing.key.len() + FRAME;
-        let own = [
-            ("e2b-event-id", outgoing.id.as_str()),
-            ("e2b-event-type", outgoing.kind.as_str()),
-            ("content-type", outgoing.content_type),
-        ];
-        let further = outgoing.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        for (key, value) in own.into_iter().chain(further) {
-            headers = headers.insert(Header { key, value: Some(value) });
-            size += key.len() + value.len();
-        }
-        let alone = self.batching == Batching::Single || size > self.batch_size;
+    pub(super) fn send(&self, outgoing: &Arc<Outgoing>, report: Report) -> Result<(), SendError> {
+        let alone = self.batching == Batching::Single || size(outgoing) > self.batch_size;
         let circumstances = Circumstances { templated: self.templated, alone };
-        // The record's own time is left to librdkafka, which takes now: brokers refuse times far from theirs (as the
-        // provider's may be), and count their retention from it.
-        let record = BaseRecord::with_opaque_to(&outgoing.address, Box::new(Handover { report, circumstances }))
-            .key(&outgoing.key)
-            .payload(outgoing.payload.as_ref())
-            .headers(headers);
-        self.base.send(record).map_err(|(error, _)| {
-            // librdkafka judged this record, not a batch.
-            self.context().judge(&error, Circumstances { alone: true, ..circumstances })
-        })
+        let redirect = self.context().redirect.as_ref();
+        if let Some(redirect) = redirect {
+            redirect.enter(&outgoing.address);
+        }
+        let redirectable = redirect.map(|_| Arc::clone(outgoing));
+        let handover = Box::new(Handover { report, circumstances, redirectable });
+        let Err((error, handover)) = hand_over(&self.base, outgoing, None, handover) else { return Ok(()) };
+        // librdkafka judged this record, not a batch.
+        let circumstances = Circumstances { alone: true, ..circumstances };
+        let Some(redirect) = redirect else { return Err(self.context().judge(&error, circumstances)) };
+        let is_last = redirect.leave(&outgoing.address);
+        if !is_topic_missing(code_of(&error)) {
+            return Err(self.context().judge(&error, circumstances));
+        }
+        if !is_last {
+            // It comes again when everything before it has reported.
+            let message = format!("kafka: records before it go to {}", redirect.topic);
+            return Err(SendError::Retry { scope: Scope::Sink, reason: Reason::Unroutable, message });
+        }
+        send_elsewhere(&self.base, redirect, outgoing, *handover);
+        Ok(())
     }
 
     /// The cluster's description, or that of one topic. Blocks.
     pub(super) fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata, RDKafkaErrorCode> {
         let metadata = self.base.client().fetch_metadata(topic, timeout);
         metadata.map_err(|error| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
+    }
+
+    /// For transactions.
+    pub(super) fn base(&self) -> &BaseProducer<impl ProducerContext> {
+        &self.base
     }
 
     /// Whether nothing more can come of it.
@@ -252,13 +251,74 @@ impl Drop for Producer {
 /// Serves reports until told to stop.
 fn serve(base: &BaseProducer<Context>, stop: &AtomicBool) {
     let mut purged = false;
+    let context = base.client().context();
     while !stop.load(Ordering::Acquire) {
         base.poll(POLL);
+        while let Some((redirect, handover)) = context.redirect.as_ref().and_then(|it| Some((it, it.pop()?))) {
+            if let Some(outgoing) = handover.redirectable.clone() {
+                send_elsewhere(base, redirect, &outgoing, *handover);
+                redirect.leave(&outgoing.address);
+            }
+        }
         // After a fatal error librdkafka fails what waits, but not what is in flight: should that come back into its
         // queue, it would stay there, neither sent nor failed.
-        if !purged && base.client().context().fatal.load(Ordering::Acquire) {
+        if !purged && context.fatal.load(Ordering::Acquire) {
             base.purge(PurgeConfig::default().queue().inflight());
             purged = true;
         }
     }
+}
+
+/// Sends a record whose topic is missing to the fallback topic. Should that be missing too, the sink halts.
+fn send_elsewhere(base: &BaseProducer<Context>, redirect: &Redirect, outgoing: &Outgoing, handover: Handover) {
+    let circumstances = Circumstances { templated: false, ..handover.circumstances };
+    let handover = Box::new(Handover { circumstances, redirectable: None, ..handover });
+    if let Err((error, handover)) = hand_over(base, outgoing, Some(&redirect.topic), handover) {
+        let circumstances = Circumstances { alone: true, ..circumstances };
+        let _ = handover.report.send(Err(base.client().context().judge(&error, circumstances)));
+    }
+}
+
+type Refused = (KafkaError, Box<Handover>);
+
+/// Puts a record into librdkafka's queue, for its own topic or for another.
+fn hand_over(
+    base: &BaseProducer<Context>,
+    outgoing: &Outgoing,
+    elsewhere: Option<&str>,
+    handover: Box<Handover>,
+) -> Result<(), Refused> {
+    let mut headers = OwnedHeaders::new_with_capacity(4 + outgoing.headers.len());
+    for (key, value) in own_headers(outgoing).into_iter().chain(further_headers(outgoing)) {
+        headers = headers.insert(Header { key, value: Some(value) });
+    }
+    if elsewhere.is_some() {
+        headers = headers.insert(Header { key: "e2b-relay-topic", value: Some(outgoing.address.as_str()) });
+    }
+    // The record's own time is left to librdkafka, which takes now: brokers refuse times far from theirs (as the
+    // provider's may be), and count their retention from it.
+    let record = BaseRecord::with_opaque_to(elsewhere.unwrap_or(&outgoing.address), handover)
+        .key(&outgoing.key)
+        .payload(outgoing.payload.as_ref())
+        .headers(headers);
+    base.send(record).map_err(|(error, record)| (error, record.delivery_opaque))
+}
+
+fn own_headers(outgoing: &Outgoing) -> [(&str, &str); 3] {
+    [("e2b-event-id", &outgoing.id), ("e2b-event-type", &outgoing.kind), ("content-type", outgoing.content_type)]
+}
+
+fn further_headers(outgoing: &Outgoing) -> impl Iterator<Item = (&str, &str)> {
+    outgoing.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// What a record takes in a batch, in bytes.
+fn size(outgoing: &Outgoing) -> usize {
+    let headers = own_headers(outgoing).into_iter().chain(further_headers(outgoing));
+    let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+    outgoing.payload.len() + outgoing.key.len() + headers + FRAME
+}
+
+pub(super) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
+    error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
 }

@@ -1,6 +1,7 @@
 //! What can be set of a Kafka sink.
 
 use super::client::Batching;
+use super::oauth::Tokens;
 use super::properties::Properties;
 use crate::secret::Secret;
 use crate::sink::InvalidSetting;
@@ -21,11 +22,22 @@ pub struct Settings {
     /// The topic, which must exist unless the brokers make topics by themselves. A template over the record is allowed
     /// after a literal prefix; a record whose topic then does not exist is a dead letter.
     pub topic: String,
+    /// Where a record goes whose topic, made by a template, does not exist; its header `e2b-relay-topic` says which that
+    /// was. Must exist. Default: it becomes a dead letter.
+    pub fallback_topic: Option<String>,
     /// Template of the record's key. Records of one key are in one partition, and in order there.
     pub key: String,
     /// How the client packs batches: `lz4` costs the least CPU and every consumer library of today reads it; `zstd`
     /// packs closest and needs brokers from 2.1 on; `gzip`, `snappy`, or `none`.
     pub compression: Compression,
+    /// Whether the brokers drop what the client repeats. `false` is for clusters that do not allow it, as before Kafka 2.8
+    /// without the right IDEMPOTENT_WRITE: then one request at a time is on its way to each broker, which keeps the
+    /// order and costs throughput, and a record whose confirmation was lost is there twice.
+    pub idempotence: bool,
+    /// Whether each batch is one transaction together with the sink's position, which is kept in the topic
+    /// `e2b-relay.positions` (one partition, compacted; to be made before): consumers with `read_committed` then see no
+    /// record twice, whatever crashes. Replayed records and retried dead letters are outside of it.
+    pub exactly_once: bool,
     /// TLS to the brokers. Default: off. `tls: {}` verifies them against the system's roots.
     pub tls: Option<Tls>,
     /// Accepts any certificate, under any name. For tests; the status page shows it.
@@ -58,15 +70,70 @@ pub struct Tls {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sasl {
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512` with a name and a password; `OAUTHBEARER` with tokens.
     pub mechanism: Mechanism,
     /// The user's name.
-    pub username: String,
+    #[serde(default)]
+    pub username: Option<String>,
     /// The user's password.
-    pub password: Secret,
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// OAUTHBEARER: the URL that gives tokens for client credentials (RFC 6749, section 4.4).
+    #[serde(default)]
+    pub token_url: Option<String>,
+    /// OAUTHBEARER: who the relay is there.
+    #[serde(default)]
+    pub client_id: Option<String>,
+    /// OAUTHBEARER: what proves it.
+    #[serde(default)]
+    pub client_secret: Option<Secret>,
+    /// OAUTHBEARER: the scopes to ask for, with a space between them. Default: what the endpoint gives unasked.
+    #[serde(default)]
+    pub scope: Option<String>,
 }
 
-/// SASL mechanisms with a name and a password.
+impl Sasl {
+    /// With nothing but the mechanism.
+    pub fn new(mechanism: Mechanism) -> Self {
+        Self {
+            mechanism,
+            username: None,
+            password: None,
+            token_url: None,
+            client_id: None,
+            client_secret: None,
+            scope: None,
+        }
+    }
+
+    /// Each mechanism wants its own keys, and would not look at the others.
+    fn check(&self) -> Result<(), InvalidSetting> {
+        let is_oauth = self.mechanism == Mechanism::OAuthBearer;
+        for (key, is_given, is_oauths) in [
+            ("username", self.username.is_some(), false),
+            ("password", self.password.is_some(), false),
+            ("token_url", self.token_url.is_some(), true),
+            ("client_id", self.client_id.is_some(), true),
+            ("client_secret", self.client_secret.is_some(), true),
+            ("scope", self.scope.is_some(), true),
+        ] {
+            let is_own = is_oauths == is_oauth;
+            let message = match is_given {
+                true if !is_own => FOREIGN,
+                false if is_own && key != "scope" => MISSING,
+                _ => continue,
+            };
+            return Err(InvalidSetting::new(format!("sasl.{key}"), message));
+        }
+        if is_oauth { Tokens::new(self).map(drop) } else { Ok(()) }
+    }
+}
+
+/// Of a key that the mechanism cannot do without.
+pub(super) const MISSING: &str = "is required by this sasl.mechanism";
+const FOREIGN: &str = "is not for this sasl.mechanism; leave it out";
+
+/// SASL mechanisms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Mechanism {
     /// RFC 4616; the password travels as it is, so use it with TLS.
@@ -78,6 +145,9 @@ pub enum Mechanism {
     /// RFC 7677's scheme with SHA-512.
     #[serde(rename = "SCRAM-SHA-512")]
     ScramSha512,
+    /// RFC 7628; the token travels as it is, so use it with TLS.
+    #[serde(rename = "OAUTHBEARER")]
+    OAuthBearer,
 }
 
 /// How batches are packed.
@@ -103,7 +173,10 @@ impl Default for Settings {
             brokers: Vec::new(),
             topic: "e2b.events".to_owned(),
             key: "{{ sandbox_id }}".to_owned(),
+            fallback_topic: None,
             compression: Compression::default(),
+            idempotence: true,
+            exactly_once: false,
             tls: None,
             insecure_skip_verify: false,
             sasl: None,
@@ -121,11 +194,26 @@ impl Settings {
         for broker in &self.brokers {
             check_broker(broker)?;
         }
-        check_topic(&self.topic)?;
+        check_topic("topic", &self.topic)?;
+        if let Some(fallback) = &self.fallback_topic {
+            if !self.is_topic_templated() {
+                let message = "is only for a `topic` with a template in it: a literal one that is missing halts the sink \
+                               until it is there; leave it out";
+                return Err(InvalidSetting::new("fallback_topic", message));
+            }
+            if is_template(fallback) {
+                return Err(InvalidSetting::new("fallback_topic", "must be one topic's name, without a template"));
+            }
+            check_topic("fallback_topic", fallback)?;
+        }
         if self.key.is_empty() {
             let message = "is empty, which would spread each sandbox over all partitions; leave it out for \
                            \"{{ sandbox_id }}\"";
             return Err(InvalidSetting::new("key", message));
+        }
+        if self.exactly_once && !self.idempotence {
+            let message = "needs `idempotence: true`; leave one of them out";
+            return Err(InvalidSetting::new("exactly_once", message));
         }
         self.librdkafka.check()?;
         self.check_security()?;
@@ -148,6 +236,9 @@ impl Settings {
                     return Err(InvalidSetting::new(format!("tls.{key}"), message));
                 }
             }
+        }
+        if let Some(sasl) = &self.sasl {
+            sasl.check()?;
         }
         let protocol = self.librdkafka.get("security.protocol");
         if protocol.is_some() && (self.tls.is_some() || self.sasl.is_some()) {
@@ -211,12 +302,12 @@ fn check_broker(broker: &str) -> Result<(), InvalidSetting> {
 }
 
 /// What stands before a template must be a topic's prefix, and a literal one a whole name.
-fn check_topic(topic: &str) -> Result<(), InvalidSetting> {
-    let invalid = |message: &str| Err(InvalidSetting::new("topic", message));
+fn check_topic(key: &str, topic: &str) -> Result<(), InvalidSetting> {
+    let invalid = |message: &str| Err(InvalidSetting::new(key, message));
     let literal = topic.split(['{']).next().unwrap_or_default();
     let literal = if is_template(topic) { literal } else { topic };
     match literal {
-        "" if topic.is_empty() => invalid("is empty; leave it out for e2b.events"),
+        "" if topic.is_empty() => invalid("is empty; leave it out for its default"),
         "" => invalid("begins with a template, so that a record could choose any topic; begin with a literal prefix"),
         "." | ".." if !is_template(topic) => invalid("is a name that brokers refuse"),
         _ if literal.len() > MAX_TOPIC => invalid("is longer than 249 characters"),
@@ -234,8 +325,8 @@ mod tests {
     }
 
     fn sasl() -> Option<Sasl> {
-        let password = Secret::new("canary");
-        Some(Sasl { mechanism: Mechanism::ScramSha512, username: "relay".to_owned(), password })
+        let (username, password) = (Some("relay".to_owned()), Some(Secret::new("canary")));
+        Some(Sasl { username, password, ..Sasl::new(Mechanism::ScramSha512) })
     }
 
     fn passthrough(name: &str, value: &str) -> Properties {
@@ -245,6 +336,11 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_named() {
         assert_eq!(fine().check(), Ok(()));
+        let templated = |fallback: &str| Settings {
+            topic: "e2b.{{ type }}".to_owned(),
+            fallback_topic: Some(fallback.to_owned()),
+            ..fine()
+        };
         let brokers = |broker: &str| vec![broker.to_owned()];
         let no_ca = Tls { ca_file: Some("/no/such/ca.pem".into()), ..Tls::default() };
         let cert_only = Tls { cert_file: Some("x.pem".into()), ..Tls::default() };
@@ -258,10 +354,17 @@ mod tests {
             (Settings { topic: "{{ type }}".to_owned(), ..fine() }, "topic"),
             (Settings { topic: "..".to_owned(), ..fine() }, "topic"),
             (Settings { topic: "x".repeat(250), ..fine() }, "topic"),
+            (Settings { fallback_topic: Some("e2b.rest".into()), ..fine() }, "fallback_topic"),
+            (templated("{{ type }}"), "fallback_topic"),
+            (templated("a b"), "fallback_topic"),
             (Settings { key: String::new(), ..fine() }, "key"),
+            (Settings { exactly_once: true, idempotence: false, ..fine() }, "exactly_once"),
             (Settings { tls: Some(cert_only), ..fine() }, "tls"),
             (Settings { tls: Some(no_ca), ..fine() }, "tls.ca_file"),
             (Settings { insecure_skip_verify: true, ..fine() }, "insecure_skip_verify"),
+            (Settings { sasl: Some(Sasl { password: None, ..sasl().unwrap() }), ..fine() }, "sasl.password"),
+            (Settings { sasl: Some(Sasl { scope: Some("x".into()), ..sasl().unwrap() }), ..fine() }, "sasl.scope"),
+            (Settings { sasl: Some(Sasl::new(Mechanism::OAuthBearer)), ..fine() }, "sasl.token_url"),
             (Settings { librdkafka: passthrough("acks", "1"), ..fine() }, "librdkafka.acks"),
             (Settings { librdkafka: passthrough("lingr.ms", "1"), ..fine() }, "librdkafka.lingr.ms"),
             (Settings { librdkafka: passthrough("linger.ms", "soon"), ..fine() }, "librdkafka.linger.ms"),
@@ -277,7 +380,7 @@ mod tests {
             let invalid = settings.check().unwrap_err();
             assert_eq!(invalid.key, key, "{invalid}");
         }
-        assert_eq!(Settings { topic: "e2b.{{ type }}".to_owned(), ..fine() }.check(), Ok(()));
+        assert_eq!(templated("e2b.rest").check(), Ok(()));
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! The Kafka sink: errors with librdkafka's mock cluster, the road to a real broker and back with an independent consumer.
 
+mod choices;
+mod oauth;
+mod security;
+
 use crate::support::brokers::{kafka, unique};
 use bytes::Bytes;
 use e2b_relay::route::Outgoing;

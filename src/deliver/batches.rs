@@ -1,0 +1,216 @@
+//! Delivery in batches: to a sink that takes records together with the position, all of it or nothing.
+//!
+//! The peer's copy of the position is the one that counts for what was delivered; the store's may be older, for it is
+//! noted after the commit. So the sink begins at the greater of both, and where nobody knows whether a batch was
+//! committed the peer is asked before anything is sent again.
+
+use super::{Delivery, Parts};
+use crate::sink::{CommitError, Reason, SendError};
+use crate::store::Progress;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Where a sink's transactions stand.
+pub(super) enum Batches {
+    /// The sink has none.
+    None,
+    /// The peer has to be asked for its copy of the position before anything is sent.
+    Closed,
+    Opening(BoxFuture<'static, Result<Option<String>, SendError>>),
+    Open,
+    Committing(Vec<u64>, BoxFuture<'static, Result<(), CommitError>>),
+}
+
+/// What became of what was under way.
+pub(super) enum Outcome {
+    Opened(Result<Option<String>, SendError>),
+    Committed(Vec<u64>, Result<(), CommitError>),
+}
+
+/// The position as the peer keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Position {
+    /// Tells one life of a sink's name from the next, see [`Progress::base`].
+    base: u64,
+    position: u64,
+    delivered: u64,
+    filtered: u64,
+    dead_lettered: u64,
+}
+
+impl Batches {
+    /// Whether nothing may be read or routed yet.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed | Self::Opening(_))
+    }
+
+    /// Whether the peer is waited for.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Opening(_) | Self::Committing(..))
+    }
+
+    /// The end of what is under way; never, where nothing is.
+    pub(super) async fn outcome(&mut self) -> Outcome {
+        match self {
+            Self::Opening(opening) => {
+                let result = opening.await;
+                *self = Self::Closed;
+                Outcome::Opened(result)
+            }
+            Self::Committing(sequences, committing) => {
+                let result = committing.await;
+                let sequences = std::mem::take(sequences);
+                *self = Self::Open;
+                Outcome::Committed(sequences, result)
+            }
+            Self::None | Self::Closed | Self::Open => std::future::pending().await,
+        }
+    }
+}
+
+impl Delivery {
+    /// Asks for the position, or begins a batch, if it is time.
+    pub(super) fn start_batch(&mut self) {
+        if self.halted_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        let sink = Arc::clone(&self.parts.sink);
+        match self.batches {
+            Batches::Closed => {
+                self.halted_until = None;
+                let names = self.position_names();
+                self.batches = Batches::Opening(Box::pin(async move {
+                    match sink.transactions() {
+                        Some(transactions) => transactions.open(&names).await,
+                        None => Ok(None),
+                    }
+                }));
+            }
+            Batches::Open => {
+                let Some((jobs, progress)) = self.window.start_batch() else { return };
+                let sequences = jobs.iter().map(|job| job.stored.sequence).collect();
+                let records: Vec<_> = jobs.into_iter().map(|job| job.outgoing).collect();
+                let position = position(progress);
+                self.batches = Batches::Committing(
+                    sequences,
+                    Box::pin(async move {
+                        match sink.transactions() {
+                            Some(transactions) => transactions.commit(&records, position).await,
+                            None => Ok(()),
+                        }
+                    }),
+                );
+            }
+            Batches::None | Batches::Opening(_) | Batches::Committing(..) => {}
+        }
+    }
+
+    /// The store's own id is part of it: another store's sink of the same name has its own.
+    fn position_names(&self) -> Vec<String> {
+        let Parts { name, renamed_from, store, .. } = &self.parts;
+        [Some(name), renamed_from.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|name| format!("{}/{name}", store.instance()))
+            .collect()
+    }
+
+    pub(super) fn batch_ended(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Opened(Ok(found)) => match self.catch_up(found) {
+                Ok(()) => self.batches = Batches::Open,
+                Err(message) => self.halt_all(&[], Reason::Other, &message),
+            },
+            Outcome::Opened(Err(error)) => self.batch_failed(&[], &error),
+            Outcome::Committed(sequences, Ok(())) => {
+                for sequence in sequences {
+                    self.confirmed(sequence, Ok(()));
+                }
+            }
+            Outcome::Committed(sequences, Err(CommitError::Aborted(error))) => self.batch_failed(&sequences, &error),
+            Outcome::Committed(sequences, Err(CommitError::Unknown(error))) => {
+                self.batches = Batches::Closed;
+                self.batch_failed(&sequences, &error);
+            }
+            Outcome::Committed(sequences, Err(CommitError::Refused(refused))) => {
+                self.batch_refused(&sequences, refused)
+            }
+        }
+    }
+
+    fn batch_failed(&mut self, sequences: &[u64], error: &SendError) {
+        let (SendError::Retry { reason, message, .. }
+        | SendError::Reject { reason, message }
+        | SendError::Drop { reason, message }) = error;
+        self.count_error(sequences.first().copied().unwrap_or_default(), *reason, message);
+        self.halt_all(sequences, *reason, message);
+    }
+
+    /// Those that will never be taken go where a single record would go; the rest is committed again without them.
+    fn batch_refused(&mut self, sequences: &[u64], refused: Vec<(u64, SendError)>) {
+        for (sequence, error) in refused {
+            if sequences.contains(&sequence) {
+                self.confirmed(sequence, Err(error));
+            } else {
+                // The position itself.
+                self.batch_failed(&[], &error);
+            }
+        }
+        for sequence in sequences {
+            self.window.put_back(*sequence);
+        }
+    }
+
+    /// Goes on where the peer says, if that is further than the store knows.
+    fn catch_up(&mut self, found: Option<String>) -> Result<(), String> {
+        let Some(found) = found else { return Ok(()) };
+        let peers: Position = serde_json::from_str(&found)
+            .map_err(|error| format!("the position that the peer keeps cannot be read: {error}"))?;
+        let own = self.window.progress();
+        if peers.position <= own.position {
+            return Ok(());
+        }
+        if peers.base != own.base {
+            let (peers, own) = (peers.base, own.base);
+            tracing::warn!(
+                sink = self.parts.name,
+                peers,
+                own,
+                "the peer's position is of an earlier life of this sink"
+            );
+            return Ok(());
+        }
+        let durable = *self.durable.borrow();
+        if peers.position > durable {
+            return Err(format!(
+                "the peer has events up to {}, and this store only up to {durable}: it is an older copy, whose next events \
+                 would be taken for those; put the newest back, or give the sink another name",
+                peers.position
+            ));
+        }
+        let is_unread = peers.position > self.window.newest();
+        let Position { position, delivered, filtered, dead_lettered, .. } = peers;
+        let progress = Progress { position, delivered, filtered, dead_lettered, ..own };
+        tracing::info!(
+            sink = self.parts.name,
+            position = own.position,
+            committed = peers.position,
+            "the peer has more than was noted: the sink goes on behind it"
+        );
+        self.window.catch_up(progress);
+        if is_unread {
+            self.buffer.clear();
+            self.reading = None;
+            self.reader = Some(self.parts.store.reader(peers.position));
+        }
+        Ok(())
+    }
+}
+
+fn position(progress: Progress) -> String {
+    let Progress { base, position, delivered, filtered, dead_lettered, .. } = progress;
+    // A struct of numbers: it cannot fail.
+    serde_json::to_string(&Position { base, position, delivered, filtered, dead_lettered }).unwrap_or_default()
+}
