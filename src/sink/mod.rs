@@ -184,6 +184,12 @@ pub trait Sink: Send + Sync {
         Vec::new()
     }
 
+    /// Whether a record that has nowhere to go means, as long as none ever had, that something is still to be set up at the
+    /// peer, rather than that this record is at fault.
+    fn waits_for_a_first_route(&self) -> bool {
+        false
+    }
+
     /// Reopens what an operator may have moved away (SIGHUP).
     fn reopen(&self) {}
 

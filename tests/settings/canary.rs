@@ -161,7 +161,7 @@ fn peers_that_refuse_bring_no_canary_out() {
     let folder = folder();
     let run = run(relay(folder.path()).args(["--log-level", "trace", "check", "--connect"]));
     assert_eq!(run.code, Some(69), "{}", run.said());
-    assert_eq!(run.stdout.matches(": unavailable: ").count(), 12, "{}", run.stdout);
+    assert_eq!(run.stdout.matches(": unavailable: ").count(), 13, "{}", run.stdout);
     assert_silent("check --connect", &run.said());
 }
 

@@ -52,6 +52,10 @@ impl Sink for Amqp {
         Order::OnePerSandbox
     }
 
+    fn waits_for_a_first_route(&self) -> bool {
+        true
+    }
+
     fn probe(&self) -> BoxFuture<'_, Result<String, SendError>> {
         self.handover.probe().boxed()
     }

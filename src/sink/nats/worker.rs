@@ -181,7 +181,9 @@ impl Worker {
         let Some(job) = self.pending.remove(token) else { return };
         let stream = self.connector.settings.stream.as_ref();
         let outcome = classify::acknowledgement(message, &job.outgoing.address, stream, &self.connector.peer);
-        self.doubts.answered(job.outgoing.sequence, outcome == Ok(Stored::Before));
+        // What is sent once more has an id of its own, which a stream knows again only from the same replay or retry.
+        let is_news = outcome == Ok(Stored::Before) && job.outgoing.again().is_none();
+        self.doubts.answered(job.outgoing.sequence, is_news);
         if let (Err(SendError::Retry { reason: Reason::Unroutable, .. }), Some(link)) = (&outcome, &mut self.link) {
             link.forget_stream();
         }

@@ -1,0 +1,72 @@
+//! What a delivery tells of itself: to its status, the metrics, and the log.
+
+use super::status::Failure;
+use super::{Delivery, PATIENCE};
+use crate::sink::Reason;
+use std::time::Duration;
+
+impl Delivery {
+    /// Notes a failure for operators to read.
+    pub(super) fn failed(&self, reason: Reason, message: &str) {
+        let failure = Failure::new((self.parts.clock)(), reason, message);
+        self.status.send_modify(|status| status.last_error = Some(failure));
+    }
+
+    pub(super) fn set_up(&mut self, up: bool, error: &str) {
+        if self.status.borrow().up == Some(up) {
+            return;
+        }
+        self.status.send_modify(|status| status.up = Some(up));
+        self.parts.metrics.sink_up(&self.parts.name, up);
+        if up {
+            tracing::info!(sink = self.parts.name, "the sink takes records");
+        } else {
+            tracing::warn!(
+                sink = self.parts.name,
+                error,
+                "the sink is halted: what comes is kept and sent once it is mended"
+            );
+        }
+    }
+
+    /// Tells lag and age, and what the client says of records that stay unconfirmed.
+    pub(super) fn tell(&mut self) {
+        let position = self.window.progress().position;
+        let lag = self.durable.borrow().saturating_sub(position);
+        let now = (self.parts.clock)();
+        let oldest =
+            self.window.oldest_received_at().or_else(|| self.buffer.front().map(|stored| stored.arrival.received_at));
+        let age =
+            oldest.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or(Duration::ZERO));
+        self.parts.metrics.sink_lag(&self.parts.name, lag, age);
+        self.status.send_modify(|status| {
+            status.position = position;
+            status.lag_events = lag;
+            status.oldest_unsent_age_seconds = age.as_secs_f64();
+        });
+        self.tell_swallowed();
+        if age > PATIENCE
+            && (!self.in_flight.is_empty() || self.batches.is_busy())
+            && let Some((reason, message)) = self.parts.sink.trouble()
+        {
+            self.parts.metrics.sink_error(&self.parts.name, reason.as_str());
+            self.failed(reason, &message);
+            self.set_up(false, &format!("{}: {message}", reason.as_str()));
+        }
+    }
+
+    /// Alarms of records that a peer which dedupes has not kept, because it got their ids from somebody else.
+    pub(super) fn tell_swallowed(&self) {
+        let new = self.parts.sink.swallowed().into_iter().filter(|sequence| *sequence > self.repeated_through);
+        let sequences: Vec<u64> = new.collect();
+        let Some(first) = sequences.first() else { return };
+        self.parts.metrics.sink_swallowed(&self.parts.name, sequences.len() as u64);
+        tracing::error!(
+            sink = self.parts.name,
+            records = sequences.len(),
+            first_sequence = first,
+            "the stream took records for repetitions though they were sent for the first time, and has not kept them: another \
+             sink or relay feeds it with the same ids; give each its own stream"
+        );
+    }
+}
