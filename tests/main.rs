@@ -5,6 +5,7 @@
 
 mod admin;
 mod again;
+mod avro;
 mod backfill;
 mod client;
 mod cloudevents;

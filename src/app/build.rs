@@ -7,6 +7,7 @@ use crate::sink::amqp::Amqp;
 use crate::sink::file::File;
 use crate::sink::kafka::Kafka;
 use crate::sink::nats::Nats;
+use crate::sink::registry::Registered;
 use crate::sink::stdout::Stdout;
 use crate::sink::{InvalidSetting, Sink};
 use std::collections::BTreeMap;
@@ -30,13 +31,18 @@ pub enum SinkError {
 }
 
 /// Makes a sink; nothing is connected yet. `shares_stream`: another sink feeds the same NATS stream.
-pub fn build_sink(name: &str, kind: &SinkKind, shares_stream: bool) -> Result<Arc<dyn Sink>, SinkError> {
-    Ok(match kind {
+pub fn build_sink(name: &str, settings: &SinkSettings, shares_stream: bool) -> Result<Arc<dyn Sink>, SinkError> {
+    let sink: Arc<dyn Sink> = match &settings.kind {
         SinkKind::Kafka(settings) => Arc::new(Kafka::new(settings)?),
         SinkKind::Nats(settings) => Arc::new(Nats::new(settings.clone(), shares_stream.then(|| name.to_owned()))?),
         SinkKind::Amqp(settings) => Arc::new(Amqp::new(settings.clone())?),
         SinkKind::File(settings) => Arc::new(File::new(settings)?),
         SinkKind::Stdout(settings) => Arc::new(Stdout::new(settings)?),
+    };
+    let by_topic = matches!(settings.kind, SinkKind::Kafka(_));
+    Ok(match &settings.common.schema_registry {
+        Some(registry) => Arc::new(Registered::new(sink, registry, by_topic)?),
+        None => sink,
     })
 }
 

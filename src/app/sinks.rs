@@ -71,7 +71,7 @@ impl Sinks {
                 continue;
             }
             let router = Arc::new(build_router(settings).map_err(failed)?);
-            let sink = build_sink(name, &settings.kind, shares_stream).map_err(failed)?;
+            let sink = build_sink(name, settings, shares_stream).map_err(failed)?;
             let about = about(&settings.kind);
             let (redaction, max_in_flight) = (settings.common.redact.clone(), settings.common.max_in_flight);
             fresh.insert(name.clone(), Fresh { said, about, sink, router, redaction, max_in_flight });

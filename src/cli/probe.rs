@@ -66,7 +66,7 @@ async fn ask(name: &str, settings: &e2b::Settings) -> Result<String, String> {
 pub(super) async fn probe(settings: &Settings) -> Vec<Answer> {
     join_all(settings.sinks.iter().map(|(name, sink)| {
         let shares_stream = app::shares_stream(name, &settings.sinks);
-        one(name, &sink.kind, app::build_sink(name, &sink.kind, shares_stream))
+        one(name, &sink.kind, app::build_sink(name, sink, shares_stream))
     }))
     .await
 }

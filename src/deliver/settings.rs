@@ -1,6 +1,7 @@
 //! The keys that every sink has, whatever its type.
 
 use crate::decode::Redaction;
+use crate::sink::registry;
 use crate::{route, store};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -12,6 +13,9 @@ pub struct Settings {
     /// Which records, and as which bytes.
     #[serde(flatten)]
     pub route: route::Settings,
+    /// Where the schema of `format: avro` is registered; required for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_registry: Option<registry::Settings>,
     /// Paths into the record whose values this sink shall not get, as in a source's `redact`; filter, templates and dead
     /// letters see the record without them. Not with `format: raw`.
     #[schemars(with = "Vec<String>")]
@@ -33,6 +37,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             route: route::Settings::default(),
+            schema_registry: None,
             redact: Redaction::default(),
             start: Start::default(),
             renamed_from: None,

@@ -1,7 +1,7 @@
 //! The bytes that a record becomes.
 
-use super::cloudevents;
 use super::view::View;
+use super::{avro, cloudevents};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -21,6 +21,8 @@ pub enum Format {
     /// A CloudEvent in binary mode: the record, and the attributes as headers.
     #[serde(rename = "cloudevents-binary")]
     CloudEventsBinary,
+    /// The record in Avro's binary encoding, behind the schema's id: what clients of a schema registry read.
+    Avro,
     /// The body byte for byte as it was received; in `file` and `stdout` one line `{"id", "raw_base64"}`.
     Raw,
 }
@@ -39,10 +41,11 @@ pub enum Framing {
 }
 
 impl Format {
-    const OFFERED: [(&str, Self); 4] = [
+    const OFFERED: [(&str, Self); 5] = [
         ("json", Self::Json),
         ("cloudevents", Self::CloudEvents),
         ("cloudevents-binary", Self::CloudEventsBinary),
+        ("avro", Self::Avro),
         ("raw", Self::Raw),
     ];
 
@@ -51,18 +54,25 @@ impl Format {
         self == Self::CloudEventsBinary
     }
 
+    /// Whether lines of text can hold it.
+    pub fn fits_lines(self) -> bool {
+        !self.needs_headers() && self != Self::Avro
+    }
+
     /// The media type of [`Format::encode`]'s bytes. A raw body is strict JSON too, or it was not accepted.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Json | Self::CloudEventsBinary | Self::Raw => "application/json",
             Self::CloudEvents => "application/cloudevents+json",
+            Self::Avro => "application/avro",
         }
     }
 
-    /// The payload, without a line's end.
-    pub fn encode(self, view: &View<'_>, framing: Framing) -> Bytes {
+    /// The payload, without a line's end. An error tells of a fault in the relay, not in the record.
+    pub fn encode(self, view: &View<'_>, framing: Framing) -> Result<Bytes, String> {
         let event = &view.stored().event;
-        match (self, framing) {
+        Ok(match (self, framing) {
+            (Self::Avro, _) => Bytes::from(avro::encode(view)?),
             (Self::Json | Self::CloudEventsBinary, _) => Bytes::from(view.json()),
             (Self::CloudEvents, _) => Bytes::from(cloudevents::structured(view)),
             (Self::Raw, Framing::Kafka | Framing::Nats | Framing::Amqp) => event.body.clone(),
@@ -70,14 +80,14 @@ impl Format {
                 let line = serde_json::json!({"id": event.id, "raw_base64": BASE64_STANDARD.encode(&event.body)});
                 Bytes::from(line.to_string())
             }
-        }
+        })
     }
 
     /// What stands beside the payload, as the framing spells it.
     pub(super) fn headers(self, view: &View<'_>, framing: Framing) -> Vec<(String, String)> {
         match self {
             Self::CloudEventsBinary => cloudevents::headers(view, framing),
-            Self::Json | Self::CloudEvents | Self::Raw => Vec::new(),
+            Self::Json | Self::CloudEvents | Self::Avro | Self::Raw => Vec::new(),
         }
     }
 }
@@ -122,7 +132,7 @@ mod tests {
     #[test]
     fn json_is_the_record_on_one_line() {
         let fixture = Fixture::new(r#"{"sandbox_metadata":{"env":"a\nb"}}"#);
-        let bytes = Format::Json.encode(&fixture.view(), Framing::Line);
+        let bytes = Format::Json.encode(&fixture.view(), Framing::Line).unwrap();
         assert!(!bytes.contains(&b'\n'));
         let record: serde_json::Value = serde_json::from_slice(&bytes).expect("json");
         assert_eq!(record["relay"]["sequence"], 4711);
@@ -133,8 +143,8 @@ mod tests {
     fn raw_is_the_body_itself_or_its_base64_on_a_line() {
         let fixture = Fixture::new("null");
         let body = fixture.stored.event.body.clone();
-        assert_eq!(Format::Raw.encode(&fixture.view(), Framing::Kafka), body);
-        let line = Format::Raw.encode(&fixture.view(), Framing::Line);
+        assert_eq!(Format::Raw.encode(&fixture.view(), Framing::Kafka).unwrap(), body);
+        let line = Format::Raw.encode(&fixture.view(), Framing::Line).unwrap();
         let line: serde_json::Value = serde_json::from_slice(&line).expect("json");
         assert_eq!(line["id"], fixture.stored.event.id.as_str());
         let text = line["raw_base64"].as_str().expect("text");

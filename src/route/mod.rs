@@ -3,6 +3,7 @@
 //! [`Router`] asks in this order: types, sources, the [`Filter`]; then renders the [`Template`]s and encodes the
 //! record in its [`Format`]. Metadata is chosen by strangers: what fails on one record is that record's dead letter.
 
+mod avro;
 mod cloudevents;
 mod filter;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod settings;
 mod template;
 mod view;
 
+pub use avro::SCHEMA as AVRO_SCHEMA;
 pub use filter::{Filter, FilterError, FilterFault, Verdict};
 pub use format::{Format, Framing};
 pub use router::{Addressing, Decision, Fault, Router, RouterError, Skip, Types};

@@ -2,6 +2,7 @@
 
 use super::{Escape, Filter, FilterError, Format, Framing, Outgoing, Settings, Template, TemplateError, Verdict, View};
 use crate::event::{Record, Stored};
+use bytes::Bytes;
 use globset::{Glob, GlobSet};
 
 /// Where a sink's records go.
@@ -49,9 +50,9 @@ pub enum RouterError {
     /// The filter does not compile.
     #[error("filter: {0}")]
     Filter(#[from] FilterError),
-    /// The format needs headers.
-    #[error("format: lines have no headers for the attributes to stand in: write cloudevents, which is one object")]
-    NoHeaders,
+    /// The format needs headers, or is no text.
+    #[error("format: lines are text, without headers: write json, or cloudevents, which is one object")]
+    NotForLines,
 }
 
 /// What becomes of a record at one sink.
@@ -102,6 +103,8 @@ pub enum Fault {
     Filter,
     /// A template.
     Template,
+    /// The format.
+    Format,
 }
 
 impl Fault {
@@ -110,6 +113,7 @@ impl Fault {
         match self {
             Self::Filter => "filter",
             Self::Template => "template",
+            Self::Format => "other",
         }
     }
 }
@@ -148,8 +152,8 @@ pub struct Router {
 impl Router {
     /// Compiles a sink's settings.
     pub fn new(settings: &Settings, addressing: Addressing) -> Result<Self, RouterError> {
-        if settings.format.needs_headers() && addressing.framing == Framing::Line {
-            return Err(RouterError::NoHeaders);
+        if !settings.format.fits_lines() && addressing.framing == Framing::Line {
+            return Err(RouterError::NotForLines);
         }
         Ok(Self {
             types: Types::parse(&settings.types).map_err(RouterError::Types)?,
@@ -178,13 +182,17 @@ impl Router {
                 Err(fault) => return Decision::Reject { fault: Fault::Filter, message: fault.to_string() },
             }
         }
-        match self.outgoing(&view) {
+        let payload = match self.format.encode(&view, self.addressing.framing) {
+            Ok(payload) => payload,
+            Err(message) => return Decision::Reject { fault: Fault::Format, message },
+        };
+        match self.outgoing(&view, payload) {
             Ok(outgoing) => Decision::Send(outgoing),
             Err(error) => Decision::Reject { fault: Fault::Template, message: error.to_string() },
         }
     }
 
-    fn outgoing(&self, view: &View<'_>) -> Result<Outgoing, TemplateError> {
+    fn outgoing(&self, view: &View<'_>, payload: Bytes) -> Result<Outgoing, TemplateError> {
         let render = |template: &Option<Template>| template.as_ref().map_or(Ok(String::new()), |t| t.render(view));
         let Stored { sequence, event, .. } = view.stored();
         Ok(Outgoing {
@@ -194,7 +202,7 @@ impl Router {
             sandbox_id: event.sandbox_id.clone(),
             address: render(&self.addressing.address)?,
             key: render(&self.addressing.key)?,
-            payload: self.format.encode(view, self.addressing.framing),
+            payload,
             content_type: self.format.content_type(),
             unix_seconds: event.timestamp.instant().as_second(),
             headers: self.format.headers(view, self.addressing.framing),

@@ -20,7 +20,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
     /// The bytes to send: `json` is the record, `cloudevents` and `cloudevents-binary` are the record as a CloudEvent in
-    /// structured or binary mode, `raw` is the body as it was received. Binary mode needs headers: not in `file` and
-    /// `stdout`.
+    /// structured or binary mode, `avro` is the record behind the id that its schema has in `schema_registry`, `raw` is the body as it was received. Binary mode needs headers, and Avro is no text:
+    /// not in `file` and `stdout`.
     pub format: Format,
 }

@@ -68,6 +68,11 @@ impl<'a> View<'a> {
         self.record.text(name).filter(|text| !text.is_empty())
     }
 
+    /// The JSON text of a top-level field as it came; `None` where it is absent or null.
+    pub(crate) fn json_of(&self, name: &str) -> Option<String> {
+        self.record.get(name).filter(|json| *json != "null").map(str::to_owned)
+    }
+
     /// A top-level field without parsing the others; `relay` is what the relay says, never what came under that name.
     pub(crate) fn field(&self, name: &str) -> Field<'a> {
         match name {

@@ -8,6 +8,7 @@ pub mod kafka;
 mod lines;
 pub mod nats;
 mod peer;
+pub mod registry;
 pub mod stdout;
 
 use crate::route::Outgoing;

@@ -26,6 +26,8 @@ sinks:
     brokers: ["127.0.0.1:1"]
     tls: {key_password: "{}"}
     sasl: {mechanism: PLAIN, username: relay, password: "{}"}
+    format: avro
+    schema_registry: {url: "http://127.0.0.1:1", username: relay, password: "{}"}
   tokens:
     type: kafka
     brokers: ["127.0.0.1:1"]
@@ -119,15 +121,20 @@ fn every_key_for_a_secret_has_a_canary() {
     let mut keys = BTreeSet::new();
     secrets_of(&settings::schema(), "", &mut keys);
     let expected = [
+        ".sinks.*<amqp>.schema_registry.password",
         ".sinks.*<amqp>.url",
         ".sinks.*<amqp>.urls",
+        ".sinks.*<file>.schema_registry.password",
         ".sinks.*<kafka>.sasl.client_secret",
         ".sinks.*<kafka>.sasl.password",
+        ".sinks.*<kafka>.schema_registry.password",
         ".sinks.*<kafka>.tls.key_password",
         ".sinks.*<nats>.credentials",
         ".sinks.*<nats>.nkey",
+        ".sinks.*<nats>.schema_registry.password",
         ".sinks.*<nats>.servers",
         ".sinks.*<nats>.token",
+        ".sinks.*<stdout>.schema_registry.password",
         ".sources.*.api.api_key",
         ".sources.*.webhook.secrets",
     ];

@@ -39,10 +39,16 @@ pub(crate) async fn kafka<T: DeserializeOwned + Send + 'static>(brokers: &str, t
 }
 
 /// Everything that is in a topic now, each with its key.
-pub(crate) async fn kafka_with_keys<T>(brokers: &str, topic: &str) -> Vec<(String, T)>
-where
-    T: DeserializeOwned + Send + 'static,
-{
+pub(crate) async fn kafka_with_keys<T: DeserializeOwned>(brokers: &str, topic: &str) -> Vec<(String, T)> {
+    read(kafka_bytes(brokers, topic).await)
+}
+
+fn read<T: DeserializeOwned>(messages: Vec<(String, Vec<u8>)>) -> Vec<(String, T)> {
+    messages.into_iter().map(|(key, bytes)| (key, serde_json::from_slice(&bytes).unwrap())).collect()
+}
+
+/// The same as it came.
+pub(crate) async fn kafka_bytes(brokers: &str, topic: &str) -> Vec<(String, Vec<u8>)> {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     tokio::task::spawn_blocking(move || {
         let mut config = ClientConfig::new();
@@ -61,7 +67,7 @@ where
         while messages.len() < left as usize {
             let message = consumer.poll(PATIENCE).expect("the topic ends early").unwrap();
             let key = String::from_utf8(message.key().unwrap_or_default().to_vec()).unwrap();
-            messages.push((key, serde_json::from_slice(message.payload().unwrap()).unwrap()));
+            messages.push((key, message.payload().unwrap().to_vec()));
         }
         messages
     })
@@ -81,6 +87,11 @@ pub(crate) async fn nats_client(url: &str) -> async_nats::Client {
 
 /// Everything that is in a stream now.
 pub(crate) async fn jetstream<T: DeserializeOwned>(url: &str, stream: &str) -> Vec<T> {
+    read(jetstream_bytes(url, stream).await).into_iter().map(|(_, record)| record).collect()
+}
+
+/// The same as it came, each with its subject.
+pub(crate) async fn jetstream_bytes(url: &str, stream: &str) -> Vec<(String, Vec<u8>)> {
     let context = jetstream_context(url).await;
     let mut stream = context.get_stream(stream).await.unwrap();
     let count = stream.info().await.unwrap().state.messages as usize;
@@ -89,7 +100,8 @@ pub(crate) async fn jetstream<T: DeserializeOwned>(url: &str, stream: &str) -> V
     let mut records = Vec::new();
     while records.len() < count {
         let next = tokio::time::timeout(PATIENCE, messages.next()).await.expect("the stream ends early");
-        records.push(serde_json::from_slice(&next.unwrap().unwrap().payload).unwrap());
+        let message = next.unwrap().unwrap();
+        records.push((message.subject.to_string(), message.payload.to_vec()));
     }
     records
 }
@@ -102,6 +114,11 @@ pub(crate) async fn amqp<T: DeserializeOwned>(url: &str, queue: &str) -> Vec<T> 
 
 /// Everything that is in a queue now, each with its routing key; it is empty afterwards.
 pub(crate) async fn amqp_with_keys<T: DeserializeOwned>(url: &str, queue: &str) -> Vec<(String, T)> {
+    read(amqp_bytes(url, queue).await)
+}
+
+/// The same as it came.
+pub(crate) async fn amqp_bytes(url: &str, queue: &str) -> Vec<(String, Vec<u8>)> {
     use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
     use lapin::types::FieldTable;
     let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
@@ -116,7 +133,7 @@ pub(crate) async fn amqp_with_keys<T: DeserializeOwned>(url: &str, queue: &str) 
     while messages.len() < count {
         let next = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("the queue ends early");
         let message = next.unwrap().unwrap();
-        messages.push((message.routing_key.to_string(), serde_json::from_slice(&message.data).unwrap()));
+        messages.push((message.routing_key.to_string(), message.data));
     }
     messages
 }

@@ -48,6 +48,18 @@ impl One<'_> {
         if let Some(Err(error)) = route.filter.as_deref().map(Filter::parse) {
             self.unusable(&self.key.key("filter"), &error.to_string(), "see https://cel.dev for the language");
         }
+        match (&sink.common.schema_registry, route.format == Format::Avro) {
+            (Some(registry), true) => self.accept(registry.check()),
+            (None, false) => {}
+            (Some(_), false) => {
+                let remedy = "write `format: avro`, or leave it out";
+                self.findings.error(&self.key.key("schema_registry"), "has no effect without Avro", remedy);
+            }
+            (None, true) => {
+                let remedy = "add `schema_registry: {url: http://127.0.0.1:8081}`";
+                self.findings.error(&self.key.key("format"), "is avro, which needs a schema registry", remedy);
+            }
+        }
         if route.format == Format::Raw {
             self.unredacted(sink, settings);
         }
@@ -111,9 +123,12 @@ impl One<'_> {
     }
 
     fn lines(&mut self, route: &route::Settings) {
-        if route.format.needs_headers() {
-            let message = "needs headers, which lines do not have";
-            self.findings.error(&self.key.key("format"), message, "write cloudevents, which is one object");
+        if !route.format.fits_lines() {
+            let (message, remedy) = match route.format.needs_headers() {
+                true => ("needs headers, which lines do not have", "write cloudevents, which is one object"),
+                false => ("is binary, and lines are text", "write json"),
+            };
+            self.findings.error(&self.key.key("format"), message, remedy);
         }
     }
 
