@@ -74,9 +74,9 @@ impl Sandboxes {
         this
     }
 
-    /// From now on there are these sources: the sets of those that were there stay, with what is wanted of them now, and
-    /// the sets of those that are not there any more are kept. Who reads the journal for them must begin anew if there
-    /// are others than before.
+    /// From now on there are these sources: the sets of those that were there stay, with what is wanted of them now. Where
+    /// there are others than before, the [`Follower`] must have ended, which keeps the sets of those that go, and another
+    /// must follow it, since a set that comes back lacks what the journal told last.
     ///
     /// Blocks on the disk.
     pub fn replace<'s>(
@@ -109,7 +109,6 @@ impl Sandboxes {
             (name.to_owned(), live)
         };
         let now: Lives = Arc::new(sources.into_iter().map(open).collect());
-        before.iter().filter(|(name, _)| !now.contains_key(*name)).for_each(|(_, live)| live.keep());
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = now;
     }
 

@@ -2,11 +2,13 @@
 
 use super::{deliver, reload};
 use crate::relay::sinks::{NAMES, print_row, shared};
-use crate::support::daemon::Home;
+use crate::support::daemon::{Home, reqwest_client};
 use crate::support::load::{Ongoing, SECRET, Secret};
 use crate::support::oracle::{self, Terms};
 use crate::support::{seed, verify};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Between two reloads.
 const EVENTS_PER_ROUND: usize = 2_000;
@@ -38,6 +40,25 @@ fn configuration(sinks: &crate::relay::sinks::Sinks, round: usize, secrets: [&st
     (text, names)
 }
 
+/// Looks at the positions again and again: under whatever name, none of them ever goes back. Returns how often each was
+/// seen to move.
+async fn watch_positions(admin: String, mut over: tokio::sync::watch::Receiver<bool>) -> BTreeMap<String, usize> {
+    let (client, mut last, mut moved) = (reqwest_client(), BTreeMap::new(), BTreeMap::new());
+    while !*over.borrow() {
+        let view = client.get(format!("http://{admin}/api/sinks")).send().await.unwrap();
+        let view: Value = view.json().await.unwrap();
+        for sink in view["sinks"].as_array().unwrap() {
+            let (name, position) = (sink["name"].as_str().unwrap(), sink["position"].as_u64().unwrap());
+            let first_name = name.split('_').next().unwrap().to_owned();
+            let before = last.insert(first_name.clone(), position).unwrap_or(0);
+            assert!(position >= before, "{name} went back from {before} to {position}");
+            *moved.entry(first_name).or_default() += usize::from(position > before);
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(20), over.wait_for(|over| *over)).await;
+    }
+    moved
+}
+
 fn secret(round: usize) -> String {
     format!("{SECRET}, rotated {round} times")
 }
@@ -52,6 +73,8 @@ async fn reloads_under_load_refuse_nothing_lose_nothing_and_send_nothing_twice()
     let rotating = Secret::default();
     rotating.rotate(&secret(0)).await;
     let load = Ongoing::signed("reloads", |_| json!("usual"), rotating.clone());
+    let (over, until) = tokio::sync::watch::channel(false);
+    let watching = tokio::spawn(watch_positions(daemon.admin.clone(), until));
     let mut tried = 0.0;
     for round in 1..=rounds {
         load.top_up(daemon.webhook(), EVENTS_PER_ROUND);
@@ -78,6 +101,9 @@ async fn reloads_under_load_refuse_nothing_lose_nothing_and_send_nothing_twice()
         let label = format!("sink=\"{name}\"");
         daemon.until(&format!("{name} catches up"), |m| m.sum("sink_lag_events", &label) == 0.0).await;
     }
+    over.send_replace(true);
+    let moved = watching.await.unwrap();
+    assert!(NAMES.iter().all(|name| moved[*name] >= rounds / 2), "{moved:?}");
     let metrics = daemon.metrics().await;
     let of = |outcome: &str| metrics.sum("deliveries_total", &format!("outcome=\"{outcome}\""));
     assert_eq!(of("bad_signature"), tried, "only what was to be refused");

@@ -3,6 +3,7 @@
 
 mod bad;
 mod end;
+mod exactly_once;
 mod load;
 mod sinks;
 mod sources;

@@ -114,6 +114,16 @@ async fn shown(daemon: &Daemon, source: &str) -> usize {
     view["sandboxes"].as_array().unwrap().len()
 }
 
+/// Sandboxes that begin, as a delivery to `/a` each tells.
+async fn created(daemon: &Daemon, numbers: std::ops::Range<usize>) {
+    let (client, url) = (reqwest_client(), format!("http://{}/a", daemon.public));
+    for number in numbers {
+        let event = body(&format!("created-{number}"), &format!("sbx-{number}"), 0, true);
+        let (status, _) = crate::support::load::post(&client, &url, SECRET, &event).await.unwrap();
+        assert_eq!(status, 200);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_sets_come_and_go_with_their_sources() {
     let provider = Running::start(Options::default()).await;
@@ -128,21 +138,24 @@ async fn live_sets_come_and_go_with_their_sources() {
     reload(&daemon).await;
     let lives = |metrics: &crate::support::daemon::Metrics| metrics.sum("sandboxes", "source=\"beta\"");
     daemon.until("the provider's sandboxes are known", |metrics| lives(metrics) > 0.0).await;
-    // Who reads the journal for the first one begins anew too.
-    let mut event: Value = serde_json::from_str(&body("x", "sbx-new", 0, true)).unwrap();
-    event["event_data"] = json!({});
-    let event = event.to_string();
-    let url = format!("http://{}/a", daemon.public);
-    let (status, _) = crate::support::load::post(&reqwest_client(), &url, SECRET, &event).await.unwrap();
-    assert_eq!(status, 200);
+    // Who reads the journal for the first one goes on, too.
+    created(&daemon, 0..1).await;
     daemon.until("its event is followed", |m| m.sum("sandboxes", "source=\"acme\"") == 1.0).await;
-    assert_eq!(shown(&daemon, "acme").await, 1);
+    // It goes before what it was told last is read, and comes back.
+    created(&daemon, 1..50).await;
+    home.configure(&with(&beta));
+    reload(&daemon).await;
+    assert_eq!(shown(&daemon, "acme").await, 0);
+    home.configure(&both);
+    reload(&daemon).await;
+    daemon.until("what it was told is known", |m| m.sum("sandboxes", "source=\"acme\"") == 50.0).await;
+    assert_eq!(shown(&daemon, "acme").await, 50);
     let known = shown(&daemon, "beta").await;
 
     home.configure(&with(&acme));
     reload(&daemon).await;
     assert_eq!((shown(&daemon, "beta").await, lives(&daemon.metrics().await)), (0, 0.0));
-    assert_eq!(shown(&daemon, "acme").await, 1, "the other's set stays");
+    assert_eq!(shown(&daemon, "acme").await, 50, "the other's set stays");
     // What was known is known again, before the list is read.
     provider.always(e2b_relay::simulator::Fault::ServerErrors);
     home.configure(&both);
