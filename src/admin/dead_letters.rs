@@ -3,7 +3,7 @@
 use super::events;
 use super::replay::refusal;
 use super::reply::{Change, Params, problem};
-use super::sinks::Asked;
+use super::sinks::{Asked, Problem};
 use super::telling::tell;
 use crate::event::Stored;
 use crate::store::{DeadLetter, Resolution, Store};
@@ -150,9 +150,9 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    fn sequences(&self, store: &Store) -> Result<Vec<u64>, Response> {
+    fn sequences(&self, store: &Store) -> Result<Vec<u64>, Problem> {
         if self.all != self.ids.is_empty() {
-            return Err(problem(StatusCode::BAD_REQUEST, "give either `ids` or `all`"));
+            return Err((StatusCode::BAD_REQUEST, "give either `ids` or `all`".to_owned()));
         }
         let ids: BTreeSet<&str> = self.ids.iter().map(String::as_str).collect();
         let mut found = BTreeSet::new();
@@ -167,7 +167,7 @@ impl Chosen {
         }
         if let Some(unknown) = ids.difference(&found).next() {
             let message = format!("sink {:?} has no dead letter {unknown:?}", self.sink);
-            return Err(problem(StatusCode::NOT_FOUND, message));
+            return Err((StatusCode::NOT_FOUND, message));
         }
         Ok(sequences)
     }
@@ -178,11 +178,11 @@ pub(super) async fn retry(State(asked): State<Asked>, Change(chosen): Change<Cho
     let retrying = match asked.sink(&chosen.sink).map(|handle| handle.retrying()) {
         Ok(Ok(retrying)) => retrying,
         Ok(Err(refused)) => return refusal(&refused),
-        Err(response) => return response,
+        Err((status, message)) => return problem(status, message),
     };
     let sequences = match chosen.sequences(&asked.store) {
         Ok(sequences) => sequences,
-        Err(response) => return response,
+        Err((status, message)) => return problem(status, message),
     };
     tracing::info!(sink = chosen.sink, letters = sequences.len(), "dead letters are retried");
     let progress = watch::Sender::default();
@@ -195,7 +195,7 @@ pub(super) async fn drop_some(State(asked): State<Asked>, Change(chosen): Change
     blocking(move || {
         let sequences = match chosen.sequences(&asked.store) {
             Ok(sequences) => sequences,
-            Err(response) => return Ok(response),
+            Err((status, message)) => return Ok(problem(status, message)),
         };
         let sink = &chosen.sink;
         let dropped = asked.store.resolve(sink, &sequences, Resolution::Dropped)?;

@@ -48,7 +48,7 @@ pub(super) fn refusal(refused: &Refused) -> Response {
 pub(super) async fn begin(State(asked): State<Asked>, Change(order): Change<Order>) -> Response {
     let handle = match asked.sink(&order.sink) {
         Ok(handle) => handle,
-        Err(response) => return response,
+        Err((status, message)) => return problem(status, message),
     };
     let now = Timestamp::now();
     let Order { since, until, kind, sandbox_id, dry_run, .. } = order;
@@ -95,7 +95,7 @@ pub(super) struct Cancelled {
 pub(super) async fn cancel(State(asked): State<Asked>, Change(Cancelled { sink }): Change<Cancelled>) -> Response {
     let handle = match asked.sink(&sink) {
         Ok(handle) => handle,
-        Err(response) => return response,
+        Err((status, message)) => return problem(status, message),
     };
     match handle.cancel_replay(Timestamp::now()).await {
         Ok(Some(replay)) => Json(replay).into_response(),

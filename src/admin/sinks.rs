@@ -22,15 +22,18 @@ pub(super) struct Asked {
 
 impl Asked {
     /// One of them, or what to answer.
-    pub(super) fn sink(&self, name: &str) -> Result<Handle, Response> {
+    pub(super) fn sink(&self, name: &str) -> Result<Handle, Problem> {
         self.sinks.get(name).ok_or_else(|| {
             let all = self.sinks.all();
             let names: Vec<&str> = all.keys().map(String::as_str).collect();
             let message = format!("there is no sink {name:?}; there is {}", names.join(", "));
-            problem(StatusCode::NOT_FOUND, message)
+            (StatusCode::NOT_FOUND, message)
         })
     }
 }
+
+/// What is answered in place of what was asked for.
+pub(super) type Problem = (StatusCode, String);
 
 #[derive(Serialize)]
 struct Shown {

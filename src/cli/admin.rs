@@ -119,7 +119,7 @@ impl Daemon {
     }
 
     /// What a change is sent with.
-    fn change_headers<'b>(bearer: Option<&'b str>) -> Vec<(&'static str, &'b str)> {
+    fn change_headers(bearer: Option<&str>) -> Vec<(&'static str, &str)> {
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(bearer.map(|bearer| ("authorization", bearer)));
         headers

@@ -8,7 +8,7 @@ use crate::admin::{Chosen, Letter, Line};
 use crate::client::encode;
 use crate::deliver::Retried;
 use clap::{Args, Subcommand};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Most letters of one page.
@@ -90,6 +90,11 @@ struct Page {
     next_cursor: Option<String>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct Dropped {
+    dropped: u64,
+}
+
 pub(super) fn execute(command: &Command) -> Result<(), Failure> {
     match command {
         Command::List(listed) => list(listed),
@@ -101,10 +106,10 @@ pub(super) fn execute(command: &Command) -> Result<(), Failure> {
         Command::Retry(changed) => retry(changed),
         Command::Drop(changed) => {
             let daemon = changed.daemon.daemon()?;
-            let dropped: Value = runtime()?.block_on(daemon.post("/api/dead-letters/drop", &changed.chosen()))?;
+            let answer: Dropped = runtime()?.block_on(daemon.post("/api/dead-letters/drop", &changed.chosen()))?;
             match changed.format {
-                Format::Json => print_json(&dropped),
-                Format::Text => print(format_args!("{} dead letters dropped\n", dropped["dropped"])),
+                Format::Json => print_json(&answer),
+                Format::Text => print(format_args!("{} dead letters dropped\n", answer.dropped)),
             }
         }
     }

@@ -74,8 +74,9 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     loop {
         runtime.block_on(async { tokio::time::sleep(ASK).await });
         let shown: Value = runtime.block_on(daemon.get(&path))?;
-        let now = &shown["replays"][0];
-        if now["id"] != replay["id"] || !now["ended"].is_null() {
+        let now = shown.pointer("/replays/0").unwrap_or(&Value::Null);
+        let is_over = now.get("ended").is_none_or(|ended| !ended.is_null());
+        if now.get("id") != replay.get("id") || is_over {
             return options.show("", now);
         }
     }
@@ -87,7 +88,7 @@ impl Options {
             Format::Json => print_json(replay),
             Format::Text => {
                 let [found, sent, skipped, rejected] =
-                    ["found", "sent", "skipped", "rejected"].map(|name| &replay[name]);
+                    ["found", "sent", "skipped", "rejected"].map(|name| replay.get(name).unwrap_or(&Value::Null));
                 print(format_args!(
                     "{head}{found} events found, {sent} sent, {skipped} not wanted by the sink, {rejected} refused\n"
                 ))

@@ -49,21 +49,22 @@ pub(super) fn execute(command: &Command) -> Result<(), Failure> {
 }
 
 fn text(shown: &Value) -> String {
-    let rows = |name: &str| shown[name].as_array().cloned().unwrap_or_default();
-    let cell = |row: &Value, name: &str| match &row[name] {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+    let rows = |name: &str| shown.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let cell = |row: &Value, name: &str| match row.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
     };
     let mut table = Table::new(["SINK", "TYPE", "STATE", "LAG", "OLDEST", "DEAD", "TO", "PEER", "LAST ERROR"]);
     for row in rows("sinks") {
-        let state = match row["up"].as_bool() {
+        let state = match row.get("up").and_then(Value::as_bool) {
             Some(true) => "up",
             Some(false) => "down",
             None => "unknown",
         };
-        let age = format!("{:.0}s", row["oldest_unsent_age_seconds"].as_f64().unwrap_or_default());
-        let error = row["last_error"]["message"].as_str().unwrap_or_default();
+        let age = row.get("oldest_unsent_age_seconds").and_then(Value::as_f64).unwrap_or_default();
+        let age = format!("{age:.0}s");
+        let error = row.pointer("/last_error/message").and_then(Value::as_str).unwrap_or_default();
         let [name, kind, lag, dead, to, peer] =
             ["name", "type", "lag_events", "dead_letters", "to", "peer"].map(|name| cell(&row, name));
         table.row([&name, &kind, state, &lag, &age, &dead, &to, &peer, error]);

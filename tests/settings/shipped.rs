@@ -14,6 +14,7 @@ fn environment() -> Environment {
         "KAFKA_CLIENT_SECRET",
         "KAFKA_KEY_PASSWORD",
         "KAFKA_PASSWORD",
+        "REGISTRY_PASSWORD",
         "NATS_TOKEN",
         "NATS_NKEY",
         "NATS_CREDENTIALS",
