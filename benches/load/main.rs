@@ -13,6 +13,7 @@ mod bare;
 mod brokers;
 mod client;
 mod deliveries;
+mod down;
 mod fill;
 mod marks;
 mod process;
@@ -45,6 +46,8 @@ enum What {
     Marks(marks::Options),
     /// A part of what the bare handler takes, on a schedule: latency, and whether the sinks keep up.
     Steady(steady::Options),
+    /// Latency with every sink up and with every sink down, in turn.
+    Down(down::Options),
     /// Many more events than the store has room for: what it takes on disk and in memory.
     Fill(fill::Options),
     /// A handler that only checks the signature.
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
             What::Table(options) => table::run(&options).await?,
             What::Marks(options) => marks::run(&options).await?,
             What::Steady(options) => steady::run(&options).await?,
+            What::Down(options) => down::run(&options).await?,
             What::Fill(options) => fill::run(&options).await?,
             What::Append(options) => println!("{}", append::run(&options)?.line()),
             What::Bare => {}

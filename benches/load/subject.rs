@@ -119,14 +119,14 @@ async fn announced(command: Command, broker: Option<Broker>) -> anyhow::Result<S
 
 /// The relay with one sink, everything else as it is by default.
 pub(crate) async fn relay(binary: &Path, sink: &Value, broker: Option<Broker>) -> anyhow::Result<Subject> {
-    relay_with_store(binary, &json!({}), sink, broker).await
+    relay_with(binary, &json!({}), &json!({"out": sink}), broker).await
 }
 
-/// The same with settings of its store.
-pub(crate) async fn relay_with_store(
+/// The same with settings of its store, and whichever sinks.
+pub(crate) async fn relay_with(
     binary: &Path,
     store: &Value,
-    sink: &Value,
+    sinks: &Value,
     broker: Option<Broker>,
 ) -> anyhow::Result<Subject> {
     let home = tempfile::tempdir()?;
@@ -135,7 +135,7 @@ pub(crate) async fn relay_with_store(
         "admin": {"listen": "127.0.0.1:0"},
         "store": store,
         "sources": {"acme": {"webhook": {"secrets": [SECRET]}}},
-        "sinks": {"out": sink},
+        "sinks": sinks,
     });
     // JSON is YAML.
     std::fs::write(home.path().join("e2b-relay.yaml"), configuration.to_string())?;

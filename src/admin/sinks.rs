@@ -1,7 +1,7 @@
 //! `/api/sinks`: what each sink is and how it is doing; and those that were taken out.
 
 use super::reply::{Change, problem};
-use crate::deliver::{About, Handle, Replay, Sinks, Status};
+use crate::deliver::{About, Handle, Replay, Sinks, Status, forget_replay};
 use crate::store::Store;
 use axum::Json;
 use axum::extract::State;
@@ -92,11 +92,15 @@ pub(super) async fn forget(State(asked): State<Asked>, Change(Forgotten { sink }
         return problem(StatusCode::CONFLICT, message);
     }
     match asked.store.forget_sink(&sink).await {
-        Ok(true) => {
-            tracing::info!(sink, "the position of a sink that was taken out is forgotten");
-            Json(json!({"forgotten": sink})).into_response()
-        }
-        Ok(false) => problem(StatusCode::NOT_FOUND, format!("nothing is known of a sink {sink:?}")),
-        Err(refused) => problem(StatusCode::SERVICE_UNAVAILABLE, format!("the store: {refused}")),
+        Ok(true) => {}
+        Ok(false) => return problem(StatusCode::NOT_FOUND, format!("nothing is known of a sink {sink:?}")),
+        Err(refused) => return problem(StatusCode::SERVICE_UNAVAILABLE, format!("the store: {refused}")),
+    }
+    tracing::info!(sink, "the position of a sink that was taken out is forgotten");
+    let (store, name) = (Arc::clone(&asked.store), sink.clone());
+    let forgotten = tokio::task::spawn_blocking(move || forget_replay(&store, &name)).await;
+    match forgotten.map_err(std::io::Error::other).flatten() {
+        Ok(()) => Json(json!({"forgotten": sink})).into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the store: {error}")),
     }
 }

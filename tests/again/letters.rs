@@ -112,3 +112,34 @@ async fn when_dead_letters_are_full_the_sink_waits_and_says_so_until_there_is_ro
     assert!(daemon.terminate().await.success());
     verify::sound(&home).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_was_taken_out_is_shown_and_forgotten_by_hand_once_its_dead_letters_are_gone() {
+    let provider = Running::start(Options::default()).await;
+    provider.happen(20, 600).await;
+    let both = settings(&provider, "true", "")
+        .replace("sinks: {", "sinks: {old: {type: file, path: ./old.ndjson, filter: 'sandbox_template_id * 2 == 4'}, ");
+    let home = Home::new(&both);
+    let daemon = home.start().await;
+    daemon.until("all are settled", |metrics| metrics.settled("old") == 20).await;
+    let (code, _, err) = ask(&home, &daemon, &["sinks", "forget", "old"]).await;
+    assert!(code == 64 && err.contains("take it out first"), "{err}");
+    assert!(daemon.terminate().await.success());
+    home.configure(&settings(&provider, "true", ""));
+    let daemon = home.start().await;
+    let shown = json(ask(&home, &daemon, &["sinks", "list", "--format", "json"]).await);
+    assert_eq!(shown["sinks"].as_array().unwrap().len(), 1);
+    let old = &shown["removed"][0];
+    assert_eq!((&old["name"], &old["position"], &old["dead_letters"]), (&"old".into(), &20.into(), &20.into()));
+    let (code, _, err) = ask(&home, &daemon, &["sinks", "forget", "old"]).await;
+    assert!(code == 64 && err.contains("20 dead letters"), "{err}");
+    let dropped = ask(&home, &daemon, &["dead-letters", "drop", "--sink", "old", "--all", "--format", "json"]).await;
+    assert_eq!(json(dropped)["dropped"], 20);
+    assert_eq!(ask(&home, &daemon, &["sinks", "forget", "old"]).await.0, 0);
+    let (code, _, err) = ask(&home, &daemon, &["sinks", "forget", "old"]).await;
+    assert!(code == 64 && err.contains("nothing is known"), "{err}");
+    let shown = json(ask(&home, &daemon, &["sinks", "list", "--format", "json"]).await);
+    assert_eq!(shown["removed"], Value::Array(Vec::new()));
+    assert!(daemon.terminate().await.success());
+    verify::sound(&home).await;
+}

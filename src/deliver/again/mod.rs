@@ -8,7 +8,7 @@ mod replay;
 mod send;
 
 pub use letters::{Retried, Retrying};
-pub use replay::{Ended, Found, Replay, Wanted};
+pub use replay::{Ended, Found, Replay, Wanted, forget_replay};
 
 use super::status::{About, Status};
 use crate::decode::Redaction;

@@ -303,13 +303,14 @@ impl Reading {
     }
 }
 
-impl Road {
-    fn replay_key(&self) -> String {
-        format!("replay/{}", self.name)
-    }
+/// Where the store keeps a sink's replay.
+fn key(sink: &str) -> String {
+    format!("replay/{sink}")
+}
 
+impl Road {
     async fn keep(&self, replay: &Replay) -> io::Result<()> {
-        let (store, key) = (Arc::clone(&self.store), self.replay_key());
+        let (store, key) = (Arc::clone(&self.store), key(&self.name));
         let value = serde_json::to_vec(replay)?;
         tokio::task::spawn_blocking(move || store.set_state(&key, &value)).await.map_err(io::Error::other)?
     }
@@ -317,5 +318,12 @@ impl Road {
 
 /// The one that was under way when the daemon ended, or the last one.
 pub(super) fn recall(road: &Road) -> Option<Replay> {
-    serde_json::from_slice(&road.store.state(&road.replay_key())?).ok()
+    serde_json::from_slice(&road.store.state(&key(&road.name))?).ok()
+}
+
+/// Forgets the replay of a sink that is there no more, so that another one of its name does not go on with it. Blocks on
+/// the disk.
+pub fn forget_replay(store: &Store, sink: &str) -> io::Result<()> {
+    let key = key(sink);
+    if store.state(&key).is_some() { store.set_state(&key, b"null") } else { Ok(()) }
 }

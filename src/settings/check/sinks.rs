@@ -53,7 +53,7 @@ impl One<'_> {
             (None, false) => {}
             (Some(_), false) => {
                 let remedy = "write `format: avro`, or leave it out";
-                self.findings.error(&self.key.key("schema_registry"), "has no effect without Avro", remedy);
+                self.findings.warn(&self.key.key("schema_registry"), "has no effect without Avro", remedy);
             }
             (None, true) => {
                 let remedy = "add `schema_registry: {url: http://127.0.0.1:8081}`";
