@@ -152,7 +152,7 @@ impl Sink for Kafka {
                 self.producer(&mut state, Batching::Full)?
             };
             if self.transactions.is_some() {
-                positions::check(&producer).await?;
+                positions::check(&self.settings, &producer).await?;
             }
             let topic = self.literal_topic();
             let (asked, trouble) = (topic.clone(), Arc::clone(&self.trouble));
