@@ -11,7 +11,6 @@
 mod check;
 mod defaults;
 mod interpolate;
-mod later;
 mod layer;
 mod problem;
 mod provenance;

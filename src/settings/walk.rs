@@ -5,7 +5,6 @@
 
 mod scalar;
 
-use super::later;
 use super::layer::read_bounded;
 use super::problem::{KeyPath, Problem};
 use super::provenance::Provenance;
@@ -147,10 +146,6 @@ impl<'a> Walk<'a> {
     }
 
     fn unknown(&mut self, key: &str, properties: &Map<String, Value>, path: &KeyPath) {
-        if later::is_later_key(path) {
-            self.fault(path, "is not yet in this version", Some("take the key out".to_owned()));
-            return;
-        }
         let known: Vec<&str> = properties.keys().map(String::as_str).collect();
         let remedy = nearest(key, &known)
             .map(|near| format!("did you mean `{near}`?"))

@@ -3,6 +3,7 @@
 mod choices;
 mod oauth;
 mod security;
+mod transactions;
 
 use crate::support::brokers::{kafka, unique};
 use bytes::Bytes;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::brokers::{Broker, Listener};
+use crate::support::consume;
 use crate::support::kafka_acl;
 use crate::support::tls::Certificates;
 use e2b_relay::secret::Secret;
@@ -76,6 +77,7 @@ async fn a_broker_that_wants_credentials_gets_the_right_ones_and_the_wrong_ones_
     for topic in [&modes, &tokens, &rights] {
         create_topic(&brokers, topic, &[]).await;
     }
+    positions_are_asked_for_as_they_have_to_be(&broker, &modes).await;
     tokio::join!(
         each_mode_works_and_each_wrong_credential_is_said(&broker, &certificates, &modes),
         oauth::tokens_are_fetched_refreshed_and_missed_with_a_reason(&broker, &tokens),
@@ -172,4 +174,52 @@ async fn rights_are_missed_with_a_reason_and_used_once_they_are_there(broker: &B
         }
     }
     sink.close().await;
+}
+
+async fn positions_are_asked_for_as_they_have_to_be(broker: &Broker, topic: &str) {
+    let brokers = broker.address();
+    let exactly_once = |listener: Option<Listener>, sasl| Settings {
+        exactly_once: true,
+        sasl,
+        ..settings(&listener.map_or(brokers.clone(), |listener| broker.secured(listener)), topic, &[])
+    };
+    let names = ["some-store/lake".to_owned()];
+    let said = async |settings: &Settings| {
+        let sink = Kafka::new(settings).unwrap();
+        let probed = sink.probe().await;
+        let opened = sink.transactions().unwrap().open(&names).await;
+        sink.close().await;
+        println!("positions: {opened:?}");
+        (probed, opened)
+    };
+    let anonymous = exactly_once(None, None);
+    let (probed, opened) = said(&anonymous).await;
+    for message in [probed.unwrap_err().to_string(), opened.unwrap_err().to_string()] {
+        assert!(
+            message.contains("does not exist") && message.contains("--partitions 1 --config cleanup.policy=compact")
+        );
+    }
+    for (partitions, config, complaint) in [
+        (2, ("cleanup.policy", "compact"), Some("2 partitions")),
+        (1, ("cleanup.policy", "delete"), Some("cleanup.policy")),
+        (1, ("cleanup.policy", "compact"), None),
+    ] {
+        consume::create_topic_with(&brokers, "e2b-relay.positions", partitions, &[config]).await;
+        match (said(&anonymous).await, complaint) {
+            ((Err(probed), Err(opened)), Some(complaint)) => {
+                assert!(probed.to_string().contains(complaint) && opened.to_string().contains(complaint), "{probed}");
+            }
+            ((Ok(_), Ok(None)), None) => break,
+            other => panic!("{partitions}, {config:?}: {other:?}"),
+        }
+        consume::remove_topic(&brokers, "e2b-relay.positions").await;
+    }
+    // A user without a right to the transactional id, which is asked for before anything else.
+    let stranger = exactly_once(Some(Listener::Sasl), sasl(Mechanism::Plain, "stranger", "stranger-word"));
+    match said(&stranger).await.1 {
+        Err(SendError::Retry { reason: Reason::Auth, message, .. }) => {
+            assert!(message.contains("e2b-relay/") && message.contains("transactional id"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -10,18 +10,76 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 pub(crate) async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
+    create_topic_with(brokers, topic, partitions, &[]).await;
+}
+
+pub(crate) async fn create_topic_with(brokers: &str, topic: &str, partitions: i32, config: &[(&str, &str)]) {
+    let new = NewTopic { config: config.to_vec(), ..NewTopic::new(topic, partitions, TopicReplication::Fixed(1)) };
+    create(brokers, new).await.unwrap();
+}
+
+/// The topic for the positions of sinks with `exactly_once`, unless another test was first.
+pub(crate) async fn create_positions(brokers: &str) {
+    let new = NewTopic::new("e2b-relay.positions", 1, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
+    match create(brokers, new).await {
+        Ok(_) | Err(RDKafkaErrorCode::TopicAlreadyExists) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Waits until its name is free.
+pub(crate) async fn remove_topic(brokers: &str, topic: &str) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    let results = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
-    results.into_iter().for_each(|result| drop(result.unwrap()));
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    admin.delete_topics(&[topic], &options).await.unwrap().remove(0).unwrap();
+}
+
+async fn create(brokers: &str, new: NewTopic<'_>) -> Result<String, RDKafkaErrorCode> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let mut results = admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
+    results.remove(0).map_err(|(_, code)| code)
+}
+
+/// Everything that is in a topic now and committed, keys and payloads.
+pub(crate) async fn kafka_committed(brokers: &str, topic: &str) -> Vec<(String, Vec<u8>)> {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &brokers).set("group.id", "tests").set("enable.auto.commit", "false");
+        config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).unwrap();
+        let mut assignment = TopicPartitionList::new();
+        for partition in metadata.topics()[0].partitions() {
+            assignment.add_partition_offset(&topic, partition.id(), Offset::Beginning).unwrap();
+        }
+        consumer.assign(&assignment).unwrap();
+        let (mut records, mut ends) = (Vec::new(), BTreeSet::new());
+        while ends.len() < assignment.count() {
+            match consumer.poll(PATIENCE).expect("no end of a partition") {
+                Ok(message) => {
+                    let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
+                    records.push((key, message.payload().unwrap().to_vec()));
+                }
+                Err(KafkaError::PartitionEOF(partition)) => drop(ends.insert(partition)),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        records
+    })
+    .await
+    .unwrap()
 }
 
 /// The topics whose names begin so.

@@ -8,6 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Of the client's own words; they go into logs and onto the status page.
 const MAX_TEXT: usize = 500;
 
+/// How a connection ends that the peer does not want.
+const BROKEN: [&str; 3] = ["Broken pipe", "Connection reset", "Disconnected"];
+
 /// The client's last complaint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Complaint {
@@ -63,6 +66,12 @@ fn complaint(code: Code, text: &str) -> Complaint {
     } else {
         let reason = failure::reason(code);
         let remedy = match code {
+            // The connection ended before the broker had said who it is.
+            Code::BrokerTransportFailure
+                if text.contains("/bootstrap: ") && BROKEN.iter().any(|broken| text.contains(broken)) =>
+            {
+                Some("if the brokers want TLS or SASL, say so by `tls: {}` or `sasl`")
+            }
             Code::UnsupportedSASLMechanism => Some("see sasl.mechanism"),
             // Of the token endpoint, with its own remedy.
             Code::Authentication | Code::SaslAuthenticationFailed if text.contains("OAUTHBEARER token") => None,
@@ -99,6 +108,8 @@ mod tests {
             text: "Connection refused".into(),
         };
         assert_eq!(trouble.get(), Some(expected));
+        trouble.set(Code::BrokerTransportFailure, "a:9092/bootstrap: Send failed: Broken pipe (after 0ms in state UP)");
+        assert!(trouble.get().unwrap().text.contains("`tls: {}`"));
         trouble.clear();
         assert_eq!(trouble.get(), None);
     }

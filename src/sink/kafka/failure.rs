@@ -59,6 +59,12 @@ pub(super) fn explain(code: Code) -> String {
             "the brokers' rules must allow WRITE on the topic, and before Kafka 2.8 IDEMPOTENT_WRITE on the cluster or \
              else `idempotence: false`"
         }
+        Code::TransactionalIdAuthorizationFailed => {
+            "the brokers' rules must allow DESCRIBE and WRITE on the transactional ids that begin with e2b-relay/"
+        }
+        Code::ProducerFenced | Code::Fenced => {
+            "another relay with a copy of this store sends under this sink's name: let only one run"
+        }
         Code::UnknownTopic | Code::UnknownTopicOrPartition => "make the topic, or correct `topic` or `fallback_topic`",
         Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
             "fewer replicas are in sync than the topic's min.insync.replicas"
@@ -88,6 +94,7 @@ fn kind(code: Code) -> Kind {
         | Code::InvalidTopic => Kind::Topic(Reason::Unroutable),
         Code::TopicAuthorizationFailed => Kind::Topic(Reason::Auth),
         Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
         | Code::Authentication
         | Code::SaslAuthenticationFailed
         | Code::UnsupportedSASLMechanism

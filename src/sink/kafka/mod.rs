@@ -7,6 +7,8 @@
 //! `deliver` can send them again in their order. Records of other batches may have been confirmed by then; what is sent
 //! again lands behind those.
 //!
+//! With `exactly_once` records go in transactions instead, see [`transactions`]; what is replayed goes as above.
+//!
 //! A broker refuses whole batches, so one record that is too large takes its neighbours with it. They are then sent
 //! again one by one, and only what is refused alone is rejected.
 
@@ -152,7 +154,7 @@ impl Sink for Kafka {
                 self.producer(&mut state, Batching::Full)?
             };
             if self.transactions.is_some() {
-                positions::check(&producer).await?;
+                positions::check(&self.settings, &producer).await?;
             }
             let topic = self.literal_topic();
             let (asked, trouble) = (topic.clone(), Arc::clone(&self.trouble));

@@ -7,6 +7,7 @@ use super::retry;
 use super::settings::Settings;
 use super::transactions::blocking;
 use crate::sink::{Reason, SendError};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::OAuthToken;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -28,8 +29,8 @@ const DESCRIPTION: Duration = Duration::from_secs(5);
 const READING: Duration = Duration::from_secs(75);
 const POLL: Duration = Duration::from_millis(200);
 
-/// Whether the topic is there, with one partition.
-pub(super) async fn check(producer: &Arc<Producer>) -> Result<(), SendError> {
+/// Whether the topic is there, with one partition, and compacted.
+pub(super) async fn check(settings: &Settings, producer: &Arc<Producer>) -> Result<(), SendError> {
     let asked = Arc::clone(producer);
     let answer = blocking(move || asked.metadata(Some(TOPIC), DESCRIPTION)).await?;
     let wrong = |reason, what: String| Err(retry(reason, format!("kafka topic {TOPIC}: {what}")));
@@ -39,13 +40,38 @@ pub(super) async fn check(producer: &Arc<Producer>) -> Result<(), SendError> {
     };
     let found = metadata.topics().iter().find(|found| found.name() == TOPIC);
     match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())) {
-        Some((None, 1)) => Ok(()),
+        Some((None, 1)) => check_policy(settings).await,
         Some((None, partitions)) => wrong(
             Reason::Unroutable,
             format!("has {partitions} partitions, and may have one only; remove it and {HOW}"),
         ),
         Some((Some(code), _)) if reason(code) == Reason::Auth => wrong(Reason::Auth, explain(code)),
         Some((Some(_), _)) | None => wrong(Reason::Unroutable, format!("does not exist; {HOW}")),
+    }
+}
+
+/// A topic that forgets its oldest records would forget positions. Brokers tell it to whom they let know.
+async fn check_policy(settings: &Settings) -> Result<(), SendError> {
+    let other = |what: String| retry(Reason::Other, format!("kafka topic {TOPIC}: {what}"));
+    let context = Context(Runtime::tokens(settings).map_err(other)?);
+    let admin = AdminClient::from_config_and_context(&settings.consumer_config(), context);
+    let admin = admin.map_err(|error| other(explain(code_of(&error))))?;
+    let options = AdminOptions::new().request_timeout(Some(DESCRIPTION));
+    let answer = admin.describe_configs(&[ResourceSpecifier::Topic(TOPIC)], &options).await;
+    // It has threads of its own, and ends them when it is dropped.
+    let _ = blocking(move || drop(admin)).await;
+    let described = answer.ok().and_then(|mut answers| answers.pop()?.ok());
+    let policy = described.as_ref().and_then(|topic| topic.get("cleanup.policy")?.value.as_deref());
+    match policy {
+        Some(policy) if !policy.contains("compact") => {
+            let message = format!("kafka topic {TOPIC}: its cleanup.policy is {policy}; remove it and {HOW}");
+            Err(retry(Reason::Unroutable, message))
+        }
+        Some(_) => Ok(()),
+        None => {
+            tracing::info!("kafka: whether {TOPIC} is compacted cannot be seen without DESCRIBE_CONFIGS on it");
+            Ok(())
+        }
     }
 }
 

@@ -18,7 +18,9 @@ use super::{SINGLY, retry};
 use crate::route::Outgoing;
 use crate::sink::{CommitError, Reason, SendError, Transactions};
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
 use std::sync::Arc;
@@ -125,47 +127,80 @@ impl Transactional {
         called.unwrap_or_else(|error| Called::Lost(error.to_string()))
     }
 
-    /// One transaction, whole. The reports of its records are waited for before the commit, which would only say that
-    /// some record failed.
-    async fn transact(&self, producer: &Arc<Producer>, records: &[Arc<Outgoing>]) -> Result<(), CommitError> {
+    /// One transaction, whole. The reports of its records are waited for before the position is written: an unfinished
+    /// transaction keeps others from reading the positions behind its own.
+    async fn transact(
+        &self,
+        producer: &Arc<Producer>,
+        records: &[Arc<Outgoing>],
+        position: Arc<Outgoing>,
+    ) -> Result<(), CommitError> {
         if let Err(error) = producer.base().begin_transaction() {
             return Err(CommitError::Unknown(self.failed("cannot begin a transaction", &said(&error))));
         }
-        let mut reports = Vec::with_capacity(records.len());
-        let mut failed = Vec::new();
-        for record in records {
-            let (report, reported) = oneshot::channel();
-            match super::check(record).and_then(|()| producer.send(record, report)) {
-                Ok(()) => reports.push(async { (record.sequence, reported.await) }),
-                Err(error) => failed.push((record.sequence, error)),
-            }
-        }
-        let lost = || retry(Reason::Other, "kafka: the producer ended".to_owned());
-        for (sequence, outcome) in join_all(reports).await {
-            if let Err(error) = outcome.unwrap_or_else(|_| Err(lost())) {
-                failed.push((sequence, error));
-            }
-        }
-        let (why, what) = match failed.first() {
-            Some((_, error)) => (error.clone(), None),
+        let mut sent = Sent::default();
+        sent.send(producer, records).await;
+        sent.send(producer, &[position]).await;
+        let why = match sent.failed.first() {
+            Some((_, error)) => error.clone(),
             None => match self.call(producer, Call::Commit).await {
                 Called::Done => return Ok(()),
-                Called::Abort(said) => (self.failed("the transaction was aborted", &said), Some(said)),
+                Called::Abort(said) => self.failed("the transaction was aborted", &said),
                 Called::Lost(said) => return Err(CommitError::Unknown(self.failed("the transaction's end", &said))),
             },
         };
-        if let Some(said) = what {
-            tracing::debug!("kafka: the transaction is aborted: {said}");
-        }
         match self.call(producer, Call::Abort).await {
             Called::Done => {}
             Called::Abort(said) | Called::Lost(said) => {
                 return Err(CommitError::Unknown(self.failed("the transaction's end", &said)));
             }
         }
-        let refused: Vec<_> =
-            failed.into_iter().filter(|(_, error)| !matches!(error, SendError::Retry { .. })).collect();
+        let refused = sent.refused().await;
         if refused.is_empty() { Err(CommitError::Aborted(why)) } else { Err(CommitError::Refused(refused)) }
+    }
+}
+
+type Reported = BoxFuture<'static, (u64, Result<(), SendError>)>;
+
+/// Records of one transaction.
+#[derive(Default)]
+struct Sent {
+    unreported: FuturesUnordered<Reported>,
+    failed: Vec<(u64, SendError)>,
+}
+
+impl Sent {
+    /// Sends, and waits for every report, or for the first failure: the rest then waits in librdkafka until the transaction
+    /// is aborted.
+    async fn send(&mut self, producer: &Producer, records: &[Arc<Outgoing>]) {
+        for record in records {
+            if !self.failed.is_empty() {
+                return;
+            }
+            let sequence = record.sequence;
+            let (report, reported) = oneshot::channel();
+            match producer.send(record, report) {
+                Ok(()) => self.unreported.push(Box::pin(async move {
+                    let lost = || Err(retry(Reason::Other, "kafka: the producer ended".to_owned()));
+                    (sequence, reported.await.unwrap_or_else(|_| lost()))
+                })),
+                Err(error) => self.failed.push((sequence, error)),
+            }
+        }
+        while self.failed.is_empty()
+            && let Some((sequence, outcome)) = self.unreported.next().await
+        {
+            self.failed.extend(outcome.err().map(|error| (sequence, error)));
+        }
+    }
+
+    /// Those that will never be taken. After an abort: that reports whatever was not.
+    async fn refused(self) -> Vec<(u64, SendError)> {
+        let Self { unreported, mut failed } = self;
+        let rest: Vec<_> = unreported.collect().await;
+        failed.extend(rest.into_iter().filter_map(|(sequence, outcome)| Some((sequence, outcome.err()?))));
+        failed.retain(|(_, error)| !matches!(error, SendError::Retry { .. }));
+        failed
     }
 }
 
@@ -178,9 +213,9 @@ impl Transactions for Transactional {
             let mut open = self.open.lock().await;
             drop_elsewhere(open.take()).await;
             let opened = self.take_over(Batching::Full, name).await?;
-            positions::check(&opened.producer).await?;
+            positions::check(&self.settings, &opened.producer).await?;
             let mark = uuid::Uuid::new_v4().to_string();
-            match self.transact(&opened.producer, &[position(&format!("{name}/mark"), mark.clone())]).await {
+            match self.transact(&opened.producer, &[], position(&format!("{name}/mark"), mark.clone())).await {
                 Ok(()) => {}
                 Err(CommitError::Aborted(error) | CommitError::Unknown(error)) => return Err(error),
                 Err(CommitError::Refused(refused)) => {
@@ -203,9 +238,13 @@ impl Transactions for Transactional {
             let Some(Open { producer, name }) = open.clone() else {
                 return Err(CommitError::Unknown(retry(Reason::Other, "kafka: not opened".to_owned())));
             };
-            let mut batch = records.to_vec();
-            batch.push(position(&name, to));
-            let outcome = self.transact(&producer, &batch).await;
+            // Known before, so that no transaction is begun in vain for each.
+            let refused: Vec<_> =
+                records.iter().filter_map(|record| Some((record.sequence, super::check(record).err()?))).collect();
+            if !refused.is_empty() {
+                return Err(CommitError::Refused(refused));
+            }
+            let outcome = self.transact(&producer, records, position(&name, to)).await;
             if let Err(CommitError::Unknown(_)) = &outcome {
                 drop_elsewhere(open.take()).await;
             } else if let Some(batching) = producer.better_batching(SINGLY) {
