@@ -22,6 +22,7 @@ const ROOMS_OF_CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main"]),
     ("config", &["settings"]),
     ("crc32c", &["store"]),
+    ("flate2", &["sink/file"]),
     ("globset", &["route"]),
     ("hmac", &["verify", "simulator"]),
     ("http_body_util", &["http", "source/webhook"]),
