@@ -44,7 +44,7 @@ const ROOMS_OF_CRATES: &[(&str, &[&str])] = &[
     ("sled", &["store"]),
     ("strsim", &["settings"]),
     ("subtle", &["verify", "admin"]),
-    ("tokio_rustls", &["http"]),
+    ("tokio_rustls", &["http", "sink/amqp"]),
     ("toml", &["settings"]),
     ("tower", &["http", "admin", "source/webhook"]),
     ("tracing_subscriber", &["logging"]),

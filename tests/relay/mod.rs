@@ -1,6 +1,7 @@
 //! The daemon as a whole, against real brokers.
 
 mod brokers;
+mod filled;
 mod full;
 mod gap;
 mod hostile;
