@@ -104,10 +104,13 @@ async fn a_queue_holds_each_record_once_with_the_contracts_properties() {
         settings.declare.as_mut().expect("declaring").queue_type = queue_type;
         let sink = sink(settings);
         assert_eq!(sink.order(), Order::OnePerSandbox);
-        assert_eq!(sink.probe().await, Ok(format!("AMQP 0.9.1 broker, exchange {name} to be declared")));
+        let probed = sink.probe().await.expect("the broker is there");
+        let missing = format!(", no TLS, as relay, exchange {name} to be declared, queue {name} to be declared");
+        assert!(probed.starts_with("RabbitMQ ") && probed.ends_with(&missing), "{probed}");
         let records = records(|sandbox| format!("key.{sandbox}"), 50, 10);
         assert_eq!(deliver_all(&sink, &records).await, records.len());
-        assert_eq!(sink.probe().await, Ok(format!("AMQP 0.9.1 broker, exchange {name}")));
+        let probed = sink.probe().await.expect("the broker is there");
+        assert!(probed.ends_with(&format!(", exchange {name}, queue {name} (500 messages)")), "{probed}");
 
         let messages = taken(&url, &name).await;
         let first = messages.iter().find(|message| id(message) == "sbx0-0").expect("the first record");
@@ -203,9 +206,15 @@ async fn a_queue_that_is_full_is_tried_again() {
     channel.queue_declare(name.as_str().into(), durable, full).await.expect("declared");
     // The default exchange routes to the queue that the key names.
     let sink = sink(Settings { exchange: String::new(), declare: None, ..settings });
-    assert_eq!(sink.probe().await, Ok("AMQP 0.9.1 broker, default exchange".to_owned()));
+    let probed = sink.probe().await.expect("the broker is there");
+    assert!(probed.ends_with(", no TLS, as relay, default exchange"), "{probed}");
     outcome(sink.send(record(&name, "sbx", 0))).await.expect("the first fits");
+    assert_eq!(sink.trouble(), None);
     assert_retry(&outcome(sink.send(record(&name, "sbx", 1))).await, Scope::Record, Reason::Rejected);
+    assert!(sink.trouble().expect("refused").1.contains("a queue is full"));
+    assert_eq!(taken_ids(&url, &name).await, ["sbx-0"]);
+    outcome(sink.send(record(&name, "sbx", 1))).await.expect("there is room again");
+    assert_eq!(sink.trouble(), None);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The file sink on real files.
 
+mod rotation;
+
 use bytes::Bytes;
 use bytesize::ByteSize;
 use e2b_relay::route::Outgoing;

@@ -46,7 +46,7 @@ impl Delivery {
         });
         self.tell_swallowed();
         if age > PATIENCE
-            && (!self.in_flight.is_empty() || self.batches.is_busy())
+            && (!self.in_flight.is_empty() || !self.delayed.is_empty() || self.batches.is_busy())
             && let Some((reason, message)) = self.parts.sink.trouble()
         {
             self.parts.metrics.sink_error(&self.parts.name, reason.as_str());

@@ -22,8 +22,17 @@ pub(super) fn without_credentials(url: &str) -> String {
 
 /// The message, and what it probably means where rustls' own words do not tell.
 pub(super) fn hinted(message: String) -> String {
-    // What a peer answers in plain text is no TLS record.
-    if message.contains("InvalidContentType") { message + " (perhaps it speaks no TLS there)" } else { message }
+    let is_tls = ["amqps://", "tls://"].iter().any(|scheme| message.contains(scheme));
+    let is_cut = ["Connection reset", "Broken pipe", "close_notify"].iter().any(|words| message.contains(words));
+    if message.contains("InvalidContentType") {
+        // What a peer answers in plain text is no TLS record.
+        message + " (perhaps it speaks no TLS there)"
+    } else if is_tls && is_cut {
+        // With TLS 1.3 our certificate is judged after the handshake, and the alert that says so may be lost.
+        message + " (perhaps it wants a certificate, or another one: cert_file)"
+    } else {
+        message
+    }
 }
 
 /// A sink's keys about TLS.
@@ -55,10 +64,16 @@ impl<'a> Tls<'a> {
 /// How the peer's certificate is judged, and what it is shown; `None` is the client's default: the system's roots, and
 /// nothing.
 pub(super) fn tls(settings: &Tls<'_>) -> Result<Option<ClientConfig>, InvalidSetting> {
-    let identity = settings.identity()?;
-    if settings.ca_file.is_none() && identity.is_none() && !settings.insecure_skip_verify {
+    let has_identity = settings.identity()?.is_some();
+    if settings.ca_file.is_none() && !has_identity && !settings.insecure_skip_verify {
         return Ok(None);
     }
+    client_config(settings).map(Some)
+}
+
+/// The same, the default included.
+pub(super) fn client_config(settings: &Tls<'_>) -> Result<ClientConfig, InvalidSetting> {
+    let identity = settings.identity()?;
     // rustls' other provider is never built; see Cargo.toml.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -69,14 +84,13 @@ pub(super) fn tls(settings: &Tls<'_>) -> Result<Option<ClientConfig>, InvalidSet
         (false, Some(ca_file)) => builder.with_root_certificates(roots(ca_file)?),
         (false, None) => builder.with_root_certificates(system_roots()?),
     };
-    let Some((cert_file, key_file)) = identity else { return Ok(Some(builder.with_no_client_auth())) };
+    let Some((cert_file, key_file)) = identity else { return Ok(builder.with_no_client_auth()) };
     let chain = certificates("cert_file", cert_file)?;
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|error| InvalidSetting::new("key_file", format!("{}: {error}", key_file.display())))?;
-    let config = builder.with_client_auth_cert(chain, key).map_err(|error| {
+    builder.with_client_auth_cert(chain, key).map_err(|error| {
         InvalidSetting::new("key_file", format!("{} does not go with cert_file: {error}", key_file.display()))
-    })?;
-    Ok(Some(config))
+    })
 }
 
 fn system_roots() -> Result<RootCertStore, InvalidSetting> {
@@ -163,6 +177,20 @@ mod tests {
             ("nats://[::1]:4222", "nats://[::1]:4222"),
         ] {
             assert_eq!(without_credentials(url), shown);
+        }
+    }
+
+    #[test]
+    fn what_rustls_and_the_socket_say_is_explained() {
+        for (message, hint) in [
+            ("cannot connect to tls://n: received corrupt message of type InvalidContentType", "speaks no TLS"),
+            ("cannot connect to amqps://r: Connection reset by peer (os error 104)", "wants a certificate"),
+            ("cannot connect to amqp://r: Connection reset by peer (os error 104)", "error 104)"),
+            ("cannot connect to tls://n: Connection refused", "refused"),
+        ] {
+            let hinted = hinted(message.to_owned());
+            assert!(hinted.starts_with(message) && hinted.contains(hint), "{hinted}");
+            assert_eq!(hinted.len() > message.len(), !message.contains(hint), "{hinted}");
         }
     }
 

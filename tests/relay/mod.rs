@@ -2,6 +2,7 @@
 
 mod brokers;
 mod exactly_once;
+mod filled;
 mod full;
 mod gap;
 mod hostile;

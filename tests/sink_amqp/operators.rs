@@ -140,7 +140,7 @@ async fn blocked_and_unblocked(broker: &Broker) {
     let url = broker.address();
     let (settings, name) = declaring(&url);
     // Shorter than the block: a blocked broker is not one that is late.
-    let sink = sink(Settings { ack_timeout: Duration::from_millis(500), ..settings });
+    let sink = sink(Settings { ack_timeout: Duration::from_secs(3), ..settings });
     let records = records(|sandbox| format!("key.{sandbox}"), 400, 1);
     let (early, late) = records.split_at(10);
     deliver_all(&sink, early).await;
@@ -154,8 +154,8 @@ async fn blocked_and_unblocked(broker: &Broker) {
     assert!(message.contains("blocks publishers (low on memory)"), "{message}");
     let probed = sink.probe().await.expect_err("blocked").to_string();
     assert!(probed.contains("low on memory"), "{probed}");
-    // Several times the time that a confirmation may take.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Twice the time that a confirmation may take: by now each would have been given up.
+    tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(!sends.is_finished());
 
     broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1GB"]).await;

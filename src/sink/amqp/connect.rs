@@ -41,8 +41,8 @@ impl Connector {
         for server in &self.servers {
             match self.connect_to(server).await {
                 Ok((connection, socket)) => {
-                    let (settings, peer) = (self.settings.clone(), Arc::clone(&server.peer));
-                    return Ok(Link::new(connection, socket, settings, peer, &self.flow));
+                    let (settings, server) = (self.settings.clone(), server.clone());
+                    return Ok(Link::new(connection, socket, settings, server, &self.flow));
                 }
                 Err(failure) => failures.push(failure),
             }

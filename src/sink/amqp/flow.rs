@@ -1,10 +1,11 @@
 //! Whether the broker takes messages at all. RabbitMQ says `connection.blocked` where it is low on memory or disk, reads
 //! nothing more from that connection, and says `connection.unblocked` when that is over: back-pressure, and no failure.
 
+use crate::sink::{Reason, Scope, SendError};
 use futures_util::{Stream, StreamExt};
 use lapin::{ConnectionStatus, Event};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -22,19 +23,33 @@ enum State {
     Closed,
 }
 
-/// Of the newest connection, for `trouble`.
+/// For `trouble`.
 #[derive(Default)]
-pub(super) struct Flow(Mutex<Option<(watch::Receiver<State>, Arc<str>)>>);
+pub(super) struct Flow {
+    /// The newest connection's.
+    newest: Mutex<Option<(watch::Receiver<State>, Arc<str>)>>,
+    refusal: Arc<Refusal>,
+}
+
+/// What a queue has last refused (`basic.nack`, as a full one does), if none was confirmed since.
+#[derive(Default)]
+struct Refusal(Mutex<Option<String>>);
+
+impl Refusal {
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Flow {
     /// Why nothing is confirmed, if it is the broker that wants it so.
     pub(super) fn trouble(&self) -> Option<String> {
-        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, peer) = newest.as_ref()?;
-        match &*state.borrow() {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let blocked = newest.as_ref().and_then(|(state, peer)| match &*state.borrow() {
             State::Blocked(reason) => Some(blocked(peer, reason)),
             State::Open | State::Closed => None,
-        }
+        });
+        blocked.or_else(|| self.refusal.lock().clone())
     }
 
     /// Watches a connection by what it tells, until it ends.
@@ -46,8 +61,8 @@ impl Flow {
     ) -> Gauge {
         let state = Arc::new(watch::Sender::new(State::Open));
         let newest = Some((state.subscribe(), Arc::clone(&peer)));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = newest;
-        let gauge = Gauge { state: Arc::clone(&state), peer: Arc::clone(&peer) };
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+        let gauge = Gauge { state: Arc::clone(&state), peer: Arc::clone(&peer), refusal: Arc::clone(&self.refusal) };
         tokio::spawn(async move {
             let mut events = pin!(events);
             // Errors are those of channels, too, and not every end is told by one.
@@ -80,9 +95,21 @@ impl Flow {
 pub(super) struct Gauge {
     state: Arc<watch::Sender<State>>,
     peer: Arc<str>,
+    refusal: Arc<Refusal>,
 }
 
 impl Gauge {
+    /// What came of one record.
+    pub(super) fn note(&self, outcome: &Result<(), SendError>) {
+        match outcome {
+            Ok(()) => *self.refusal.lock() = None,
+            Err(SendError::Retry { scope: Scope::Record, reason: Reason::Rejected, message }) => {
+                *self.refusal.lock() = Some(message.clone());
+            }
+            Err(_) => {}
+        }
+    }
+
     /// In words, if it is blocked.
     pub(super) fn blocked(&self) -> Option<String> {
         match &*self.state.borrow() {

@@ -3,13 +3,14 @@
 use super::connect::Socket;
 use super::flow::{Flow, Gauge};
 use super::message::{self, Message};
-use super::settings::Settings;
-use super::{classify, declare};
+use super::settings::{Server, Settings};
+use super::{classify, declare, greeting};
 use crate::route::Outgoing;
 use crate::sink::handover::{record_only, sink_wide};
 use crate::sink::{Reason, SendError};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
+use lapin::uri::{AMQPScheme, SASLMechanism};
 use lapin::{Channel, Confirmation, Connection, ExchangeKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,11 +37,13 @@ pub(super) struct Link {
     /// As many as records may be unconfirmed.
     slots: Semaphore,
     settings: Settings,
+    server: Server,
     peer: Arc<str>,
 }
 
 impl Link {
-    pub(super) fn new(connection: Connection, socket: Socket, settings: Settings, peer: Arc<str>, flow: &Flow) -> Self {
+    pub(super) fn new(connection: Connection, socket: Socket, settings: Settings, server: Server, flow: &Flow) -> Self {
+        let peer = Arc::clone(&server.peer);
         let flow = flow.follow(connection.events_listener(), connection.status().clone(), Arc::clone(&peer));
         // Two are left for declaring and for asking. 0 is no limit.
         let channels = match connection.configuration().channel_max() {
@@ -49,7 +52,7 @@ impl Link {
         };
         let slots = Semaphore::new(usize::from(channels));
         let declared = tokio::sync::Mutex::default();
-        Self { connection, socket, flow, idle: Mutex::default(), declared, slots, settings, peer }
+        Self { connection, socket, flow, idle: Mutex::default(), declared, slots, settings, server, peer }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -105,7 +108,11 @@ impl Link {
         // comes on it then would be about the earlier record.
         tokio::select! {
             confirmed = self.confirmed(message, &outgoing.payload) => match confirmed {
-                Ok(confirmation) => message::judge(&confirmation, outgoing, *unroutable, exchange, &self.peer),
+                Ok(confirmation) => {
+                    let outcome = message::judge(&confirmation, outgoing, *unroutable, exchange, &self.peer);
+                    self.flow.note(&outcome);
+                    outcome
+                }
                 Err(error) => Err(classify::publishing(&error, exchange, &self.peer)),
             },
             () = self.out_of_patience() => {
@@ -154,33 +161,57 @@ impl Link {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the exchange is there. lapin does not tell what the broker calls itself.
+    /// `RabbitMQ 3.13.7, no TLS, as relay, exchange e2b, queue e2b-events (12 messages)`.
     pub(super) async fn describe(&self) -> Result<String, SendError> {
         if let Some(blocked) = self.flow.blocked() {
             return Err(sink_wide(Reason::Rejected, blocked));
         }
-        let exchange = &self.settings.exchange;
-        if exchange.is_empty() {
-            return Ok("AMQP 0.9.1 broker, default exchange".to_owned());
-        }
-        let asking = async {
-            let channel = self.connection.create_channel().await?;
-            let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-            let name = exchange.as_str().into();
-            channel.exchange_declare(name, ExchangeKind::Topic, passive, FieldTable::default()).await
+        let (exchange, uri) = (&self.settings.exchange, &self.server.uri);
+        let tls = if uri.scheme == AMQPScheme::AMQPS { "TLS" } else { "no TLS" };
+        let whom = match uri.query.auth_mechanism {
+            Some(SASLMechanism::External) => "by a certificate".to_owned(),
+            _ => format!("as {}", uri.authority.userinfo.username),
         };
-        timeout(self.settings.connect_timeout, asking)
+        let mut words = vec![greeting::of(&self.server, &self.settings).await, tls.to_owned(), whom];
+        if exchange.is_empty() {
+            words.push("default exchange".to_owned());
+        } else {
+            let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+            let asked = self.ask(async |channel| {
+                let name = exchange.as_str().into();
+                channel.exchange_declare(name, ExchangeKind::Topic, passive, FieldTable::default()).await
+            });
+            words.push(match asked.await? {
+                Some(()) => format!("exchange {exchange}"),
+                None => format!("exchange {exchange} to be declared"),
+            });
+        }
+        if let Some(queue) =
+            self.settings.declare.as_ref().map(|declare| &declare.queue).filter(|name| !name.is_empty())
+        {
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let asked = self.ask(async |channel| {
+                channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await
+            });
+            words.push(match asked.await? {
+                Some(found) => format!("queue {queue} ({} messages)", found.message_count()),
+                None => format!("queue {queue} to be declared"),
+            });
+        }
+        Ok(words.join(", "))
+    }
+
+    /// Asks for something that may be missing; `None` if it is and is to be declared.
+    async fn ask<T>(&self, question: impl AsyncFnOnce(Channel) -> lapin::Result<T>) -> Result<Option<T>, SendError> {
+        let asking = async { question(self.connection.create_channel().await?).await };
+        let answer = timeout(self.settings.connect_timeout, asking)
             .await
-            .map_err(|_| sink_wide(Reason::Timeout, format!("no answer from {}", self.peer)))?
-            .map_or_else(
-                |error| match classify::publishing(&error, exchange, &self.peer) {
-                    SendError::Retry { reason: Reason::Unroutable, .. } if self.settings.declare.is_some() => {
-                        Ok(format!("AMQP 0.9.1 broker, exchange {exchange} to be declared"))
-                    }
-                    error => Err(error),
-                },
-                |()| Ok(format!("AMQP 0.9.1 broker, exchange {exchange}")),
-            )
+            .map_err(|_| sink_wide(Reason::Timeout, format!("no answer from {}", self.peer)))?;
+        match answer.map_err(|error| classify::publishing(&error, &self.settings.exchange, &self.peer)) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.reason() == Reason::Unroutable && self.settings.declare.is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn close(&self) {

@@ -82,9 +82,10 @@ pub(super) fn judge(
             })
         }
         Confirmation::Ack(None) => Ok(()),
-        Confirmation::Nack(None) => {
-            Err(record_only(Reason::Rejected, format!("{peer} could not store the record (basic.nack)")))
-        }
+        Confirmation::Nack(None) => Err(record_only(
+            Reason::Rejected,
+            format!("{peer} did not take the record (basic.nack): a queue is full or away"),
+        )),
         Confirmation::NotRequested => {
             Err(record_only(Reason::Other, format!("{peer} was not asked for a confirmation")))
         }

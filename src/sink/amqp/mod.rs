@@ -4,6 +4,7 @@ mod classify;
 mod connect;
 mod declare;
 mod flow;
+mod greeting;
 mod link;
 mod message;
 mod settings;

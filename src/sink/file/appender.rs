@@ -1,25 +1,29 @@
 //! The file itself: opened, locked, mended, appended to, rotated.
 
-use super::{Fsync, Settings};
+use super::files::{Failure, failure, folder, numbered, prune, rotated, sync_folder};
+use super::gzip::Compressor;
+use super::{Clock, Compress, Fsync, Settings};
+use crate::sink::SendError;
 use crate::sink::lines::{Target, Unfinished};
-use crate::sink::{Reason, Scope, SendError};
 use bytes::Bytes;
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Owner writes, group reads, nobody else: records hold what users put into their sandboxes' metadata.
-const MODE: u32 = 0o640;
 /// Read at once when looking for the last line feed.
 const CHUNK: usize = 64 * 1024;
 
 /// Appends groups of lines to the file at `settings.path`.
-#[derive(Debug)]
 pub(super) struct Appender {
     settings: Settings,
+    clock: Clock,
     file: Option<fs::File>,
+    /// Of the records in the file: how many times `rotate_every` lay before them.
+    period: u64,
     buffer: Vec<u8>,
+    compressor: Option<Compressor>,
 }
 
 impl Drop for Appender {
@@ -30,25 +34,6 @@ impl Drop for Appender {
             // Should it fail, closing ends the lock all the same.
             let _ = file.unlock();
         }
-    }
-}
-
-/// What failed, in words that name the path, and the system's error.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}", path.display())]
-struct Failure {
-    action: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl From<Failure> for SendError {
-    /// Everything a file system complains of may heal, and every record would meet it.
-    fn from(failure: Failure) -> Self {
-        let denied =
-            matches!(failure.source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
-        let reason = if denied { Reason::Auth } else { Reason::Other };
-        Self::Retry { scope: Scope::Sink, reason, message: failure.to_string() }
     }
 }
 
@@ -79,18 +64,25 @@ impl Target for Appender {
 }
 
 impl Appender {
-    pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, file: None, buffer: Vec::new() }
+    pub(super) fn new(settings: Settings, clock: Clock) -> io::Result<Self> {
+        let compressor = match settings.compress {
+            Compress::None => None,
+            Compress::Gzip => Some(Compressor::start(settings.path.clone(), settings.keep)?),
+        };
+        Ok(Self { settings, clock, file: None, period: 0, buffer: Vec::new(), compressor })
     }
 
     /// Appends as many lines as the file still takes, at least one; returns how many.
     fn append_some(&mut self, lines: &[Bytes]) -> Result<usize, Failure> {
         let mut length = self.open()?;
         let limit = self.settings.rotate_size.map_or(u64::MAX, |size| size.as_u64());
-        if length > 0 && lines.first().is_some_and(|line| length.saturating_add(size_of_line(line)) > limit) {
+        let period = self.period_of((self.clock)());
+        let is_full = lines.first().is_some_and(|line| length.saturating_add(size_of_line(line)) > limit);
+        if length > 0 && (is_full || period != self.period) {
             self.rotate()?;
             length = self.open()?;
         }
+        self.period = period;
         self.buffer.clear();
         let mut count = 0;
         for line in lines {
@@ -146,9 +138,24 @@ impl Appender {
             return Err(failure("open", path)(io::Error::other("it was moved meanwhile")));
         }
         let length = mend(&file, path)?;
+        // Nothing was written to it in a later period: that would have rotated it.
+        let written = file.metadata().and_then(|metadata| metadata.modified()).map_err(failure("examine", path))?;
+        self.period = self.period_of(written);
         self.file = Some(file);
-        self.prune()?;
+        if let Some(keep) = self.settings.keep {
+            prune(&self.settings.path, keep)?;
+        }
+        // Only here is it certain that the rotated files are ours.
+        if let Some(compressor) = &self.compressor {
+            compressor.wake();
+        }
         Ok(length)
+    }
+
+    /// Periods begin at multiples of their length since 1970, in UTC.
+    fn period_of(&self, at: SystemTime) -> u64 {
+        let Some(every) = self.settings.rotate_every else { return 0 };
+        at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / every.as_secs().max(1))
     }
 
     /// Gives the file the next number; the caller opens a new one.
@@ -160,26 +167,10 @@ impl Appender {
             // Once per file, so that what is to be shipped elsewhere is whole.
             file.sync_data().map_err(failure("write to", path))?;
         }
-        let last = rotated(path)?.last().map_or(0, |(number, _)| *number);
-        let mut name = path.clone().into_os_string();
-        name.push(format!(".{:06}", last.saturating_add(1)));
-        fs::rename(path, &name).map_err(failure("rotate", path))?;
+        let last = rotated(path)?.last_key_value().map_or(0, |(number, _)| *number);
+        fs::rename(path, numbered(path, last.saturating_add(1))).map_err(failure("rotate", path))?;
         sync_folder(path)?;
         self.file = None;
-        Ok(())
-    }
-
-    /// Deletes rotated files beyond `keep`.
-    fn prune(&self) -> Result<(), Failure> {
-        let Some(keep) = self.settings.keep else { return Ok(()) };
-        let files = rotated(&self.settings.path)?;
-        let surplus = files.len().saturating_sub(keep);
-        for (_, path) in files.iter().take(surplus) {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failure("delete", path)(error)),
-                _ => {}
-            }
-        }
         Ok(())
     }
 
@@ -212,11 +203,6 @@ impl Appender {
     }
 }
 
-fn failure(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
-    let path = path.to_owned();
-    move |source| Failure { action, path, source }
-}
-
 fn not_regular(path: &Path) -> Failure {
     failure("write to", path)(io::Error::other("it is not a regular file"))
 }
@@ -230,14 +216,6 @@ fn describe_lock(error: TryLockError) -> io::Error {
 
 fn size_of_line(line: &Bytes) -> u64 {
     line.len() as u64 + 1
-}
-
-/// The folder of `path`, `.` for a bare name.
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 /// Whether the open file is the one that `path` leads to.
@@ -256,7 +234,7 @@ fn open(path: &Path) -> Result<fs::File, Failure> {
         return Err(not_regular(path));
     }
     let mut options = OpenOptions::new();
-    options.read(true).append(true).mode(MODE);
+    options.read(true).append(true).mode(super::MODE);
     match options.open(path) {
         Ok(file) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -268,12 +246,6 @@ fn open(path: &Path) -> Result<fs::File, Failure> {
         }
         Err(error) => Err(failure("open", path)(error)),
     }
-}
-
-/// Makes a new or changed name in the folder of `path` durable.
-fn sync_folder(path: &Path) -> Result<(), Failure> {
-    let folder = folder(path);
-    fs::File::open(folder).and_then(|open| open.sync_all()).map_err(failure("sync", folder))
 }
 
 /// Cuts off what follows the last line feed; returns the length left.
@@ -300,26 +272,4 @@ fn end_of_last_line(file: &fs::File, length: u64) -> io::Result<u64> {
         end = start;
     }
     Ok(0)
-}
-
-/// The rotated files of `path`, oldest first.
-fn rotated(path: &Path) -> Result<Vec<(u64, PathBuf)>, Failure> {
-    let folder = folder(path);
-    let name = path.file_name().unwrap_or_default();
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failure("list", folder))? {
-        let entry = entry.map_err(failure("list", folder))?;
-        let number = entry
-            .file_name()
-            .as_encoded_bytes()
-            .strip_prefix(name.as_encoded_bytes())
-            .and_then(|rest| rest.strip_prefix(b"."))
-            .filter(|digits| digits.len() >= 6 && digits.iter().all(u8::is_ascii_digit))
-            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
-        if let Some(number) = number {
-            files.push((number, entry.path()));
-        }
-    }
-    files.sort_unstable();
-    Ok(files)
 }

@@ -1,10 +1,12 @@
-//! A file of lines, one per record: appended in groups, one fdatasync for each group, rotated by size.
+//! A file of lines, one per record: appended in groups, one fdatasync for each group, rotated by size and by time.
 //!
 //! The relay is the file's only writer and holds an advisory lock (flock) on it. A record counts as delivered after the
 //! fdatasync that covers it has returned. What a failed write left behind is cut off again, and so is, at start, a last
 //! line without a line feed: the power went while it was written, it was never confirmed, and it is sent again.
 
 mod appender;
+mod files;
+mod gzip;
 
 use super::lines::Writer;
 use super::{InvalidSetting, Order, SendError, Sink};
@@ -17,6 +19,13 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Owner writes, group reads, nobody else: records hold what users put into their sandboxes' metadata.
+const MODE: u32 = 0o640;
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Records appended to a file, one per line.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +42,15 @@ pub struct Settings {
     /// number being newer, and a new one is begun. Default: never. One record larger than this has a file of its own.
     #[schemars(with = "Option<String>", extend("format" = "size"))]
     pub rotate_size: Option<ByteSize>,
-    /// How many rotated files are kept; the oldest are deleted. Default: all.
+    /// Rotated before the first record in a further period of this length, such as `1d` or `1h`; periods are counted from
+    /// 1970 on in UTC, so that a day's begins at midnight. Whole seconds. Default: never. With `rotate_size`, whichever
+    /// comes first.
+    #[serde(with = "humantime_serde::option")]
+    #[schemars(with = "Option<String>", extend("format" = "duration"))]
+    pub rotate_every: Option<Duration>,
+    /// Whether rotated files are compressed, to `<path>.000001.gz`, in the background.
+    pub compress: Compress,
+    /// How many rotated files are kept, compressed or not; the oldest are deleted. Default: all.
     pub keep: Option<usize>,
 }
 
@@ -46,6 +63,17 @@ pub enum Fsync {
     Always,
     /// When the kernel sees fit.
     Never,
+}
+
+/// How rotated files are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compress {
+    /// As they are.
+    #[default]
+    None,
+    /// As gzip (RFC 1952).
+    Gzip,
 }
 
 impl Settings {
@@ -61,11 +89,17 @@ impl Settings {
         if self.rotate_size == Some(ByteSize::b(0)) {
             return invalid("rotate_size", "must be more than 0; leave it out to never rotate");
         }
-        match (self.keep, self.rotate_size) {
-            (Some(_), None) => invalid("keep", "has no effect without rotate_size; set that too, or leave it out"),
-            (Some(0), _) => invalid("keep", "must be 1 or more: at 0 each file would be deleted when it is full"),
-            _ => Ok(()),
+        if self.rotate_every.is_some_and(|every| every.is_zero() || every.subsec_nanos() > 0) {
+            return invalid("rotate_every", "must be whole seconds, at least one; leave it out to never rotate");
         }
+        let rotates = self.rotate_size.is_some() || self.rotate_every.is_some();
+        let idle = "has no effect without rotate_size or rotate_every; set one of them too, or leave it out";
+        match self.keep {
+            Some(_) if !rotates => return invalid("keep", idle),
+            Some(0) => return invalid("keep", "must be 1 or more: at 0 each file would be deleted when it is full"),
+            _ => {}
+        }
+        if self.compress != Compress::None && !rotates { invalid("compress", idle) } else { Ok(()) }
     }
 }
 
@@ -76,9 +110,14 @@ pub struct File {
 }
 
 impl File {
-    /// Starts the thread; the file is opened when it is first written to. An error is that of the thread.
+    /// Starts the threads; the file is opened when it is first written to. An error is that of a thread.
     pub fn new(settings: &Settings) -> io::Result<Self> {
-        Ok(Self { writer: Writer::start(Appender::new(settings.clone()))? })
+        Self::with_clock(settings, Arc::new(SystemTime::now))
+    }
+
+    /// The same by another clock.
+    pub fn with_clock(settings: &Settings, clock: Clock) -> io::Result<Self> {
+        Ok(Self { writer: Writer::start(Appender::new(settings.clone(), clock)?)? })
     }
 }
 
@@ -119,7 +158,10 @@ mod tests {
             (Settings { path: PathBuf::from("/"), ..fine.clone() }, "path"),
             (Settings { rotate_size: Some(ByteSize::b(0)), ..fine.clone() }, "rotate_size"),
             (Settings { rotate_size: None, ..fine.clone() }, "keep"),
-            (Settings { keep: Some(0), ..fine }, "keep"),
+            (Settings { keep: Some(0), ..fine.clone() }, "keep"),
+            (Settings { rotate_every: Some(Duration::ZERO), ..fine.clone() }, "rotate_every"),
+            (Settings { rotate_every: Some(Duration::from_millis(1500)), ..fine.clone() }, "rotate_every"),
+            (Settings { rotate_size: None, keep: None, compress: Compress::Gzip, ..fine }, "compress"),
         ] {
             assert_eq!(settings.check().unwrap_err().key, key);
         }

@@ -175,7 +175,11 @@ impl Worker {
         let Some(token) = token else { return };
         if !self.connector.settings.jetstream {
             self.notice_reconnect();
-            return self.pending.remove_through(token).into_iter().for_each(|job| job.finish(Ok(())));
+            for job in self.pending.remove_through(token) {
+                self.doubts.answered(job.outgoing.sequence, false);
+                job.finish(Ok(()));
+            }
+            return;
         }
         // An acknowledgement after the time-out has no record any more: it is being sent again, and the stream knows its id.
         let Some(job) = self.pending.remove(token) else { return };
