@@ -66,3 +66,26 @@ sinks:
     }
     assert_eq!(stored(&url, &name).await.len(), 50);
 }
+
+#[test]
+fn ids_carry_the_sinks_name_only_where_a_stream_may_be_shared() {
+    let sinks = |first: &str, second: &str| {
+        let sink = |rest: &str| format!("{{\"type\": \"nats\", \"servers\": [\"nats://n1\"]{rest}}}");
+        let text = format!("{{\"a\": {}, \"b\": {}}}", sink(first), sink(second));
+        serde_json::from_str(&text).expect("two sinks")
+    };
+    let of = |name: &str| format!(", \"stream\": {{\"name\": \"{name}\"}}");
+    for (first, second, shared) in [
+        (of("E2B"), of("E2B"), true),
+        // The server holds each to its own.
+        (of("E2B"), of("OTHER"), false),
+        // Which stream takes the subject, only the server knows.
+        (of("E2B"), String::new(), true),
+        (String::new(), String::new(), true),
+        (String::new(), ", \"jetstream\": false".to_owned(), false),
+    ] {
+        let sinks = sinks(&first, &second);
+        let found = ["a", "b"].map(|name| e2b_relay::app::shares_stream(name, &sinks));
+        assert_eq!(found, [shared; 2], "{first} and {second}");
+    }
+}
