@@ -136,6 +136,7 @@ pub struct Metrics {
     dead_letters: IntGaugeVec,
     dead_letters_total: IntCounterVec,
     swallowed: IntCounterVec,
+    forwarded: IntCounterVec,
     up: IntGaugeVec,
     api: Api,
     sandboxes: Sandboxes,
@@ -223,6 +224,12 @@ impl Metrics {
                 "Records that the sink's stream took for repetitions though each was sent for the first time.",
                 &["sink"],
             )?,
+            forwarded: counters(
+                r,
+                "sink_dead_letters_forwarded_total",
+                "Dead letters that were handed on to where the sink's broker keeps them.",
+                &["sink"],
+            )?,
             lag: int_gauges(r, "sink_lag_events", "Events accepted but not yet settled for the sink.", &["sink"])?,
             oldest_unsent: gauges(
                 r,
@@ -279,6 +286,7 @@ impl Metrics {
             self.dead_letters_total.with_label_values(&[sink, reason]);
         }
         self.swallowed.with_label_values(&[sink]);
+        self.forwarded.with_label_values(&[sink]);
         self.lag.with_label_values(&[sink]);
         self.oldest_unsent.with_label_values(&[sink]);
         self.dead_letters.with_label_values(&[sink]);
@@ -350,6 +358,11 @@ impl Metrics {
     /// The peer took `records` for repetitions though they were none.
     pub fn sink_swallowed(&self, sink: &str, records: u64) {
         self.swallowed.with_label_values(&[sink]).inc_by(records);
+    }
+
+    /// One dead letter was handed on.
+    pub fn dead_letter_forwarded(&self, sink: &str) {
+        self.forwarded.with_label_values(&[sink]).inc();
     }
 
     /// How far behind the sink is.

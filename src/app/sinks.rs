@@ -46,6 +46,7 @@ struct Fresh {
     sink: Arc<dyn Sink>,
     router: Arc<Router>,
     redaction: Redaction,
+    dead_letter_to: Option<String>,
     max_in_flight: usize,
 }
 
@@ -73,8 +74,10 @@ impl Sinks {
             let router = Arc::new(build_router(settings).map_err(failed)?);
             let sink = build_sink(name, settings, shares_stream).map_err(failed)?;
             let about = about(&settings.kind);
-            let (redaction, max_in_flight) = (settings.common.redact.clone(), settings.common.max_in_flight);
-            fresh.insert(name.clone(), Fresh { said, about, sink, router, redaction, max_in_flight });
+            let common = &settings.common;
+            let (redaction, max_in_flight) = (common.redact.clone(), common.max_in_flight);
+            let dead_letter_to = common.dead_letter_to.clone();
+            fresh.insert(name.clone(), Fresh { said, about, sink, router, redaction, dead_letter_to, max_in_flight });
         }
         let starts = sinks.iter().map(|(name, sink)| SinkStart {
             name: name.clone(),
@@ -120,7 +123,7 @@ impl Sinks {
         let Plan { fresh, starts } = plan;
         for (name, fresh) in fresh {
             let start = starts.iter().find(|start| start.name == name);
-            let Fresh { said, about, sink, router, redaction, max_in_flight } = fresh;
+            let Fresh { said, about, sink, router, redaction, dead_letter_to, max_in_flight } = fresh;
             let delivery = Delivery::new(deliver::Parts {
                 name: name.clone(),
                 about,
@@ -129,6 +132,7 @@ impl Sinks {
                 sink: Arc::clone(&sink),
                 router,
                 redaction,
+                dead_letter_to,
                 max_in_flight,
                 metrics: self.metrics.clone(),
                 random: fastrand::Rng::new(),

@@ -75,6 +75,8 @@ pub struct Parts {
     pub router: Arc<Router>,
     /// [`Settings::redact`].
     pub redaction: Redaction,
+    /// [`Settings::dead_letter_to`].
+    pub dead_letter_to: Option<String>,
     /// [`Settings::max_in_flight`].
     pub max_in_flight: usize,
     /// Where it counts.
@@ -205,7 +207,9 @@ impl Delivery {
     /// Delivers until the shutdown is requested, then what is left, within [`DRAIN`]; what is not confirmed by then is
     /// sent again at the next start. Once it is `replaced`, only what was handed over is waited for, within [`HAND_ON`].
     pub async fn run(self, shutdown: Shutdown, replaced: Shutdown) {
-        tokio::join!(self.handle.clone().replays(), self.deliver(shutdown, replaced));
+        let (replays, forward) = (self.handle.clone().replays(), self.handle.clone());
+        let forward = forward.forward(self.parts.dead_letter_to.clone());
+        tokio::join!(replays, forward, self.deliver(shutdown, replaced));
     }
 
     async fn deliver(mut self, mut shutdown: Shutdown, mut replaced: Shutdown) {

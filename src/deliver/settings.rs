@@ -20,6 +20,11 @@ pub struct Settings {
     /// letters see the record without them. Not with `format: raw`.
     #[schemars(with = "Vec<String>")]
     pub redact: Redaction,
+    /// Where on the same broker dead letters go: a Kafka topic, a NATS subject (of the same stream, if one is named), an AMQP
+    /// routing key (in the same exchange). Each is in the store before, waits there no more once the broker has confirmed it,
+    /// and carries `e2b-relay-dead-letter`, the reason, and `e2b-relay-error`. Without it they wait in the store alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter_to: Option<String>,
     /// Where a sink begins whose name is new: `now`, `earliest` (the oldest event that is kept), or a time such as
     /// `2026-03-10T12:00:00Z`, by when events were received.
     pub start: Start,
@@ -39,6 +44,7 @@ impl Default for Settings {
             route: route::Settings::default(),
             schema_registry: None,
             redact: Redaction::default(),
+            dead_letter_to: None,
             start: Start::default(),
             renamed_from: None,
             max_in_flight: 1000,

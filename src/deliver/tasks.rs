@@ -128,6 +128,7 @@ impl Delivery {
                     );
                 }
                 metrics.dead_letters_waiting(name, store.dead_letters_waiting(name));
+                self.handle.parked();
                 let sequences: Vec<u64> = letters.iter().map(|(stored, _)| stored.sequence).collect();
                 self.window.parked(&sequences);
             }

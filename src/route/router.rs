@@ -192,6 +192,31 @@ impl Router {
         }
     }
 
+    /// The record as this sink would send it, to another address and whatever the sink takes otherwise. An error tells of a
+    /// fault in the relay.
+    pub fn readdressed(
+        &self,
+        stored: &Stored,
+        record: &Record<'_>,
+        instance: &str,
+        to: &str,
+    ) -> Result<Outgoing, String> {
+        let view = View::new(stored, record, instance);
+        let Stored { sequence, event, .. } = stored;
+        Ok(Outgoing {
+            sequence: *sequence,
+            id: event.id.clone(),
+            kind: event.kind.clone(),
+            sandbox_id: event.sandbox_id.clone(),
+            address: to.to_owned(),
+            key: event.sandbox_id.clone(),
+            payload: self.format.encode(&view, self.addressing.framing)?,
+            content_type: self.format.content_type(),
+            unix_seconds: event.timestamp.instant().as_second(),
+            headers: self.format.headers(&view, self.addressing.framing),
+        })
+    }
+
     fn outgoing(&self, view: &View<'_>, payload: Bytes) -> Result<Outgoing, TemplateError> {
         let render = |template: &Option<Template>| template.as_ref().map_or(Ok(String::new()), |t| t.render(view));
         let Stored { sequence, event, .. } = view.stored();

@@ -17,6 +17,7 @@ const LETTER: u8 = 1;
 const RETRIED: u8 = 2;
 const DROPPED: u8 = 3;
 const RENAMED: u8 = 4;
+const FORWARDED: u8 = 5;
 const PREFIX: u64 = 8;
 /// Below this a file is not worth being written anew.
 const COMPACT_FROM: u64 = 1024 * 1024;
@@ -49,6 +50,8 @@ pub enum Resolution {
     Retried,
     /// Given up.
     Dropped,
+    /// Handed on to where the peer keeps dead letters.
+    Forwarded,
 }
 
 pub(super) struct DeadLetters {
@@ -354,6 +357,7 @@ fn encode_note(sink: &str, sequence: u64, how: Resolution) -> Vec<u8> {
     let mut content = vec![match how {
         Resolution::Retried => RETRIED,
         Resolution::Dropped => DROPPED,
+        Resolution::Forwarded => FORWARDED,
     }];
     put_text(&mut content, sink);
     content.extend_from_slice(&sequence.to_le_bytes());
@@ -394,13 +398,14 @@ pub(super) fn decode(content: &[u8]) -> Option<Entry<'_>> {
             let cause = Cause { reason: reader.text()?.to_owned(), message: reader.text()?.to_owned() };
             Some((reader.text()?.to_owned(), cause, at))
         }
-        RETRIED | DROPPED | RENAMED => None,
+        RETRIED | DROPPED | RENAMED | FORWARDED => None,
         _ => return None,
     };
     let renamed_from = if kind == RENAMED { Some(reader.text()?) } else { None };
     let resolution = match kind {
         RETRIED => Some(Resolution::Retried),
         DROPPED => Some(Resolution::Dropped),
+        FORWARDED => Some(Resolution::Forwarded),
         _ => None,
     };
     Some(Entry { sink, sequence, letter, resolution, renamed_from, event: reader.0 })

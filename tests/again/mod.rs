@@ -1,6 +1,7 @@
 //! What operators have sent once more: dead letters and replays, by the commands, against a running daemon.
 #![cfg(test)]
 
+mod forward;
 mod letters;
 mod replay;
 

@@ -101,8 +101,18 @@ fn keys_in(tree: &Value, path: &str, keys: &mut BTreeSet<String>) {
 }
 
 /// Keys that every sink has; the file shows them at the first.
-const COMMON: [&str; 9] =
-    ["types", "sources", "filter", "format", "redact", "schema_registry", "start", "renamed_from", "max_in_flight"];
+const COMMON: [&str; 10] = [
+    "types",
+    "sources",
+    "filter",
+    "format",
+    "redact",
+    "schema_registry",
+    "dead_letter_to",
+    "start",
+    "renamed_from",
+    "max_in_flight",
+];
 
 #[test]
 fn every_key_of_the_schema_is_in_the_full_files() {

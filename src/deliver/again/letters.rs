@@ -81,7 +81,7 @@ impl Retrying {
                     }
                 }
             }
-            tally.sent += self.handle.resolve(sent).await? as u64;
+            tally.sent += self.handle.resolve(sent, Resolution::Retried).await? as u64;
             progress.send_replace(tally);
         }
         Ok(tally)
@@ -89,10 +89,10 @@ impl Retrying {
 }
 
 impl Handle {
-    async fn resolve(&self, sequences: Vec<u64>) -> Result<usize, Refused> {
+    pub(super) async fn resolve(&self, sequences: Vec<u64>, how: Resolution) -> Result<usize, Refused> {
         let road = Arc::clone(&self.road);
         let resolved = tokio::task::spawn_blocking(move || {
-            let resolved = road.store.resolve(&road.name, &sequences, Resolution::Retried);
+            let resolved = road.store.resolve(&road.name, &sequences, how);
             road.metrics.dead_letters_waiting(&road.name, road.store.dead_letters_waiting(&road.name));
             resolved
         });

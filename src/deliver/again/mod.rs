@@ -3,6 +3,7 @@
 //! Such a record keeps its id and says in a header what it is. It takes the same sink, and so the same connection; between
 //! the two roads no order is kept.
 
+mod forward;
 mod letters;
 mod replay;
 mod send;
@@ -18,7 +19,7 @@ use crate::shutdown::Shutdown;
 use crate::sink::Sink;
 use crate::store::Store;
 use std::sync::Arc;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 /// What both need of a sink.
 pub(super) struct Road {
@@ -41,6 +42,8 @@ pub struct Handle {
     changing: Arc<Mutex<()>>,
     /// Held while letters are retried.
     retrying: Arc<Mutex<()>>,
+    /// Told when letters have come.
+    parked: Arc<Notify>,
     ending: Shutdown,
 }
 
@@ -64,8 +67,13 @@ pub enum Refused {
 impl Handle {
     pub(super) fn new(road: Road, status: watch::Receiver<Status>, ending: Shutdown) -> Self {
         let replay = Arc::new(watch::Sender::new(replay::recall(&road)));
-        let (changing, retrying) = <(Arc<Mutex<()>>, Arc<Mutex<()>>)>::default();
-        Self { road: Arc::new(road), status, replay, changing, retrying, ending }
+        let (changing, retrying, parked) = <(Arc<Mutex<()>>, Arc<Mutex<()>>, Arc<Notify>)>::default();
+        Self { road: Arc::new(road), status, replay, changing, retrying, parked, ending }
+    }
+
+    /// Letters have come.
+    pub(super) fn parked(&self) {
+        self.parked.notify_one();
     }
 
     /// What it is.

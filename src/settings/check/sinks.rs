@@ -60,6 +60,9 @@ impl One<'_> {
                 self.findings.error(&self.key.key("format"), "is avro, which needs a schema registry", remedy);
             }
         }
+        if let Some(to) = &sink.common.dead_letter_to {
+            self.dead_letter_to(to, &sink.kind);
+        }
         if route.format == Format::Raw {
             self.unredacted(sink, settings);
         }
@@ -69,6 +72,27 @@ impl One<'_> {
                 let key = self.key.key("types").index(place);
                 self.unusable(&key, &error, "write globs such as `sandbox.lifecycle.*`");
             }
+        }
+    }
+
+    fn dead_letter_to(&mut self, to: &str, kind: &SinkKind) {
+        let key = self.key.key("dead_letter_to");
+        let is_plain =
+            !to.is_empty() && !to.contains(|c: char| c.is_whitespace() || c.is_control() || "{}*>".contains(c));
+        let own = match kind {
+            SinkKind::Kafka(kafka) => &kafka.topic,
+            SinkKind::Nats(nats) => &nats.subject,
+            SinkKind::Amqp(amqp) => &amqp.routing_key,
+            SinkKind::File(_) | SinkKind::Stdout(_) => {
+                let message = "has no effect here: lines have one place";
+                return self.findings.error(&key, message, "leave it out; dead letters wait in the store");
+            }
+        };
+        if !is_plain {
+            let remedy = "write one topic, subject or routing key, such as `e2b.dead`";
+            self.findings.error(&key, "is no plain address", remedy);
+        } else if own == to {
+            self.findings.error(&key, "is where the sink's records go", "give dead letters a place of their own");
         }
     }
 

@@ -19,6 +19,7 @@ pub(super) struct Letters(BTreeMap<(String, u64), Option<Resolution>>);
 pub(super) struct Counted {
     pub(super) waiting: u64,
     pub(super) retried: u64,
+    pub(super) forwarded: u64,
     pub(super) dropped: u64,
 }
 
@@ -76,6 +77,7 @@ impl Letters {
                 None => counted.waiting += 1,
                 Some(Resolution::Retried) => counted.retried += 1,
                 Some(Resolution::Dropped) => counted.dropped += 1,
+                Some(Resolution::Forwarded) => counted.forwarded += 1,
             }
         }
         counted

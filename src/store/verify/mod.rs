@@ -54,7 +54,7 @@ pub struct Sum {
     pub delivered: u64,
     /// Not wanted by the sink.
     pub filtered: u64,
-    /// Dead letters that wait.
+    /// Dead letters that wait, or that the peer has where it keeps them.
     pub dead_lettered: u64,
     /// Dead letters that an operator dropped.
     pub dropped_by_hand: u64,
@@ -160,7 +160,7 @@ fn judge(
         accepted: accepted.saturating_sub(progress.accepted_before),
         delivered: progress.delivered + of_sink.retried,
         filtered: progress.filtered,
-        dead_lettered: of_sink.waiting,
+        dead_lettered: of_sink.waiting + of_sink.forwarded,
         dropped_by_hand: of_sink.dropped,
         pending: accepted.saturating_sub(settled),
     };
@@ -171,7 +171,7 @@ fn judge(
             sum.accounted()
         ));
     }
-    let resolved = of_sink.waiting + of_sink.retried + of_sink.dropped;
+    let resolved = of_sink.waiting + of_sink.retried + of_sink.dropped + of_sink.forwarded;
     if progress.dead_lettered != resolved {
         faults.push(format!("sink {sink}: it noted {} dead letters, and {resolved} are there", progress.dead_lettered));
     }
