@@ -10,7 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -71,6 +71,24 @@ async fn amqp(url: &str, queue: &str) -> Wire {
     Wire::new("amqp", headers, content_type, &message.data)
 }
 
+/// The same message, as the broker gives it to a client of AMQP 1.0, for which alone CloudEvents have a binding. The other
+/// reader has not acknowledged it.
+async fn amqp1(url: &str, queue: &str) -> Wire {
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk/amqp1_reader.py");
+    let url = url.trim_end_matches("/%2f");
+    let mut command = tokio::process::Command::new("/usr/bin/python3");
+    let read = sdk::output_of(command.arg(script).args([url, queue])).await;
+    let read: Read = serde_json::from_slice(&read).unwrap();
+    Wire { binding: "amqp", headers: read.headers, content_type: read.content_type, body: read.body }
+}
+
+#[derive(Deserialize)]
+struct Read {
+    headers: BTreeMap<String, String>,
+    content_type: String,
+    body: String,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_official_sdk_reads_them_from_every_broker_in_both_modes() {
     let [servers, nats_url, amqp_url] = [brokers::kafka(), brokers::nats(), brokers::amqp()];
@@ -105,12 +123,13 @@ async fn the_official_sdk_reads_them_from_every_broker_in_both_modes() {
         wires.push(tokio::task::spawn_blocking(move || kafka(&kafka_servers, &topic)).await.unwrap());
         wires.push(nats(&nats_url, &own).await);
         wires.push(amqp(&amqp_url, &own).await);
+        wires.push(amqp1(&amqp_url, &own).await);
     }
     let line = std::fs::read(home.path().join("events.ndjson")).unwrap();
     wires.push(Wire::new("file", BTreeMap::new(), Some("application/cloudevents+json".to_owned()), &line));
     for (place, wire) in wires.iter().enumerate() {
         let structured = wire.content_type.starts_with("application/cloudevents+json");
-        assert_eq!(structured, place < 3 || wire.binding == "file", "{}: {}", wire.binding, wire.content_type);
+        assert_eq!(structured, place < 4 || wire.binding == "file", "{}: {}", wire.binding, wire.content_type);
     }
 
     let messages = home.path().join("messages.json");
