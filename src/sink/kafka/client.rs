@@ -15,7 +15,7 @@ pub(super) enum Batching {
 }
 
 /// Set unless the user sets them.
-const DEFAULTS: [(&str, &str); 10] = [
+const DEFAULTS: [(&str, &str); 11] = [
     ("client.id", "e2b-relay"),
     // Five milliseconds buy most of the batching.
     ("linger.ms", "5"),
@@ -31,6 +31,8 @@ const DEFAULTS: [(&str, &str); 10] = [
     // misspelt one for as long; 5 s are enough for brokers that make topics by themselves.
     ("topic.metadata.propagation.max.ms", "5000"),
     ("reconnect.backoff.max.ms", "5000"),
+    // As in the Java client; librdkafka's own 30 s hold on to a broker that accepts and says nothing.
+    ("socket.connection.setup.timeout.ms", "10000"),
     ("socket.keepalive.enable", "true"),
     // Like the Java client's, so that the relay and other producers agree on a key's partition.
     ("partitioner", "murmur2_random"),
