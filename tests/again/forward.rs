@@ -39,7 +39,7 @@ async fn dead_letters_are_handed_on_to_their_own_place_on_each_broker() {
     consume::create_topic(&kafka(), &format!("{name}.dead"), 1).await;
     let daemon = home.start().await;
     for sink in ["lake", "bus", "queue"] {
-        daemon.until("all are handed on", |metrics| metrics.sum("sink_dead_letters{", sink) == 0.0).await;
+        daemon.until("all are handed on", |metrics| metrics.sum("sink_dead_letters", sink) == 0.0).await;
     }
     assert!(daemon.metrics().await.sum("sink_dead_letters_forwarded_total", "lake") >= dead.len() as f64);
     assert!(daemon.terminate().await.success());
