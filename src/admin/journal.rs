@@ -116,9 +116,7 @@ fn reader(store: &Store, query: &Query, after: u64) -> Reader {
 }
 
 fn oldest_first(store: &Store, query: &Query, after: Option<u64>, limit: usize) -> io::Result<Page> {
-    let marks = store.marks(query.samples);
-    let start = marks.iter().rev().find(|mark| query.is_before(mark)).or(marks.first()).map_or(0, |mark| mark.after);
-    let mut reader = reader(store, query, after.unwrap_or(0).max(start));
+    let mut reader = reader(store, query, after.unwrap_or(0).max(store.sequence_before(query.since)));
     let (mut page, mut gone_through, mut held) = (Page::default(), 0, 0);
     loop {
         let events = reader.read(READ_EVENTS, READ_BYTES)?;

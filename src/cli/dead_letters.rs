@@ -1,7 +1,6 @@
 //! `dead-letters`: records that a sink never took.
 
 use super::outcome::{Exit, Failure, print, print_json};
-use super::sinks::ended_early;
 use super::table::Table;
 use super::{Format, admin, runtime};
 use crate::admin::{Chosen, Letter, Line};
@@ -159,7 +158,7 @@ fn retry(changed: &Changed) -> Result<(), Failure> {
     let retried = match end {
         Some(Ok(retried)) => retried,
         Some(Err(error)) => return Err(Failure::new(Exit::Unavailable, error)),
-        None => return Err(ended_early()),
+        None => return Err(Failure::new(Exit::Unavailable, "the daemon went away before it had ended")),
     };
     let Retried { found, sent, skipped, rejected } = retried;
     match changed.format {

@@ -1,6 +1,6 @@
 //! `sinks`: how they are doing, and an end to those that were taken out.
 
-use super::outcome::{Exit, Failure, print, print_json};
+use super::outcome::{Failure, print, print_json};
 use super::table::Table;
 use super::{Format, admin, runtime};
 use clap::{Args, Subcommand};
@@ -83,9 +83,4 @@ fn text(shown: &Value) -> String {
         text += &format!("\n{removed}");
     }
     text
-}
-
-/// What a sink that is asked for by name is not.
-pub(super) fn ended_early() -> Failure {
-    Failure::new(Exit::Unavailable, "the daemon went away before it had ended")
 }

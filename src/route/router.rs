@@ -202,36 +202,29 @@ impl Router {
         to: &str,
     ) -> Result<Outgoing, String> {
         let view = View::new(stored, record, instance);
-        let Stored { sequence, event, .. } = stored;
-        Ok(Outgoing {
-            sequence: *sequence,
-            id: event.id.clone(),
-            kind: event.kind.clone(),
-            sandbox_id: event.sandbox_id.clone(),
-            address: to.to_owned(),
-            key: event.sandbox_id.clone(),
-            payload: self.format.encode(&view, self.addressing.framing)?,
-            content_type: self.format.content_type(),
-            unix_seconds: event.timestamp.instant().as_second(),
-            headers: self.format.headers(&view, self.addressing.framing),
-        })
+        let payload = self.format.encode(&view, self.addressing.framing)?;
+        Ok(self.packed(&view, payload, to.to_owned(), stored.event.sandbox_id.clone()))
     }
 
     fn outgoing(&self, view: &View<'_>, payload: Bytes) -> Result<Outgoing, TemplateError> {
         let render = |template: &Option<Template>| template.as_ref().map_or(Ok(String::new()), |t| t.render(view));
+        Ok(self.packed(view, payload, render(&self.addressing.address)?, render(&self.addressing.key)?))
+    }
+
+    fn packed(&self, view: &View<'_>, payload: Bytes, address: String, key: String) -> Outgoing {
         let Stored { sequence, event, .. } = view.stored();
-        Ok(Outgoing {
+        Outgoing {
             sequence: *sequence,
             id: event.id.clone(),
             kind: event.kind.clone(),
             sandbox_id: event.sandbox_id.clone(),
-            address: render(&self.addressing.address)?,
-            key: render(&self.addressing.key)?,
+            address,
+            key,
             payload,
             content_type: self.format.content_type(),
             unix_seconds: event.timestamp.instant().as_second(),
             headers: self.format.headers(view, self.addressing.framing),
-        })
+        }
     }
 }
 

@@ -47,7 +47,7 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 /// The same, asking this daemon with its own token.
-fn asking(home: &Home, daemon: &Daemon, arguments: &[&str]) -> Command {
+pub(crate) fn asking(home: &Home, daemon: &Daemon, arguments: &[&str]) -> Command {
     let mut command = command(arguments);
     command.args(["--admin", &format!("http://{}", daemon.admin), "--token-file"]).arg(token_file(home));
     command
@@ -57,7 +57,7 @@ fn token_file(home: &Home) -> std::path::PathBuf {
     home.path().join("data/admin-token")
 }
 
-async fn run(mut command: Command) -> Ran {
+pub(crate) async fn run(mut command: Command) -> Ran {
     let Output { status, stdout, stderr } = command.output().await.unwrap();
     let [out, err] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
     Ran { code: status.code(), out, err }
@@ -65,10 +65,10 @@ async fn run(mut command: Command) -> Ran {
 
 /// How a command ended.
 #[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {

@@ -5,11 +5,10 @@ mod forward;
 mod letters;
 mod replay;
 
+use crate::admin::{self, Ran};
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home};
 use serde_json::Value;
-use std::process::Output;
-use tokio::process::Command;
 
 /// A source whose events the daemon fetches at its start.
 fn source(provider: &Running) -> String {
@@ -18,14 +17,8 @@ fn source(provider: &Running) -> String {
 
 /// How a command ended that asked this daemon.
 async fn ask(home: &Home, daemon: &Daemon, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_e2b-relay"));
-    command.env_clear().args(["--log-level", "warn"]).args(arguments).kill_on_drop(true);
-    command
-        .args(["--admin", &format!("http://{}", daemon.admin), "--token-file"])
-        .arg(home.path().join("data/admin-token"));
-    let Output { status, stdout, stderr } = command.output().await.unwrap();
-    let [out, err] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
-    (status.code().unwrap(), out, err)
+    let Ran { code, out, err } = admin::run(admin::asking(home, daemon, arguments)).await;
+    (code.unwrap(), out, err)
 }
 
 /// The same, to end well, with JSON.

@@ -4,11 +4,11 @@
 //! take there either stays.
 
 use super::Handle;
+use super::send::Refusal;
 use crate::backoff::Backoff;
 use crate::decode;
 use crate::deliver::BACKOFF;
 use crate::event::Stored;
-use crate::sink::SendError;
 use crate::store::{DeadLetter, Resolution};
 use std::collections::HashSet;
 use std::io;
@@ -18,8 +18,6 @@ const REASON_HEADER: &str = "e2b-relay-dead-letter";
 const MESSAGE_HEADER: &str = "e2b-relay-error";
 /// Longest value of a header, in characters: of what a peer said.
 const MAX_MESSAGE: usize = 500;
-/// Letters in memory at once.
-const AT_ONCE: usize = 64;
 
 /// What became of an attempt.
 enum Handed {
@@ -59,7 +57,7 @@ impl Handle {
     async fn hand_on_some(&self, to: &str, refused: &mut HashSet<u64>) -> io::Result<usize> {
         let road = Arc::clone(&self.road);
         let is_new = |(sequence, _): &(u64, DeadLetter)| !refused.contains(sequence);
-        let letters: Vec<_> = road.store.dead_letters(&road.name).into_iter().filter(is_new).take(AT_ONCE).collect();
+        let letters: Vec<_> = road.store.dead_letters(&road.name).into_iter().filter(is_new).collect();
         for (sequence, letter) in &letters {
             let (store, name, sequence) = (Arc::clone(&road.store), road.name.clone(), *sequence);
             let read = tokio::task::spawn_blocking(move || store.dead_letter_event(&name, sequence));
@@ -98,17 +96,9 @@ impl Handle {
         let message: String = letter.cause.message.chars().filter(visible).take(MAX_MESSAGE).collect();
         outgoing.headers.push((REASON_HEADER.to_owned(), letter.cause.reason.clone()));
         outgoing.headers.push((MESSAGE_HEADER.to_owned(), message));
-        let outgoing = Arc::new(outgoing);
-        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1, fastrand::Rng::new());
-        loop {
-            match road.sink.send(Arc::clone(&outgoing)).await {
-                Ok(()) => return Handed::On,
-                Err(SendError::Reject { message, .. } | SendError::Drop { message, .. }) => {
-                    return Handed::Refused(message);
-                }
-                Err(SendError::Retry { reason, .. }) => road.metrics.sink_error(&road.name, reason.as_str()),
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
+        match road.insist(outgoing).await {
+            Ok(()) => Handed::On,
+            Err(Refusal::Dropped(message) | Refusal::Rejected(_, message)) => Handed::Refused(message),
         }
     }
 }

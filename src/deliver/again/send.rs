@@ -4,7 +4,7 @@ use super::Road;
 use crate::backoff::Backoff;
 use crate::deliver::{BACKOFF, decide};
 use crate::event::Stored;
-use crate::route::Decision;
+use crate::route::{Decision, Outgoing};
 use crate::sink::{Reason, SendError};
 use crate::store::Cause;
 use futures_util::StreamExt;
@@ -21,6 +21,14 @@ pub(super) struct Stamp {
     pub(super) header: &'static str,
     /// Of this replay or retry, so that a broker that knows ids takes it once more, and only once.
     pub(super) id: String,
+}
+
+/// The peer's last word on a record, in its or the client's words.
+pub(super) enum Refusal {
+    /// It has nowhere to put it, and the settings say that this is to be dropped.
+    Dropped(String),
+    /// It will never take it.
+    Rejected(Reason, String),
 }
 
 /// What became of one.
@@ -72,16 +80,25 @@ impl Road {
             Err(malformed) => return rejected(Reason::Other.as_str(), malformed.to_string()),
         };
         outgoing.headers.push((stamp.header.to_owned(), stamp.id.clone()));
+        match self.insist(outgoing).await {
+            Ok(()) => {
+                self.metrics.sink_sent(&self.name, 1);
+                Outcome::Sent
+            }
+            Err(Refusal::Dropped(_)) => Outcome::Skipped,
+            Err(Refusal::Rejected(reason, message)) => rejected(reason.as_str(), message),
+        }
+    }
+
+    /// Sends one record until the peer has confirmed it or has refused it for good.
+    pub(super) async fn insist(&self, outgoing: Outgoing) -> Result<(), Refusal> {
         let outgoing = Arc::new(outgoing);
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1, fastrand::Rng::new());
         loop {
             match self.sink.send(Arc::clone(&outgoing)).await {
-                Ok(()) => {
-                    self.metrics.sink_sent(&self.name, 1);
-                    return Outcome::Sent;
-                }
-                Err(SendError::Drop { .. }) => return Outcome::Skipped,
-                Err(SendError::Reject { reason, message }) => return rejected(reason.as_str(), message),
+                Ok(()) => return Ok(()),
+                Err(SendError::Drop { message, .. }) => return Err(Refusal::Dropped(message)),
+                Err(SendError::Reject { reason, message }) => return Err(Refusal::Rejected(reason, message)),
                 Err(SendError::Retry { reason, .. }) => self.metrics.sink_error(&self.name, reason.as_str()),
             }
             tokio::time::sleep(backoff.next_delay()).await;
