@@ -13,6 +13,13 @@
 # is that directory: by this a pid file is known to be stale, even where the id belongs to another process by now, and
 # even where nobody reaps (a container's first process often does not, and `kill -0` succeeds on a zombie).
 
+# A test's process hands on what librdkafka's mock cluster has open, since that does not mark it as its own: a connection
+# that is closed there would stay open here, as long as the broker runs. 255 is the script itself.
+for fd in "/proc/$$/fd/"*; do
+    fd=${fd##*/}
+    if ((fd > 2 && fd != 255)); then exec {fd}>&-; fi
+done
+
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 cache=$(cd "$here/../.." && realpath -m "${CARGO_TARGET_DIR:-target}")/brokers
 start_limit_s=180
@@ -122,6 +129,17 @@ kill_it() {
     rm -f pid
 }
 
+# Every thread stands still when this returns: the signal only asks for it, and one that runs on another processor could
+# still read and confirm what a test sends right after.
+pause() {
+    signal pid STOP
+    local until=$((SECONDS + stop_limit_s))
+    while alive pid && [[ $(sed 's/.*) //' "/proc/$(<pid)"/task/*/stat 2>/dev/null | cut -c1 | sort -u) != T ]]; do
+        ((SECONDS < until)) || fail "process $(<pid) does not stand still"
+        sleep 0.01
+    done
+}
+
 afterwards() { :; }
 
 main() {
@@ -136,7 +154,7 @@ main() {
         case $verb in
         start | stop) "$verb" ;;
         kill) kill_it ;;
-        pause) signal pid STOP ;;
+        pause) pause ;;
         resume) signal pid CONT ;;
         esac
         ;;

@@ -53,7 +53,7 @@ impl Bench {
             // JetStream's answer to a publish holds the sequence in the stream.
             Kind::Nats => b"\"seq\":".to_vec(),
             // A method frame's class `basic` (60), method `ack` (80): AMQP 0.9.1, 1.8.3.13.
-            Kind::RabbitMq => vec![0, 60, 0, 80],
+            Kind::RabbitMq | Kind::RabbitMq4 => vec![0, 60, 0, 80],
         }
     }
 }

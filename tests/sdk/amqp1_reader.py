@@ -1,4 +1,5 @@
-"""Takes one message from a queue of RabbitMQ by AMQP 1.0, into which it turns what came by 0.9.1, and prints what is in it.
+"""Takes one message from an address of RabbitMQ by AMQP 1.0, into which it turns what came by 0.9.1, and prints what is in
+it.
 
 Runs under Debian's own Python, for which there is the package python3-qpid-proton.
 """
@@ -13,9 +14,9 @@ def text(value):
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-url, queue = sys.argv[1:]
+url, address = sys.argv[1:]
 connection = BlockingConnection(url, timeout=30)
-receiver = connection.create_receiver(f"/amq/queue/{queue}")
+receiver = connection.create_receiver(address)
 message = receiver.receive(timeout=30)
 receiver.accept()
 body = message.body

@@ -24,8 +24,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PARTITIONS: i32 = 4;
-/// For what takes milliseconds, or a few seconds where librdkafka has its own pace.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For what takes milliseconds, or a few seconds where librdkafka has its own pace. A process that another test starts while
+/// a mock broker has connections has copies of them, and only with its end does a client see that broker go: daemons live
+/// for half a minute, and brokers give such copies back (tests/brokers/common.sh).
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The `number`-th record of a sandbox.
 fn record(topic: &str, sandbox: &str, number: usize) -> Arc<Outgoing> {

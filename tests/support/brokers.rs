@@ -52,6 +52,8 @@ pub(crate) enum Kind {
     Kafka,
     Nats,
     RabbitMq,
+    /// In the soak only, for which alone `tests/run` fetches it.
+    RabbitMq4,
 }
 
 /// By the distance of its port from the first, as the script has it.
@@ -72,6 +74,7 @@ impl Kind {
             Self::Kafka => "kafka",
             Self::Nats => "nats",
             Self::RabbitMq => "rabbitmq",
+            Self::RabbitMq4 => "rabbitmq4",
         }
     }
 }
