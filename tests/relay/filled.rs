@@ -1,8 +1,9 @@
 //! A stream and a queue that are full: both sinks wait and say so, the others go on, and what was waiting arrives in order
-//! once a consumer makes room.
+//! once a consumer makes room. Kafka on a full disk likewise, which for it is the end: it comes back when there is room.
 
-use super::sinks::{Sinks, shared};
-use crate::support::brokers;
+use super::full::SmallDisk;
+use super::sinks::{IN_FLIGHT, NAMES, Sinks, print_row, shared};
+use crate::support::brokers::{self, Broker};
 use crate::support::consume;
 use crate::support::daemon::{Daemon, Home, Metrics, PATIENCE};
 use crate::support::load::{self, Plan};
@@ -123,4 +124,40 @@ async fn a_full_stream_and_a_full_queue_are_waited_for_and_nothing_is_lost() {
         verdict.assert_kept();
         assert_eq!((verdict.lost, verdict.doubled), (0, 0), "{sink}");
     }
+}
+
+/// Of the disk; the events need more.
+const ROOM: u64 = 128 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kafka_whose_disk_is_full_is_waited_for_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(&folder.path().join("disk"));
+    let broker = Broker::start_kafka_on(&folder.path().join("disk")).await;
+    let sinks = Sinks::new(broker.address(), brokers::nats(), brokers::amqp()).await;
+    let home = Home::new(&sinks.configuration());
+    let daemon = home.start().await;
+    let load = load::Ongoing::begin("kafka is full", |_| serde_json::json!("usual"));
+    load.go_on(daemon.webhook(), EVENTS);
+    sinks.until_settled(&daemon, EVENTS as u64).await;
+    let ballast = disk.fill(ROOM);
+    load.go_on(daemon.webhook(), 2 * EVENTS);
+    for sink in &NAMES[1..] {
+        daemon.until_settled(sink, 3 * EVENTS as u64).await;
+    }
+    let full = |metrics: &Metrics| {
+        metrics.sum("sink_up", "sink=\"lake\"") == 0.0 && metrics.sum("sink_errors_total", "sink=\"lake\"") > 0.0
+    };
+    daemon.until("lake is down", full).await;
+    let settled = daemon.metrics().await.settled("lake");
+    assert!((EVENTS as u64..3 * EVENTS as u64).contains(&settled), "lake took {settled}");
+    std::fs::remove_file(ballast).unwrap();
+    broker.restart().await;
+    let ledger = load.end().await;
+    assert_eq!(ledger.acknowledged(), 3 * EVENTS);
+    sinks.until_settled(&daemon, ledger.acknowledged() as u64).await;
+    assert!(daemon.terminate().await.success());
+    // What the broker had written and not confirmed when it ended.
+    let verdicts = sinks.judge(&home, &ledger, [IN_FLIGHT, 0, 0, 0]).await;
+    print_row("Kafka's disk full", 1, &verdicts);
 }

@@ -10,12 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const DISK: u64 = 64 * 1024 * 1024;
+/// Below `min_free`.
+const REST: u64 = 1024 * 1024;
 
 /// A small file system in memory; unmounted when dropped.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(path: &Path) -> Self {
+    /// At a folder that is not there yet.
+    pub(crate) fn mount(path: &Path) -> Self {
         std::fs::create_dir(path).unwrap();
         let size = format!("size={DISK}");
         let output = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output().unwrap();
@@ -24,14 +27,14 @@ impl SmallDisk {
         Self(path.to_owned())
     }
 
-    /// Takes all room but a rest below `min_free`.
-    fn fill(&self) -> PathBuf {
+    /// Takes all room but `rest` bytes; returns the file that does.
+    pub(crate) fn fill(&self, rest: u64) -> PathBuf {
         let path = self.0.join("ballast");
         let mut file = std::fs::File::create(&path).unwrap();
         // Bit by bit, since the daemon takes room meanwhile; it may have taken the last of it.
         loop {
             let free = rustix::fs::statvfs(&self.0).map(|space| space.f_bavail * space.f_frsize).unwrap();
-            let block = free.saturating_sub(1024 * 1024).min(256 * 1024);
+            let block = free.saturating_sub(rest).min(256 * 1024);
             if block == 0 || file.write_all(&vec![1; block as usize]).is_err() {
                 return path;
             }
@@ -68,7 +71,7 @@ async fn a_full_disk_is_503_until_there_is_room_and_loses_nothing() {
     let sum = |family: &'static str, label: &'static str| move |metrics: &Metrics| metrics.sum(family, label);
     let accepted = sum("events_total", "");
     daemon.until("a part is accepted", |metrics| accepted(metrics) >= 1_000.0).await;
-    let ballast = disk.fill();
+    let ballast = disk.fill(REST);
     let refused = sum("deliveries_total", "outcome=\"store_full\"");
     daemon.until("deliveries are refused", |metrics| refused(metrics) >= 100.0).await;
     assert_refused(&daemon, &json!("usual")).await;

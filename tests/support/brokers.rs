@@ -100,6 +100,11 @@ impl Broker {
         Self::start_with(Kind::Kafka, Some(("advertised", port.to_string()))).await
     }
 
+    /// Starts a Kafka broker that keeps its data in the folder `disk`.
+    pub(crate) async fn start_kafka_on(disk: &Path) -> Self {
+        Self::start_with(Kind::Kafka, Some(("disk", disk.display().to_string()))).await
+    }
+
     /// Starts a NATS server with another part of its configuration about who may come in.
     pub(crate) async fn start_nats_with(access: String) -> Self {
         Self::start_with(Kind::Nats, Some(("access", access))).await
