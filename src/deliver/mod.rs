@@ -14,7 +14,7 @@ mod tasks;
 mod tell;
 mod window;
 
-pub use again::{Ended, Found, Handle, Refused, Replay, Retried, Retrying, Wanted, forget_replay};
+pub use again::{Ended, Found, Handle, Refused, Replay, Retried, Retrying, Wanted};
 pub use settings::{Settings, Start};
 pub use sinks::Sinks;
 pub use status::{About, Failure, Status};

@@ -135,12 +135,18 @@ fn position_of(
 /// finds the position under the old name still.
 fn carry_over(shared: &Shared, old: &str, new: &str) -> io::Result<()> {
     shared.reserve.write(|| shared.letters().rename(old, new))?;
-    if let Some(progress) = shared.meta.progress(old) {
-        shared.meta.set_progress(new, progress);
-        shared.meta.forget(old);
-        shared.reserve.write(|| shared.meta.sync())?;
+    let (progress, state) = (shared.meta.progress(old), shared.meta.sink_value(old));
+    if progress.is_none() && state.is_none() {
+        return Ok(());
     }
-    Ok(())
+    if let Some(progress) = progress {
+        shared.meta.set_progress(new, progress);
+    }
+    if let Some(state) = state {
+        shared.meta.set_sink_value(new, state);
+    }
+    shared.meta.forget(old);
+    shared.reserve.write(|| shared.meta.sync())
 }
 
 /// Notes when sinks were taken out, and forgets those whose time is over.

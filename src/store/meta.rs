@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const CACHE: u64 = 1024 * 1024;
 const SINK: &str = "sink/";
 const STATE: &str = "state/";
+const SINK_STATE: &str = "sink-state/";
 
 /// How far a sink is, and what became of the events up to there.
 ///
@@ -81,6 +82,16 @@ impl Meta {
         self.state().put(&format!("{STATE}{key}"), value.to_owned());
     }
 
+    /// A value of somebody else's about a sink: it goes along when that is renamed, and goes with it.
+    pub(super) fn sink_value(&self, sink: &str) -> Option<Vec<u8>> {
+        self.state().values.get(&format!("{SINK_STATE}{sink}")).cloned()
+    }
+
+    /// Not on disk before [`Meta::sync`].
+    pub(super) fn set_sink_value(&self, sink: &str, value: Vec<u8>) {
+        self.state().put(&format!("{SINK_STATE}{sink}"), value);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,9 +116,10 @@ impl Meta {
         let mut state = self.state();
         state.sinks.remove(sink);
         state.durable.remove(sink);
-        let key = format!("{SINK}{sink}");
-        state.values.remove(&key);
-        state.write(|db| db.remove(&key).map(drop));
+        for key in [format!("{SINK}{sink}"), format!("{SINK_STATE}{sink}")] {
+            state.values.remove(&key);
+            state.write(|db| db.remove(&key).map(drop));
+        }
     }
 
     /// The sequence up to which the sink's events may go, by what is on disk for good.
@@ -217,8 +229,11 @@ mod tests {
         let meta = Meta::open(path).unwrap();
         assert_eq!(meta.progress("lake"), Some(progress));
         assert_eq!(meta.durable_position("lake"), 10);
+        assert_eq!(meta.sink_value("lake"), None);
+        meta.set_sink_value("lake", b"1".to_vec());
+        assert_eq!(meta.sink_value("lake"), Some(b"1".to_vec()));
         meta.forget("lake");
-        assert_eq!(meta.progress("lake"), None);
+        assert_eq!((meta.progress("lake"), meta.sink_value("lake")), (None, None));
     }
 
     #[test]

@@ -153,6 +153,19 @@ impl Store {
         self.shared.reserve.write(|| self.shared.meta.sync())
     }
 
+    /// Small state about a sink, which goes along when that is renamed, and is forgotten with it.
+    pub fn sink_state(&self, sink: &str) -> Option<Vec<u8>> {
+        self.shared.meta.sink_value(sink)
+    }
+
+    /// Keeps [`Self::sink_state`]; on disk for good when this returns.
+    ///
+    /// Blocks on the disk.
+    pub fn set_sink_state(&self, sink: &str, value: Vec<u8>) -> io::Result<()> {
+        self.shared.meta.set_sink_value(sink, value);
+        self.shared.reserve.write(|| self.shared.meta.sync())
+    }
+
     /// While the host's clock is in doubt no id is forgotten.
     pub fn doubt_clock(&self, doubtful: bool) {
         self.shared.doubtful_clock.store(doubtful, Ordering::Relaxed);

@@ -57,7 +57,7 @@ async fn what_a_sink_has_passed_is_sent_once_more_over_a_kill_beside_what_is_new
         );
     }
 
-    // All of it, killed in the middle; it goes on by itself, and what is repeated is known to the stream.
+    // All of it, killed in the middle; it goes on by itself, under another name, and what is repeated is known to the stream.
     let whole = json(ask(&home, &daemon, &["replay", "--sink", "bus", "--detach", "--format", "json"]).await);
     let (code, _, err) = ask(&home, &daemon, &["replay", "--sink", "bus", "--detach"]).await;
     assert!(code == 64 && err.contains("under way"), "{err}");
@@ -65,6 +65,7 @@ async fn what_a_sink_has_passed_is_sent_once_more_over_a_kill_beside_what_is_new
         .until("some are sent", |metrics| metrics.sum("sink_sent_total", "bus") >= 4_000.0 + created as f64 + 600.0)
         .await;
     daemon.kill().await;
+    home.configure(&settings(&provider, &stream).replace("  bus: {", "  coach: {renamed_from: bus, "));
     let daemon = home.start().await;
     provider.happen(50, 10).await;
     let ended = tokio::time::timeout(PATIENCE, async {

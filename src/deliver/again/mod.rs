@@ -9,7 +9,7 @@ mod replay;
 mod send;
 
 pub use letters::{Retried, Retrying};
-pub use replay::{Ended, Found, Replay, Wanted, forget_replay};
+pub use replay::{Ended, Found, Replay, Wanted};
 
 use super::status::{About, Status};
 use crate::decode::Redaction;

@@ -303,27 +303,16 @@ impl Reading {
     }
 }
 
-/// Where the store keeps a sink's replay.
-fn key(sink: &str) -> String {
-    format!("replay/{sink}")
-}
-
 impl Road {
     async fn keep(&self, replay: &Replay) -> io::Result<()> {
-        let (store, key) = (Arc::clone(&self.store), key(&self.name));
+        let (store, sink) = (Arc::clone(&self.store), self.name.clone());
         let value = serde_json::to_vec(replay)?;
-        tokio::task::spawn_blocking(move || store.set_state(&key, &value)).await.map_err(io::Error::other)?
+        tokio::task::spawn_blocking(move || store.set_sink_state(&sink, value)).await.map_err(io::Error::other)?
     }
 }
 
-/// The one that was under way when the daemon ended, or the last one.
+/// The one that was under way when the daemon ended, or the last one. The store forgets it with the sink, so that another
+/// one of its name does not go on with it, and has it go along with one that is renamed.
 pub(super) fn recall(road: &Road) -> Option<Replay> {
-    serde_json::from_slice(&road.store.state(&key(&road.name))?).ok()
-}
-
-/// Forgets the replay of a sink that is there no more, so that another one of its name does not go on with it. Blocks on
-/// the disk.
-pub fn forget_replay(store: &Store, sink: &str) -> io::Result<()> {
-    let key = key(sink);
-    if store.state(&key).is_some() { store.set_state(&key, b"null") } else { Ok(()) }
+    serde_json::from_slice(&road.store.sink_state(&road.name)?).ok()
 }

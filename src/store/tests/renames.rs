@@ -1,4 +1,4 @@
-//! A sink that is renamed keeps what is its own: position, counts, dead letters.
+//! A sink that is renamed keeps what is its own: position, counts, dead letters, and what others note of it.
 
 use super::*;
 
@@ -17,6 +17,7 @@ async fn fill(path: &Path) {
     store.resolve("old", &[1], Resolution::Dropped).unwrap();
     store.resolve("old", &[2], Resolution::Retried).unwrap();
     store.advance("old", Progress { position: 3, dead_lettered: 3, ..Progress::default() }).unwrap();
+    store.set_sink_state("old", b"noted".to_vec()).unwrap();
 }
 
 fn assert_moved(store: &Store) {
@@ -24,6 +25,7 @@ fn assert_moved(store: &Store) {
     assert_eq!(store.dead_letters("new")[0].1.id, "event-2");
     assert_eq!(store.dead_letter_event("new", 3).unwrap().unwrap().event.id, "event-2");
     assert_eq!(store.progress("new").dead_lettered, 3);
+    assert_eq!((store.sink_state("old"), store.sink_state("new")), (None, Some(b"noted".to_vec())));
 }
 
 #[tokio::test]
