@@ -138,7 +138,7 @@ impl Daemon {
             listening.clone(),
         ));
         let access = Access::new(&settings.admin, reload::token(settings)?);
-        let public = Listener::bind(&settings.server).await?;
+        let public = Listener::bind(&settings.server, &metrics).await?;
         let admin = Listener::bind_admin(settings.admin.listen).await?;
         let (public_address, admin_address) = (public.address(), admin.address());
         let folder = settings.store.path.clone();

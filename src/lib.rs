@@ -29,7 +29,7 @@
 //! A line may import only from rooms below its own; `tests/tidy.rs` holds that, and which room each foreign crate has.
 //!
 //! ```text
-//! secret backoff shutdown metrics logging client
+//! secret backoff shutdown metrics logging client certificate
 //!   ← event ← verify ← decode route ← store sink e2b ← sandboxes intake ← source deliver
 //!   ← http admin simulator ← settings ← app ← cli main
 //! ```
@@ -37,6 +37,7 @@
 pub mod admin;
 pub mod app;
 pub mod backoff;
+pub mod certificate;
 pub mod cli;
 pub mod client;
 pub mod decode;

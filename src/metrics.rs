@@ -7,6 +7,7 @@ mod api;
 mod config;
 mod process;
 mod sandboxes;
+mod tls;
 
 pub use api::SKIPPED_REASONS;
 pub use sandboxes::Used;
@@ -20,6 +21,7 @@ use prometheus::{
 };
 use sandboxes::Sandboxes;
 use std::time::Duration;
+use tls::Tls;
 
 /// What a delivery came to; label `outcome` of `deliveries_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +144,7 @@ pub struct Metrics {
     sandboxes: Sandboxes,
     process: Process,
     config: Config,
+    tls: Tls,
 }
 
 /// A family could not be made; a fault of this file, never of the user's.
@@ -199,7 +202,7 @@ impl Metrics {
             store_size: int_gauge(
                 r,
                 "store_size_bytes",
-                "Bytes that count towards store.max_size: journal, ids and dead letters.",
+                "What counts towards store.max_size, in bytes: journal, ids and dead letters.",
             )?,
             store_max_size: int_gauge(r, "store_max_size_bytes", "The setting store.max_size, in bytes.")?,
             store_events: int_gauge(r, "store_events", "Events now kept in the journal.")?,
@@ -254,6 +257,7 @@ impl Metrics {
             sandboxes: Sandboxes::new(r)?,
             process: Process::new()?,
             config: Config::new(r)?,
+            tls: Tls::new(r)?,
             registry,
         })
     }

@@ -12,6 +12,7 @@ mod cloudevents;
 mod dev;
 mod e2b;
 mod faults;
+mod health;
 mod live;
 mod readme;
 mod receiver;

@@ -35,7 +35,7 @@ const ROOMS_OF_CRATES: &[(&str, &[&str])] = &[
     ("rdkafka", &["sink/kafka"]),
     ("reqwest", &["client"]),
     ("rustix", &["metrics", "store", "sink/file", "app"]),
-    ("rustls", &["client", "http", "sink", "main"]),
+    ("rustls", &["certificate", "client", "http", "sink", "main"]),
     ("rustls_native_certs", &["sink"]),
     ("secrecy", &["secret"]),
     ("serde_path_to_error", &["settings"]),
@@ -48,6 +48,7 @@ const ROOMS_OF_CRATES: &[(&str, &[&str])] = &[
     ("toml", &["settings"]),
     ("tower", &["http", "admin", "source/webhook"]),
     ("tracing_subscriber", &["logging"]),
+    ("x509_parser", &["certificate"]),
     ("yaml_rust2", &["settings"]),
 ];
 

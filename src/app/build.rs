@@ -11,6 +11,7 @@ use crate::sink::registry::Registered;
 use crate::sink::stdout::Stdout;
 use crate::sink::{InvalidSetting, Sink};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What is wrong with a sink's settings.
@@ -58,6 +59,16 @@ pub(super) fn about(kind: &SinkKind) -> About {
         SinkKind::Stdout(_) => ("standard output".to_owned(), false),
     };
     About { kind: kind.name(), to, insecure_skip_verify }
+}
+
+/// What a sink shows its peer of itself.
+pub(super) fn certificate_file(kind: &SinkKind) -> Option<&Path> {
+    match kind {
+        SinkKind::Kafka(kafka) => kafka.tls.as_ref()?.cert_file.as_deref(),
+        SinkKind::Nats(nats) => nats.cert_file.as_deref(),
+        SinkKind::Amqp(amqp) => amqp.cert_file.as_deref(),
+        SinkKind::File(_) | SinkKind::Stdout(_) => None,
+    }
 }
 
 /// Compiles what a sink takes and where to.

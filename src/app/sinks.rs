@@ -1,8 +1,9 @@
 //! The deliveries, one per sink, and how they come and go.
 
 use super::StartError;
-use super::build::{about, build_router, build_sink, shares_stream};
+use super::build::{about, build_router, build_sink, certificate_file, shares_stream};
 use super::tasks::Tasks;
+use crate::certificate;
 use crate::decode::Redaction;
 use crate::deliver::{self, Delivery};
 use crate::metrics::Metrics;
@@ -48,6 +49,8 @@ struct Fresh {
     redaction: Redaction,
     dead_letter_to: Option<String>,
     max_in_flight: usize,
+    /// When the certificate ends that the sink shows its peer, as Unix time in seconds.
+    certificate_end: Option<i64>,
 }
 
 /// What became of the sinks, by name.
@@ -77,7 +80,9 @@ impl Sinks {
             let common = &settings.common;
             let (redaction, max_in_flight) = (common.redact.clone(), common.max_in_flight);
             let dead_letter_to = common.dead_letter_to.clone();
-            fresh.insert(name.clone(), Fresh { said, about, sink, router, redaction, dead_letter_to, max_in_flight });
+            let certificate_end = certificate_file(&settings.kind).and_then(certificate::expiry_of_file);
+            let one = Fresh { said, about, sink, router, redaction, dead_letter_to, max_in_flight, certificate_end };
+            fresh.insert(name.clone(), one);
         }
         let starts = sinks.iter().map(|(name, sink)| SinkStart {
             name: name.clone(),
@@ -104,6 +109,7 @@ impl Sinks {
             self.open.remove(name);
             self.shown.remove(name);
             self.metrics.sink_gone(name);
+            self.metrics.certificate(&section(name), None);
         }
         let begun = plan.fresh.keys().cloned().collect();
         self.make(plan);
@@ -123,7 +129,8 @@ impl Sinks {
         let Plan { fresh, starts } = plan;
         for (name, fresh) in fresh {
             let start = starts.iter().find(|start| start.name == name);
-            let Fresh { said, about, sink, router, redaction, dead_letter_to, max_in_flight } = fresh;
+            let Fresh { said, about, sink, router, redaction, dead_letter_to, max_in_flight, certificate_end } = fresh;
+            self.metrics.certificate(&section(&name), certificate_end);
             let delivery = Delivery::new(deliver::Parts {
                 name: name.clone(),
                 about,
@@ -149,4 +156,9 @@ impl Sinks {
     pub(super) fn reopen(&self) {
         self.open.values().for_each(|sink| sink.reopen());
     }
+}
+
+/// A sink's in the settings.
+fn section(name: &str) -> String {
+    format!("sinks.{name}")
 }

@@ -5,6 +5,7 @@ use super::connection;
 use super::connections::Connections;
 use super::settings::Settings;
 use super::tls::{Tls, TlsError};
+use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use axum::Router;
 use std::net::SocketAddr;
@@ -53,10 +54,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the public listener.
-    pub async fn bind(settings: &Settings) -> Result<Self, BindError> {
+    /// Binds the public listener; `metrics` are told when its certificate ends.
+    pub async fn bind(settings: &Settings, metrics: &Metrics) -> Result<Self, BindError> {
         let limits = Limits { max_connections: settings.max_connections, request_timeout: settings.request_timeout };
-        let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
+        let tls = settings.tls.as_ref().map(|tls| Tls::load(tls, metrics)).transpose()?;
         Self::bind_with(settings.listen, tls, limits).await
     }
 

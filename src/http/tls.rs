@@ -1,6 +1,8 @@
 //! The listener's certificate, read again when its files change.
 
 use super::settings::TlsSettings;
+use crate::certificate;
+use crate::metrics::Metrics;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -36,9 +38,13 @@ pub enum TlsError {
     Pair(rustls::Error),
 }
 
+/// Where the settings name the certificate.
+const SECTION: &str = "server.tls";
+
 /// Serves TLS with the certificate that stands in the files now.
 pub(super) struct Tls {
     settings: TlsSettings,
+    metrics: Metrics,
     current: Mutex<Current>,
 }
 
@@ -57,10 +63,14 @@ struct Fingerprint {
 }
 
 impl Tls {
-    pub(super) fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
+    pub(super) fn load(settings: &TlsSettings, metrics: &Metrics) -> Result<Self, TlsError> {
         let seen = fingerprints(settings);
-        let acceptor = acceptor(settings)?;
-        Ok(Self { settings: settings.clone(), current: Mutex::new(Current { seen, acceptor }) })
+        let acceptor = acceptor(settings, metrics)?;
+        Ok(Self {
+            settings: settings.clone(),
+            metrics: metrics.clone(),
+            current: Mutex::new(Current { seen, acceptor }),
+        })
     }
 
     /// The handshake.
@@ -75,7 +85,7 @@ impl Tls {
         let seen = fingerprints(&self.settings);
         if seen != current.seen {
             current.seen = seen;
-            match acceptor(&self.settings) {
+            match acceptor(&self.settings, &self.metrics) {
                 Ok(acceptor) => {
                     current.acceptor = acceptor;
                     tracing::info!("server.tls: the certificate was read again");
@@ -101,13 +111,15 @@ fn fingerprints(settings: &TlsSettings) -> [Option<Fingerprint>; 2] {
     })
 }
 
-fn acceptor(settings: &TlsSettings) -> Result<TlsAcceptor, TlsError> {
+/// What the files hold now; when it ends is told once it can be used.
+fn acceptor(settings: &TlsSettings, metrics: &Metrics) -> Result<TlsAcceptor, TlsError> {
     let chain = CertificateDer::pem_slice_iter(&read(&settings.cert_file)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| content(&settings.cert_file, error.to_string()))?;
     if chain.is_empty() {
         return Err(content(&settings.cert_file, "no certificate in it".to_owned()));
     }
+    let end = certificate::expiry(&chain);
     let key = PrivateKeyDer::from_pem_slice(&read(&settings.key_file)?).map_err(|_| {
         content(&settings.key_file, "no private key in it that can be read without a passphrase".to_owned())
     })?;
@@ -119,6 +131,7 @@ fn acceptor(settings: &TlsSettings) -> Result<TlsAcceptor, TlsError> {
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    metrics.certificate(SECTION, end);
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -63,7 +63,7 @@ impl Api {
             verified_through: gauges(
                 r,
                 "backfill_verified_through_timestamp_seconds",
-                "Unix time up to which everything that the events API lists is in the store; only once known.",
+                "Unix time up to which everything that the events API lists is in the store, in seconds; only once known.",
                 &["source"],
             )?,
             gaps: counters(

@@ -76,7 +76,7 @@ impl Sandboxes {
                 of_template("e2b_template_sandboxes", "Running sandboxes of the template with a recent sample.")?,
                 of_template("e2b_template_cpus", "CPUs of these sandboxes, summed.")?,
                 of_template(
-                    "e2b_template_cpu_used_ratio_sum",
+                    "e2b_template_cpu_used_ratio",
                     "CPU in use of these sandboxes, summed, 1 for 100 % of one.",
                 )?,
                 of_template("e2b_template_memory_used_bytes", "Memory in use of these sandboxes, summed, in bytes.")?,

@@ -3,6 +3,7 @@
 use super::harness::{Client, PATH, Relay, SECRET, event, post};
 use crate::support::sign;
 use e2b_relay::http::{BindError, Listener, Settings, TlsSettings};
+use e2b_relay::metrics::Metrics;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -95,6 +96,7 @@ async fn plain_http_is_not_spoken_where_tls_is() {
 async fn what_cannot_be_served_is_refused_at_the_start_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (make_pair(folder.path(), "one"), make_pair(folder.path(), "two"));
+    let metrics = Metrics::new("0", "0").unwrap();
     let missing = folder.path().join("missing.pem");
     for (cert_file, key_file, expected) in [
         (&missing, &one.key_file, "missing.pem: No such file"),
@@ -105,7 +107,7 @@ async fn what_cannot_be_served_is_refused_at_the_start_and_named() {
     ] {
         let tls = TlsSettings { cert_file: cert_file.clone(), key_file: key_file.clone() };
         let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), tls: Some(tls), ..Settings::default() };
-        let Err(error @ BindError::Tls(_)) = Listener::bind(&settings).await else { panic!("{expected}") };
+        let Err(error @ BindError::Tls(_)) = Listener::bind(&settings, &metrics).await else { panic!("{expected}") };
         let message = error.to_string();
         assert!(message.starts_with("server.tls: ") && message.contains(expected), "{message}");
     }

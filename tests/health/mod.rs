@@ -1,0 +1,6 @@
+//! What is seen from outside: metrics, health, what the service manager is told, the log.
+#![cfg(test)]
+
+mod certificates;
+mod exposition;
+mod families;
