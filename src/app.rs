@@ -6,12 +6,15 @@ mod pollers;
 mod reload;
 mod sinks;
 mod tasks;
+mod watchdog;
 
 pub use build::{SinkError, build_router, build_sink, shares_stream};
 pub use reload::{Configuration, Reloader};
+pub use watchdog::Watchdog;
 
 use crate::admin::{self, Access, TokenError};
 use crate::client::ClientError;
+use crate::health::{self, Health};
 use crate::http::{self, BindError, Listener};
 use crate::intake::{self, Intake};
 use crate::metrics::{self, Metrics};
@@ -20,6 +23,7 @@ use crate::shutdown::{self, Shutdown, Trigger};
 use crate::source::register::Conflict;
 use crate::source::webhook::{self, Receiver};
 use crate::store::{self, OpenError, RealDisk, Store};
+use crate::systemd::Notifier;
 use futures_util::future::BoxFuture;
 use pollers::Pollers;
 use reload::Changeable;
@@ -29,7 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tasks::Tasks;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// How long open requests may take to end; each is bounded by `request_timeout` and `commit_timeout` too.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
@@ -88,6 +92,8 @@ pub struct Daemon {
     /// Where the settings are read again, if anywhere.
     configuration: Option<Configuration>,
     reloader: Reloader,
+    notifier: Notifier,
+    watchdog: Option<Duration>,
     /// The public one ends first; the operators' stays until it is stopped.
     listeners: Vec<BoxFuture<'static, ()>>,
     stop_listening: Trigger,
@@ -121,7 +127,7 @@ impl Daemon {
             metrics: metrics.clone(),
             clock: Arc::clone(&clock),
             delivering: delivering.clone(),
-            tasks: Tasks::new(),
+            tasks: Tasks::new(store.health(), |name| format!("sink {name}")),
             open: BTreeMap::new(),
             shown: crate::deliver::Sinks::default(),
         };
@@ -163,12 +169,18 @@ impl Daemon {
         };
         let admin = admin.serve(admin::router(shown), delivering);
         metrics.config_loaded(intake.now().as_duration().as_secs_f64(), 0);
+        let health = store.health();
         Ok(Self {
             store,
+            listeners: vec![
+                Box::pin(health.join("the public listener", health::PATIENCE).keep(public)),
+                Box::pin(health.join("the admin listener", health::PATIENCE).keep(admin)),
+            ],
             parts: Changeable { loaded, sinks, pollers, receiver, access, intake, metrics },
             configuration: None,
             reloader: Reloader::default(),
-            listeners: vec![Box::pin(public), Box::pin(admin)],
+            notifier: Notifier::default(),
+            watchdog: None,
             stop_listening,
             stop_delivering,
             public: public_address,
@@ -180,6 +192,13 @@ impl Daemon {
     #[must_use]
     pub fn rereading(mut self, configuration: Configuration) -> Self {
         self.configuration = Some(configuration);
+        self
+    }
+
+    /// Has it tell the service manager what it does, and that it is alive `every` so often, if that is asked for.
+    #[must_use]
+    pub fn notifying(mut self, notifier: Notifier, every: Option<Duration>) -> Self {
+        (self.notifier, self.watchdog) = (notifier, every);
         self
     }
 
@@ -205,18 +224,27 @@ impl Daemon {
 
     /// Runs until told to end, then drains: open requests are answered, what is on disk is delivered as far as the
     /// sinks take it within [`crate::deliver::DRAIN`], and the rest stays for the next start.
-    pub async fn run(self, mut shutdown: Shutdown) -> End {
-        let Self { store, mut parts, configuration, reloader, listeners, stop_listening, stop_delivering, .. } = self;
+    pub async fn run(self, shutdown: Shutdown) -> End {
+        let watchdog = Watchdog::new(self.store.health(), self.notifier.clone());
+        let _looking = AbortOnDrop(tokio::spawn(watchdog.run(self.watchdog.unwrap_or(watchdog::EVERY))));
+        self.run_watched(shutdown).await
+    }
+
+    async fn run_watched(self, mut shutdown: Shutdown) -> End {
+        let Self { store, mut parts, configuration, reloader, notifier, listeners, public, .. } = self;
+        let (stop_listening, stop_delivering) = (self.stop_listening, self.stop_delivering);
         let mut listeners: JoinSet<()> = listeners.into_iter().collect();
         parts.sinks.tasks.begin();
         parts.pollers.begin();
+        notifier.ready(&format!("deliveries are taken on {public}"));
         let mut died = store.died();
         let end = tokio::select! {
             () = shutdown.requested() => End::Drained,
             _ = died.wait_for(|died| *died) => End::StoreDied,
-            () = parts.reload_when_asked(&reloader, configuration.as_ref()) => End::Drained,
+            () = parts.reload_when_asked(&reloader, configuration.as_ref(), &notifier) => End::Drained,
         };
         tracing::info!("no more deliveries are taken; what is left is sent on");
+        notifier.stopping("no more deliveries are taken; what is left is sent on");
         stop_listening.fire();
         parts.pollers.stop();
         // The admin listener stays: whoever watches the drain reads it there.
@@ -235,6 +263,15 @@ impl Daemon {
     }
 }
 
+/// A task that ends with whoever holds this.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Each connection takes a file descriptor, and the usual soft limit of 1,024 is below `server.max_connections`.
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -249,6 +286,7 @@ async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock
         disk: Arc::new(RealDisk),
         clock: Arc::clone(clock),
         metrics: metrics.clone(),
+        health: Health::default(),
         max_in_flight: settings.server.max_in_flight,
     };
     let settings = settings.store.clone();

@@ -29,7 +29,7 @@
 //! A line may import only from rooms below its own; `tests/tidy.rs` holds that, and which room each foreign crate has.
 //!
 //! ```text
-//! secret backoff shutdown metrics logging client certificate
+//! secret backoff shutdown metrics logging client certificate health systemd
 //!   ← event ← verify ← decode route ← store sink e2b ← sandboxes intake ← source deliver
 //!   ← http admin simulator ← settings ← app ← cli main
 //! ```
@@ -44,6 +44,7 @@ pub mod decode;
 pub mod deliver;
 pub mod e2b;
 pub mod event;
+pub mod health;
 pub mod http;
 pub mod intake;
 pub mod logging;
@@ -57,4 +58,5 @@ pub mod simulator;
 pub mod sink;
 pub mod source;
 pub mod store;
+pub mod systemd;
 pub mod verify;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use bytesize::ByteSize;
 use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
+use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{Accepted, Parts, Progress, RealDisk, Settings, SinkStart, Start, Store};
 use std::collections::HashSet;
@@ -18,6 +19,7 @@ fn open(path: &Path) -> Arc<Store> {
         clock: Arc::new(jiff::Timestamp::now),
         metrics: Metrics::new("test", "test").unwrap(),
         max_in_flight: 100_000,
+        health: Health::default(),
     };
     Arc::new(Store::open(settings, parts).unwrap())
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use bytesize::ByteSize;
 use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
+use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{
     Cause, OpenError, Parts, Progress, RealDisk, Resolution, Settings, SinkStart, Start, Store, Sum, verify,
@@ -20,6 +21,7 @@ fn open(path: &Path) -> Store {
         clock: Arc::new(jiff::Timestamp::now),
         metrics: Metrics::new("test", "test").unwrap(),
         max_in_flight: 100_000,
+        health: Health::default(),
     };
     Store::open(settings, parts).unwrap()
 }

@@ -34,7 +34,7 @@ const ROOMS_OF_CRATES: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics"]),
     ("rdkafka", &["sink/kafka"]),
     ("reqwest", &["client"]),
-    ("rustix", &["metrics", "store", "sink/file", "app"]),
+    ("rustix", &["metrics", "store", "sink/file", "systemd", "app"]),
     ("rustls", &["certificate", "client", "http", "sink", "main"]),
     ("rustls_native_certs", &["sink"]),
     ("secrecy", &["secret"]),

@@ -32,6 +32,7 @@ pub use time::{Since, SinceError};
 pub use token::{Token, TokenError};
 
 use crate::deliver::Sinks;
+use crate::health::Health;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::sandboxes::{Sandboxes, View};
@@ -85,6 +86,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/replay", gate.reading(get(replay::list)).merge(gate.changing(post(replay::begin))))
         .route("/api/replay/cancel", gate.changing(post(replay::cancel)))
         .with_state(sinks);
+    let health = parts.store.health();
     let journal = Journal::new(parts.store);
     let backfills = Backfills { handles: parts.backfills, intake: Arc::clone(&parts.intake) };
     let api = Router::new()
@@ -96,7 +98,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(api)
         .merge(sinks)
         .route("/metrics", get(scrape).with_state(parts.metrics))
-        .route("/livez", get(|| async { "alive\n" }))
+        .route("/livez", get(alive).with_state(health))
         .route("/readyz", get(ready).with_state(parts.intake))
         .fallback(|uri: Uri| async move { problem_at(uri.path(), StatusCode::NOT_FOUND, "there is nothing here") })
         .method_not_allowed_fallback(|uri: Uri| async move {
@@ -130,6 +132,16 @@ async fn scrape(State(metrics): State<Metrics>) -> Response {
     match metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Restarting is what helps whoever stands still, and not who only waits.
+async fn alive(State(health): State<Health>) -> Response {
+    let still: Vec<String> = health.still().iter().map(|still| format!("not alive: {still}\n")).collect();
+    if still.is_empty() {
+        "alive\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, still.concat()).into_response()
     }
 }
 

@@ -69,7 +69,6 @@ pub(super) struct Plan {
 impl Pollers {
     pub(super) fn new(store: Arc<Store>, intake: Arc<Intake>, metrics: Metrics, folder: PathBuf) -> Self {
         Self {
-            store,
             intake,
             metrics,
             sandboxes: Sandboxes::default(),
@@ -77,7 +76,8 @@ impl Pollers {
             caught_up: watch::Sender::new(false),
             asked: BTreeMap::new(),
             handles: Handles::default(),
-            tasks: Tasks::new(),
+            tasks: Tasks::new(store.health(), name),
+            store,
         }
     }
 
@@ -294,6 +294,19 @@ impl Pollers {
             caught_up: self.caught_up.subscribe(),
         })
     }
+}
+
+/// What operators call it.
+fn name((source, role): &Key) -> String {
+    let work = match role {
+        Role::Follow => "following the journal for the live sets",
+        Role::Backfill => "backfill",
+        Role::Register => "registration",
+        Role::Reconcile => "reconciliation",
+        Role::Scrape => "metrics scrape",
+        Role::Report => "reports",
+    };
+    source.as_ref().map_or_else(|| work.to_owned(), |source| format!("{work} of source {source}"))
 }
 
 fn key(source: &str, role: Role) -> Key {

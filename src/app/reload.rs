@@ -16,6 +16,7 @@ use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::settings::{Loaded, Problems, Settings};
 use crate::source::webhook::Receiver;
+use crate::systemd::Notifier;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -71,24 +72,35 @@ pub(super) fn token(settings: &Settings) -> Result<Token, StartError> {
 
 impl Changeable {
     /// Never ends.
-    pub(super) async fn reload_when_asked(&mut self, reloader: &Reloader, configuration: Option<&Configuration>) {
+    pub(super) async fn reload_when_asked(
+        &mut self,
+        reloader: &Reloader,
+        configuration: Option<&Configuration>,
+        notifier: &Notifier,
+    ) {
         loop {
             reloader.asked().await;
+            notifier.reloading();
             self.sinks.reopen();
-            match configuration {
+            let status = match configuration {
                 Some(configuration) => self.reload(configuration).await,
-                None => tracing::info!("files are reopened; there is no configuration to read again"),
-            }
+                None => {
+                    tracing::info!("files are reopened; there is no configuration to read again");
+                    "files are reopened"
+                }
+            };
+            notifier.ready(status);
         }
     }
 
-    /// Reads it again; whatever comes of it is told in the log and the metrics. May be dropped half-way when the daemon is
+    /// Reads it again; whatever comes of it is told in the log and the metrics, and in one line. May be dropped half-way when the daemon is
     /// to end: what still runs is still known, and the next start does the rest.
-    async fn reload(&mut self, configuration: &Configuration) {
+    async fn reload(&mut self, configuration: &Configuration) -> &'static str {
         match self.try_reload(configuration).await {
             Ok(changes) => {
                 let Changes { begun, gone } = changes;
                 tracing::info!(sinks_begun = ?begun, sinks_gone = ?gone, "the configuration is read again and in force");
+                "the configuration is read again and in force"
             }
             Err(refused) => {
                 self.metrics.config_refused();
@@ -96,6 +108,7 @@ impl Changeable {
                     problems.iter().for_each(|problem| tracing::error!("{problem}"));
                 }
                 tracing::error!("the new configuration is not taken, the one before stays in force: {refused}");
+                "the new configuration is not taken, the one before stays in force: see the log"
             }
         }
     }

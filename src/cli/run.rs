@@ -7,9 +7,11 @@ use crate::admin::TokenError;
 use crate::app::{Daemon, End, Reloader, StartError};
 use crate::settings::{self, Environment};
 use crate::shutdown::{self, Shutdown, Trigger};
+use crate::systemd::Notifier;
 use clap::Args;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Debug, Args)]
@@ -26,7 +28,9 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     let runtime = runtime()?;
     let end = runtime.block_on(async {
         let signals = Signals::listen().map_err(Failure::internal)?;
+        let manager = Manager::of_process();
         let daemon = Daemon::start(loaded).await?.rereading(Arc::new(read));
+        let daemon = daemon.notifying(manager.notifier, manager.watchdog);
         tracing::info!(
             public = %daemon.public_address(), admin = %daemon.admin_address(), "deliveries are taken; this is e2b-relay {}",
             env!("CARGO_PKG_VERSION")
@@ -36,6 +40,29 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     // After a second signal something may still run; the process does not wait for it.
     runtime.shutdown_background();
     end
+}
+
+/// The service manager that has started this process, if one has.
+struct Manager {
+    notifier: Notifier,
+    /// How often it is told that the daemon is alive: twice as often as it wants to hear it.
+    watchdog: Option<Duration>,
+}
+
+impl Manager {
+    fn of_process() -> Self {
+        let notifier = std::env::var_os("NOTIFY_SOCKET").map_or_else(Notifier::default, |address| {
+            Notifier::connect(&address).unwrap_or_else(|error| {
+                tracing::warn!(%error, "the service manager is not told anything: NOTIFY_SOCKET names no socket of its");
+                Notifier::default()
+            })
+        });
+        let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+        // The variables may be another process's, which has left them in our environment.
+        let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|microseconds| is_ours && *microseconds > 1);
+        Self { notifier, watchdog: watchdog.map(|microseconds| Duration::from_micros(microseconds / 2)) }
+    }
 }
 
 /// Runs the daemon, and `beside` it what shall end with it; whichever ends or is told to, the daemon drains.

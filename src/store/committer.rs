@@ -14,6 +14,7 @@ use super::phase::{Phase, during};
 use super::shared::{Refused, Shared};
 use super::sweep;
 use crate::event::{Origin, Stored};
+use crate::health::Pulse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -38,6 +39,7 @@ const GATHER: Duration = Duration::from_micros(100);
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) struct Committer {
+    pub(super) pulse: Pulse,
     pub(super) shared: Arc<Shared>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) events: Log,
@@ -78,6 +80,7 @@ impl Committer {
                 #[expect(clippy::disallowed_methods, reason = "a thread of its own, and nothing to be awaited")]
                 std::thread::sleep(GATHER);
             }
+            self.pulse.beat();
             let work = self.inbox.take(TICK);
             let mut batch = Batch::default();
             let mut entries = Vec::new();

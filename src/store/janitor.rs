@@ -6,6 +6,7 @@ use super::log::{Sealed, ids_path, number_of};
 use super::phase::{Phase, during};
 use super::shared::{LogShare, Shared};
 use super::sweep;
+use crate::health::Pulse;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -28,18 +29,20 @@ const BLOCK: usize = 256 * 1024;
 
 pub(super) struct Janitor {
     shared: Arc<Shared>,
+    pulse: Pulse,
     /// Sealed segments whose ids could not be written yet.
     unwritten: Vec<(bool, Sealed)>,
 }
 
 impl Janitor {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, unwritten: Vec::new() }
+    pub(super) fn new(shared: Arc<Shared>, pulse: Pulse) -> Self {
+        Self { shared, pulse, unwritten: Vec::new() }
     }
 
     /// Works until told to finish.
     pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
         loop {
+            self.pulse.beat();
             match jobs.recv_timeout(TICK) {
                 Ok(Job::Sealed { events, sealed }) => self.unwritten.push((events, sealed)),
                 Ok(Job::Sweep) | Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -117,6 +120,7 @@ impl Janitor {
             // Bit by bit: the committer's `fdatasync` waits behind whatever the disk has been given at once.
             file.sync_data()?;
             length += block.len() as u64;
+            self.pulse.beat();
         }
         let path = place.dir.join("spare-ready");
         place.disk.rename(&unfinished, &path)?;

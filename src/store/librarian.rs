@@ -13,6 +13,7 @@ use super::inbox::{Command, Inbox};
 use super::phase::{Phase, during};
 use super::shared::Shared;
 use super::sled_guard::{self, Bad};
+use crate::health::Pulse;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ pub(super) struct Librarian {
     shared: Arc<Shared>,
     inbox: Arc<Inbox>,
     seen: PathBuf,
+    pulse: Pulse,
     open: BTreeMap<Day, DayIndex>,
     closed: Closed,
     /// Open, and not as they were closed. sled may read back less from such files than it shows now, so that they are
@@ -48,16 +50,26 @@ pub(super) struct Librarian {
 }
 
 impl Librarian {
-    pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, seen: PathBuf) -> io::Result<Self> {
+    pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, seen: PathBuf, pulse: Pulse) -> io::Result<Self> {
         shared.disk.create_dir_all(&seen)?;
         let closed = Closed::read(&*shared.disk, &seen, last_event(&shared))?;
-        Ok(Self { shared, inbox, seen, open: BTreeMap::new(), closed, doubtful: HashSet::new(), retry: HashSet::new() })
+        Ok(Self {
+            shared,
+            inbox,
+            seen,
+            pulse,
+            open: BTreeMap::new(),
+            closed,
+            doubtful: HashSet::new(),
+            retry: HashSet::new(),
+        })
     }
 
     /// Works until told to finish.
     pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
         let mut next_forget = Instant::now();
         loop {
+            self.pulse.beat();
             match jobs.recv_timeout(RETRY_AFTER) {
                 Ok(Job::Open(day)) => self.hand_over(day),
                 Ok(Job::Bad(day)) => drop(self.open.remove(&day)),
@@ -146,6 +158,7 @@ impl Librarian {
         self.shared.events.for_each_id(
             |lowest, highest| (lowest..=highest).contains(&index.day),
             |id: Id| {
+                self.pulse.beat();
                 if id.day == index.day && result.is_ok() && !index.contains(id.hash) {
                     lost += u64::from(id.sequence <= applied);
                     result = index.insert(&[id]);

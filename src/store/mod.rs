@@ -60,6 +60,7 @@ pub use shared::{Clock, Refused};
 pub use verify::{Proof, Sum, verify};
 
 use crate::event::{Arrival, Event, Stored};
+use crate::health::Health;
 use inbox::{Entry, Inbox};
 use phase::{Phase, during};
 use shared::Shared;
@@ -206,6 +207,11 @@ impl Store {
     /// Forgets the position of one of them: should it come back, it is new. `false` if there is none of that name.
     pub async fn forget_sink(&self, name: &str) -> Result<bool, Refused> {
         births::forget(&self.shared, &self.inbox, name).await
+    }
+
+    /// Where its threads note that they move.
+    pub fn health(&self) -> Health {
+        self.shared.health.clone()
     }
 
     /// The highest sequence that is on disk, and when it rises.

@@ -15,16 +15,20 @@ use super::quarantine::Quarantine;
 use super::reserve::Reserve;
 use super::shared::{Clock, LogShare, Shared};
 use super::{Settings, Store, Threads, format};
+use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 const MIB: u64 = 1024 * 1024;
+/// How long the threads that nobody waits for may take for one file or one index: they note that they move within these,
+/// too, as far as that is theirs.
+const UNHURRIED: Duration = Duration::from_secs(300);
 
 /// What the store is given from outside.
 pub struct Parts {
@@ -36,6 +40,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Most webhook deliveries that may wait for the disk.
     pub max_in_flight: usize,
+    /// Where its threads note that they move.
+    pub health: Health,
 }
 
 /// The store cannot be opened.
@@ -117,6 +123,7 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
         reserve: Reserve::new(Arc::clone(&parts.disk), path.join("reserve")),
         disk: parts.disk,
         metrics: parts.metrics,
+        health: parts.health,
         started: (now, Instant::now()),
         doubtful_clock: AtomicBool::new(false),
         clock: parts.clock,
@@ -164,13 +171,16 @@ fn start(
     let (to_librarian, librarian_jobs) = mpsc::channel();
     let (to_janitor, janitor_jobs) = mpsc::channel();
     let seen = shared.settings.path.join("seen");
-    let mut librarian = Librarian::new(Arc::clone(&shared), Arc::clone(&inbox), seen)?;
+    let health = shared.health.clone();
+    let pulse = health.join("the store's librarian", UNHURRIED);
+    let mut librarian = Librarian::new(Arc::clone(&shared), Arc::clone(&inbox), seen, pulse)?;
     let today = day_of(shared.now());
     let mut days = HashMap::new();
     for day in [today - 1, today] {
         days.insert(day, OpenDay { index: librarian.open(day)?, used: Instant::now() });
     }
     let committer = Committer {
+        pulse: health.join("the store's committer", health::PATIENCE),
         shared: Arc::clone(&shared),
         inbox: Arc::clone(&inbox),
         events,
@@ -182,7 +192,7 @@ fn start(
         waiting: HashMap::new(),
         unindexed: HashMap::new(),
     };
-    let janitor = Janitor::new(Arc::clone(&shared));
+    let janitor = Janitor::new(Arc::clone(&shared), health.join("the store's janitor", UNHURRIED));
     let _ = to_janitor.send(janitor::Job::Sweep);
     let spawn =
         |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(run);

@@ -8,6 +8,7 @@ use super::log::{Place, Segment, Segments, ids_path, number_of};
 use super::meta::Meta;
 use super::quarantine::Quarantine;
 use super::settings::Settings;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use std::collections::BTreeSet;
 use std::io;
@@ -121,6 +122,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) metrics: Metrics,
+    pub(super) health: Health,
     pub(super) clock: Clock,
     /// Wall and monotonic clock at the start; see [`Shared::clock_is_sane`].
     pub(super) started: (jiff::Timestamp, Instant),

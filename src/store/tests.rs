@@ -5,6 +5,7 @@ mod renames;
 
 use super::*;
 use crate::event::{Origin, Timestamp};
+use crate::health::Health;
 use crate::metrics::Metrics;
 use ::bytes::Bytes;
 use bytesize::ByteSize;
@@ -25,6 +26,7 @@ fn parts(now: &str) -> Parts {
         clock: Arc::new(move || now),
         metrics: Metrics::new("test", "test").unwrap(),
         max_in_flight: 1_000_000,
+        health: Health::default(),
     }
 }
 

@@ -143,6 +143,7 @@ mod many_segments {
     use crate::receiver::harness::Relay;
     use e2b_relay::admin::{self, Access, Token};
     use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
+    use e2b_relay::health::Health;
     use e2b_relay::http::Listener;
     use e2b_relay::metrics::Metrics;
     use e2b_relay::sandboxes::Sandboxes;
@@ -188,6 +189,7 @@ mod many_segments {
             clock: Arc::new(move || *told.lock().unwrap()),
             metrics: Metrics::new("0", "0").unwrap(),
             max_in_flight: 64,
+            health: Health::default(),
         };
         let store = Arc::new(Store::open(settings, parts).unwrap());
         let start = SinkStart { name: "audit".to_owned(), renamed_from: None, start: Start::Now };

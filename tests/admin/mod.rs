@@ -9,6 +9,7 @@ mod streams;
 
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home};
+use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{Parts, RealDisk, Settings, Store};
 use serde_json::Value;
@@ -25,6 +26,7 @@ pub(crate) fn store() -> (tempfile::TempDir, Arc<Store>) {
         clock: Arc::new(jiff::Timestamp::now),
         metrics: Metrics::new("0", "0").unwrap(),
         max_in_flight: 64,
+        health: Health::default(),
     };
     let store = Store::open(settings, parts).unwrap();
     (folder, Arc::new(store))

@@ -22,6 +22,7 @@ fn last_seen(home: &Home, cursor: jiff::Timestamp) {
         clock: Arc::new(jiff::Timestamp::now),
         metrics: e2b_relay::metrics::Metrics::new("test", "test").unwrap(),
         max_in_flight: 1,
+        health: e2b_relay::health::Health::default(),
     };
     let store = Store::open(settings, parts).unwrap();
     for source in SOURCES {

@@ -8,6 +8,7 @@ use crate::support::seed;
 use bytes::Bytes;
 use bytesize::ByteSize;
 use e2b_relay::event::{Arrival, Event, Origin, Stored, Timestamp};
+use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{Accepted, Cause, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start, Store};
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ impl Story {
             clock: Arc::new(move || now),
             metrics: self.metrics.clone(),
             max_in_flight: 10_000,
+            health: Health::default(),
         };
         Store::open(settings, parts)
     }

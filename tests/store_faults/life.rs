@@ -5,6 +5,7 @@ use super::sled_files;
 use crate::support::fault_disk::{End, Plan, World};
 use bytesize::ByteSize;
 use e2b_relay::event::Stored;
+use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{Cause, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start, Store};
 use fastrand::Rng;
@@ -58,6 +59,7 @@ impl Lives {
             clock: Arc::new(move || now),
             metrics: self.metrics.clone(),
             max_in_flight: 10_000,
+            health: Health::default(),
         };
         Store::open(settings, parts)
     }

@@ -5,6 +5,7 @@ use super::phases::{Aim, Phases};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -44,23 +45,29 @@ impl Home {
 
     /// Starts the daemon; it takes deliveries when this returns.
     pub(crate) async fn start(&self) -> Daemon {
-        self.spawn(None).ready().await
+        self.spawn(None, &[]).ready().await
+    }
+
+    /// The same with these in its environment.
+    pub(crate) async fn start_with(&self, environment: &[(&str, OsString)]) -> Daemon {
+        self.spawn(None, environment).ready().await
     }
 
     /// Starts the daemon such that its phases are told, to be killed when one begins.
     pub(crate) fn spawn_traced(&self, aim: Option<Aim>) -> Spawned {
         let phases = Arc::new(Phases::default());
         aim.into_iter().for_each(|aim| phases.aim(aim));
-        self.spawn(Some(phases))
+        self.spawn(Some(phases), &[])
     }
 
-    fn spawn(&self, phases: Option<Arc<Phases>>) -> Spawned {
+    fn spawn(&self, phases: Option<Arc<Phases>>, environment: &[(&str, OsString)]) -> Spawned {
         let (reader, writer) = std::io::pipe().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_e2b-relay"))
             .args(["--log-format", "json", "--log-level", if phases.is_some() { "trace" } else { "info" }])
             .args(["run", "--config"])
             .arg(self.configuration())
             .env_remove("RUSTC_BOOTSTRAP")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stderr(writer)
             .kill_on_drop(true)

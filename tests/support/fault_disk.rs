@@ -11,7 +11,7 @@ use fastrand::Rng;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +166,25 @@ pub(crate) struct World {
     /// Below it everything is kept here; it is there itself.
     root: PathBuf,
     state: Arc<Mutex<State>>,
+    syncs: Arc<Gate>,
+}
+
+/// Where `fdatasync` may be held up.
+#[derive(Default)]
+struct Gate {
+    /// Whether it is shut, and how many wait before it.
+    shut: Mutex<(bool, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut shut = self.shut.lock().unwrap();
+        shut.1 += 1;
+        self.changed.notify_all();
+        shut = self.changed.wait_while(shut, |shut| shut.0).unwrap();
+        shut.1 -= 1;
+    }
 }
 
 impl World {
@@ -186,7 +205,7 @@ impl World {
             next_inode: 1,
             tally: Tally::default(),
         };
-        Self { root: root.into(), state: Arc::new(Mutex::new(state)) }
+        Self { root: root.into(), state: Arc::new(Mutex::new(state)), syncs: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -218,6 +237,22 @@ impl World {
     /// ENOSPC from here on, until something is removed.
     pub(crate) fn fill(&self) {
         self.state().full = true;
+    }
+
+    /// From here on `fdatasync` does not return, until the syncs are released.
+    pub(crate) fn block_syncs(&self) {
+        self.syncs.shut.lock().unwrap().0 = true;
+    }
+
+    /// Returns once somebody waits for one that is blocked.
+    pub(crate) fn until_a_sync_is_blocked(&self) {
+        let shut = self.syncs.shut.lock().unwrap();
+        drop(self.syncs.changed.wait_while(shut, |shut| !shut.0 || shut.1 == 0).unwrap());
+    }
+
+    pub(crate) fn release_syncs(&self) {
+        self.syncs.shut.lock().unwrap().0 = false;
+        self.syncs.changed.notify_all();
     }
 
     pub(crate) fn tally(&self) -> Tally {

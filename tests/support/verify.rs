@@ -3,6 +3,7 @@
 
 use super::daemon::Home;
 use super::oracle::Remains;
+use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{Parts, RealDisk, Settings, Store};
 use serde_json::Value;
@@ -41,6 +42,7 @@ pub(crate) fn remains(home: &Home, proof: &Value, sink: &str) -> Remains {
         clock: Arc::new(jiff::Timestamp::now),
         metrics: Metrics::new("test", "test").unwrap(),
         max_in_flight: 1,
+        health: Health::default(),
     };
     let store = Store::open(settings, parts).unwrap();
     let dead_lettered = store.dead_letters(sink).into_iter().map(|(_, letter)| letter.id).collect();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event::{Arrival, Event, Timestamp};
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::store::log::Log;
 use crate::store::shared::LogShare;
@@ -29,6 +30,7 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
         clock: Arc::new(move || now),
         metrics: Metrics::new("test", "test").unwrap(),
         max_in_flight: 10,
+        health: Health::default(),
     };
     let (min_free, max_size) = (Some(ByteSize::b(0)), ByteSize::mib(10));
     let store =
@@ -45,6 +47,7 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
     let (events, samples) = (log(&mut alone.events), log(&mut alone.samples));
     let ((librarian, opening), (janitor, tidying)) = (mpsc::channel(), mpsc::channel());
     let committer = Committer {
+        pulse: Health::default().join("committer", crate::health::PATIENCE),
         events,
         samples,
         shared,
@@ -135,7 +138,8 @@ fn a_spare_leaves_the_newest_segment_its_room() {
         assert!(commit(&mut committer, 48));
     }
     assert!(commit(&mut committer, 1));
-    janitor::Janitor::new(Arc::clone(&committer.shared)).tidy();
+    janitor::Janitor::new(Arc::clone(&committer.shared), Health::default().join("janitor", crate::health::PATIENCE))
+        .tidy();
     assert!(commit(&mut committer, 46));
 }
 

@@ -128,6 +128,7 @@ impl File for FaultFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.world.syncs.pass();
         let mut guard = self.world.state();
         let due = guard.due(Fault::LostSync);
         let fault = guard.enter(self.life, true)?.or(due.then_some(Fault::LostSync));
