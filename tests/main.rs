@@ -33,3 +33,4 @@ mod store_faults;
 mod store_verify;
 mod support;
 mod tidy;
+mod watched;
