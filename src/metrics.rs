@@ -262,18 +262,23 @@ impl Metrics {
         })
     }
 
-    /// Puts every counter of a source at zero.
-    pub fn source(&self, source: &str) {
-        self.config.is_back(config::SOURCE, source);
+    /// Puts every counter of a source's deliveries at zero. A source without a webhook has none: by that alerts know that
+    /// its events are not to be delivered.
+    pub fn webhook(&self, source: &str) {
         for outcome in DeliveryOutcome::ALL {
             self.deliveries.with_label_values(&[source, outcome.label()]);
         }
+        self.quarantined.with_label_values(&[source]);
+    }
+
+    /// Puts every other counter of a source at zero.
+    pub fn source(&self, source: &str) {
+        self.config.is_back(config::SOURCE, source);
         for origin in ORIGINS {
             for kind in TYPES {
                 self.events.with_label_values(&[source, origin, kind]);
             }
         }
-        self.quarantined.with_label_values(&[source]);
         self.api.source(source);
         self.source_sandboxes(source);
     }

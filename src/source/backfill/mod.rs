@@ -165,7 +165,7 @@ impl Backfill {
             tasks,
             watcher: None,
         };
-        this.tell_verified();
+        this.tell_verified(None);
         this
     }
 
@@ -253,6 +253,9 @@ impl Backfill {
         let is_quiet = self.is_quiet(&page);
         let settles = self.settle_at.is_some_and(|at| Instant::now() >= at);
         if is_quiet && !settles {
+            if self.settle_at.is_none() && self.shallow.is_none() {
+                self.tell_verified(Some(now));
+            }
             return Ok(None);
         }
         let window = earlier(now, self.parts.intake.dedupe_window());
@@ -279,8 +282,8 @@ impl Backfill {
             (None, seen) => {
                 if let Some(seen) = seen.max(self.found.saved.cursor) {
                     self.keep(Saved { cursor: Some(seen), since: None, gap: None, ..self.found.saved.clone() }).await?;
-                    self.tell_verified();
                 }
+                self.tell_verified(lost.is_none().then_some(now));
             }
             (Some(_), None) => {}
         }
@@ -373,9 +376,11 @@ impl Backfill {
         Ok(())
     }
 
-    fn tell_verified(&self) {
-        if let Some(cursor) = self.found.saved.cursor {
-            let verified = earlier(cursor, self.parts.settings.overlap);
+    /// `complete` is when a look began after which everything that was listed is in the store; without one it is known of
+    /// what stands before the cursor. What is younger than the overlap may be listed yet.
+    fn tell_verified(&self, complete: Option<Timestamp>) {
+        if let Some(through) = complete.or(self.found.saved.cursor) {
+            let verified = earlier(through, self.parts.settings.overlap);
             self.parts.metrics.backfill_verified_through(&self.parts.source, verified.as_duration().as_secs_f64());
         }
     }

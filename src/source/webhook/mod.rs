@@ -94,6 +94,7 @@ impl Receiver {
         for (name, source) in sources {
             let Some(webhook) = &source.webhook else { continue };
             self.metrics.source(name);
+            self.metrics.webhook(name);
             let path = webhook.path.as_deref().unwrap_or(DEFAULT_PATH);
             let source = Source {
                 name: Arc::from(name),
