@@ -37,6 +37,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// How long open requests may take to end; each is bounded by `request_timeout` and `commit_timeout` too.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
+/// How long operators' requests may take to end after that.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +168,7 @@ impl Daemon {
             store: Arc::clone(&store),
             backfills: pollers.backfills(),
             sinks: sinks.shown.clone(),
+            ending: delivering.clone(),
         };
         let admin = admin.serve(admin::router(shown), delivering);
         metrics.config_loaded(intake.now().as_duration().as_secs_f64(), 0);
@@ -255,6 +258,8 @@ impl Daemon {
         store.stop_accepting();
         stop_delivering.fire();
         parts.sinks.tasks.ended().await;
+        // Whoever is told something is told its end.
+        let _ = tokio::time::timeout(LAST_LINES, listeners.join_next()).await;
         listeners.shutdown().await;
         if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
             tracing::error!(%error, "the store could not be closed");

@@ -3,8 +3,10 @@
 //!
 //! A redirect would carry a signature or an API key to an address that nobody wrote into the settings.
 
+use crate::percent;
 use bytes::{Bytes, BytesMut};
 use reqwest::{Method, Url, redirect};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// However often a piece of it comes, an answer has its end after this time.
@@ -158,27 +160,51 @@ impl Client {
     }
 
     /// Likewise, for an answer that takes its time: the limit counts from one piece of it to the next. `each` is given
-    /// every line of a 200 as it comes, without its end; what else is answered comes back as the reply's body.
+    /// every line of a 200 as it comes, without its end, until it breaks off; what else is answered comes back as the
+    /// reply's body.
+    pub async fn get_lines(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        each: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Reply, ClientError> {
+        self.lines(Method::GET, path, headers, Bytes::new(), each).await
+    }
+
+    /// The same for a POST.
     pub async fn post_lines(
         &self,
         path: &str,
         headers: &[(&str, &str)],
         body: Bytes,
-        mut each: impl FnMut(&[u8]),
+        each: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Reply, ClientError> {
+        self.lines(Method::POST, path, headers, body, each).await
+    }
+
+    async fn lines(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+        mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Reply, ClientError> {
         let in_time = || ClientError::Timeout { peer: self.peer() };
-        let sent = self.request(Method::POST, path, headers, body)?.timeout(LONGEST_ANSWER).send();
+        let sent = self.request(method, path, headers, body)?.timeout(LONGEST_ANSWER).send();
         let sent = tokio::time::timeout(self.timeout, sent).await.map_err(|_| in_time())?;
         let mut response = sent.map_err(|error| self.error(&error))?;
         let is_lines = response.status().as_u16() == 200;
         let mut held = BytesMut::new();
-        loop {
+        'pieces: loop {
             let chunk = tokio::time::timeout(self.timeout, response.chunk()).await.map_err(|_| in_time())?;
             let Some(chunk) = chunk.map_err(|error| self.error(&error))? else { break };
             self.hold(&mut held, &chunk)?;
             while let Some(end) = held.iter().position(|byte| is_lines && *byte == b'\n') {
                 let line = held.split_to(end + 1);
-                each(line.strip_suffix(b"\n").unwrap_or(&line));
+                if each(line.strip_suffix(b"\n").unwrap_or(&line)).is_break() {
+                    break 'pieces;
+                }
             }
         }
         Ok(reply(&mut response, held))
@@ -287,15 +313,7 @@ fn parse(text: &str) -> Result<Url, ClientError> {
 /// Percent-encodes all but unreserved characters (RFC 3986, section 2.3), for a path or a parameter, and the comma, which
 /// parts the ids of a list: the provider's parser looks for it before it decodes.
 pub fn encode(text: &str) -> String {
-    use std::fmt::Write;
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => encoded.push(byte.into()),
-            // Writing to a String cannot fail.
-            _ => drop(write!(encoded, "%{byte:02X}")),
-        }
-        encoded
-    })
+    percent::encode(text, |byte| percent::is_unreserved(byte) || byte == b',')
 }
 
 fn reply(response: &mut reqwest::Response, body: BytesMut) -> Reply {

@@ -25,8 +25,8 @@ pub trait Log: Send + Sync {
     /// Ends once the event is durable, known, or refused. Dropping the future does not take the event back.
     fn accept(&self, event: Event, arrival: Arrival) -> BoxFuture<'static, Result<Accepted, Refused>>;
 
-    /// Keeps a copy of a well signed body that is no event. Blocks on the disk.
-    fn quarantine(&self, source: &str, body: &[u8]) -> std::io::Result<()>;
+    /// Keeps a copy of a well signed body that is no event, and why. Blocks on the disk.
+    fn quarantine(&self, source: &str, reason: &str, body: &[u8]) -> std::io::Result<()>;
 
     /// Whether [`Log::accept`] could take an event now; what is in the way otherwise, for people to read.
     fn ready(&self) -> Result<(), String>;
@@ -259,10 +259,10 @@ impl Intake {
         }
     }
 
-    /// Keeps a copy of a well signed body that is no event.
-    pub async fn quarantine(&self, source: &Arc<str>, body: Bytes) -> std::io::Result<()> {
+    /// Keeps a copy of a well signed body that is no event, and why.
+    pub async fn quarantine(&self, source: &Arc<str>, reason: String, body: Bytes) -> std::io::Result<()> {
         let (log, name) = (Arc::clone(&self.log), Arc::clone(source));
-        tokio::task::spawn_blocking(move || log.quarantine(&name, &body)).await??;
+        tokio::task::spawn_blocking(move || log.quarantine(&name, &reason, &body)).await??;
         self.metrics.quarantined(source);
         Ok(())
     }

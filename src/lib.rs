@@ -29,7 +29,7 @@
 //! A line may import only from rooms below its own; `tests/tidy.rs` holds that, and which room each foreign crate has.
 //!
 //! ```text
-//! secret backoff shutdown metrics logging client certificate health systemd
+//! secret backoff shutdown metrics logging certificate health systemd percent ← client
 //!   ← event ← verify ← decode route ← store sink e2b ← sandboxes intake ← source deliver
 //!   ← http admin simulator ← settings ← app ← cli main
 //! ```
@@ -49,6 +49,7 @@ pub mod http;
 pub mod intake;
 pub mod logging;
 pub mod metrics;
+pub mod percent;
 pub mod route;
 pub mod sandboxes;
 pub mod secret;

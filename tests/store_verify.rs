@@ -87,7 +87,7 @@ async fn a_sound_store_is_proven_so_and_left_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path()).await;
     let before = files(folder.path());
-    let proof = verify(folder.path()).unwrap();
+    let proof = verify(folder.path(), |_, _| ()).unwrap();
     assert_eq!((proof.sound, proof.faults), (true, vec![]));
     assert_eq!((proof.accepted, proof.kept), (EVENTS, EVENTS));
     assert!(proof.segments > 3, "not even one segment was sealed");
@@ -117,10 +117,10 @@ async fn a_sound_store_is_proven_so_and_left_as_it_was() {
 #[tokio::test]
 async fn a_store_that_is_open_or_not_there_is_no_proof() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(matches!(verify(folder.path()), Err(OpenError::Io { .. })));
+    assert!(matches!(verify(folder.path(), |_, _| ()), Err(OpenError::Io { .. })));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it made something");
     let _store = open(folder.path());
-    assert!(matches!(verify(folder.path()), Err(OpenError::InUse { .. })));
+    assert!(matches!(verify(folder.path(), |_, _| ()), Err(OpenError::InUse { .. })));
 }
 
 fn flip(path: &Path, offset: usize) {
@@ -134,7 +134,7 @@ async fn faults(damage: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path()).await;
     damage(folder.path());
-    let proof = verify(folder.path()).unwrap();
+    let proof = verify(folder.path(), |_, _| ()).unwrap();
     assert!(!proof.sound);
     proof.faults.join("\n")
 }
@@ -173,11 +173,11 @@ async fn a_sum_that_does_not_come_out_is_told() {
     // A position that moved past an event nobody had.
     store.advance("lake", Progress { position: progress.position + 1, ..progress }).unwrap();
     store.close();
-    let proof = verify(folder.path()).unwrap();
+    let proof = verify(folder.path(), |_, _| ()).unwrap();
     assert_eq!(proof.faults, ["sink lake: 3900 events accepted since its birth, and 3899 accounted for"]);
     let store = open(folder.path());
     store.advance("lake", Progress { dead_lettered: 5, delivered: 39, ..progress }).unwrap();
     store.close();
-    let faults = verify(folder.path()).unwrap().faults.join("\n");
+    let faults = verify(folder.path(), |_, _| ()).unwrap().faults.join("\n");
     assert!(faults.contains("it noted 5 dead letters, and 4 are there"), "{faults}");
 }

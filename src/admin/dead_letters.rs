@@ -1,8 +1,10 @@
 //! `/api/dead-letters`: records that a sink never took, to be read, retried or dropped.
 
 use super::events;
+use super::paging::{self, given};
+use super::quarantine::Dropped;
 use super::replay::refusal;
-use super::reply::{Change, Params, problem};
+use super::reply::{Change, Params, blocking, problem};
 use super::sinks::{Asked, Problem};
 use super::telling::tell;
 use crate::event::Stored;
@@ -12,25 +14,27 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
-use std::io;
 use tokio::sync::watch;
 
-/// Letters of a page where none is asked for …
-const LIMIT: usize = 100;
-/// … and at most.
-const MAX_LIMIT: usize = 1000;
-
-/// What stands behind the `?`.
+/// What stands behind the `?`; an empty value is none.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Wanted {
-    sink: Option<String>,
-    reason: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
+    sink: String,
+    reason: String,
+    limit: String,
+    cursor: String,
+}
+
+/// One page.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LetterPage {
+    /// By sink and sequence, oldest first.
+    pub dead_letters: Vec<Letter>,
+    /// For the page after this one; `null` on the last.
+    pub next_cursor: Option<String>,
 }
 
 /// One letter.
@@ -57,45 +61,31 @@ pub struct Letter {
     pub at: jiff::Timestamp,
 }
 
-/// By sink and sequence, oldest first.
+/// One page. A letter that is resolved while the page is made is left out.
 pub(super) async fn list(State(asked): State<Asked>, Params(wanted): Params<Wanted>) -> Response {
-    let limit = wanted.limit.unwrap_or(LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return problem(StatusCode::BAD_REQUEST, format!("limit: not a number from 1 to {MAX_LIMIT}"));
-    }
-    let after = match wanted.cursor.as_deref().filter(|cursor| !cursor.is_empty()).map(read_cursor).transpose() {
-        Ok(after) => after,
+    let read = |cursor: &str| {
+        let (sink, sequence) = cursor.rsplit_once(':')?;
+        Some((sink.to_owned(), sequence.parse::<u64>().ok()?))
+    };
+    let paged = paging::limit(&wanted.limit).and_then(|limit| Ok((limit, paging::cursor(&wanted.cursor, read)?)));
+    let (limit, after) = match paged {
+        Ok(paged) => paged,
         Err(message) => return problem(StatusCode::BAD_REQUEST, message),
     };
     blocking(move || {
-        let mut letters = Vec::new();
-        for sink in asked
-            .store
-            .dead_letter_sinks()
-            .into_iter()
-            .filter(|sink| wanted.sink.as_ref().is_none_or(|only| only == sink))
-        {
-            for (sequence, letter) in asked.store.dead_letters(&sink) {
-                let is_before = after.as_ref().is_some_and(|(name, last)| (&sink, sequence) <= (name, *last));
-                if is_before || wanted.reason.as_ref().is_some_and(|reason| *reason != letter.cause.reason) {
-                    continue;
-                }
-                if letters.len() == limit {
-                    let next = letters.last().map(|last: &Letter| format!("{}:{}", last.sink, last.sequence));
-                    return Ok(Json(json!({"dead_letters": letters, "next_cursor": next})).into_response());
-                }
-                let Some(stored) = asked.store.dead_letter_event(&sink, sequence)? else { continue };
-                letters.push(show(&sink, sequence, letter, &stored));
+        let store = &asked.store;
+        let is_wanted = |letter: &DeadLetter| given(&wanted.reason).is_none_or(|reason| reason == letter.cause.reason);
+        let mut found = store.dead_letters_after(given(&wanted.sink), after, limit + 1, is_wanted);
+        let next_cursor = paging::cut(&mut found, limit, |(sink, sequence, _)| format!("{sink}:{sequence}"));
+        let mut dead_letters = Vec::new();
+        for (sink, sequence, letter) in found {
+            if let Some(stored) = store.dead_letter_event(&sink, sequence)? {
+                dead_letters.push(show(&sink, sequence, letter, &stored));
             }
         }
-        Ok(Json(json!({"dead_letters": letters, "next_cursor": null})).into_response())
+        Ok(Json(LetterPage { dead_letters, next_cursor }).into_response())
     })
     .await
-}
-
-fn read_cursor(cursor: &str) -> Result<(String, u64), String> {
-    let parsed = cursor.rsplit_once(':').and_then(|(sink, sequence)| Some((sink.to_owned(), sequence.parse().ok()?)));
-    parsed.ok_or_else(|| "cursor: not the `next_cursor` of a page".to_owned())
 }
 
 fn show(sink: &str, sequence: u64, letter: DeadLetter, stored: &Stored) -> Letter {
@@ -203,16 +193,7 @@ pub(super) async fn drop_some(State(asked): State<Asked>, Change(chosen): Change
             asked.metrics.dead_letters_waiting(sink, asked.store.dead_letters_waiting(sink));
         }
         tracing::warn!(sink, dropped, "dead letters are dropped by an operator");
-        Ok(Json(json!({"dropped": dropped})).into_response())
+        Ok(Json(Dropped { dropped }).into_response())
     })
     .await
-}
-
-/// Does what may block on the disk.
-async fn blocking(work: impl FnOnce() -> io::Result<Response> + Send + 'static) -> Response {
-    let failed = |error: io::Error| problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the store: {error}"));
-    match tokio::task::spawn_blocking(work).await {
-        Ok(answered) => answered.unwrap_or_else(failed),
-        Err(error) => failed(io::Error::other(error)),
-    }
 }

@@ -4,6 +4,7 @@
 //! order of arrival, the newest first, or with `order=asc` the oldest.
 
 use super::journal::{Journal, Page, Query};
+use super::paging::{self, given};
 use super::reply::{Params, problem};
 use super::time::Since;
 use crate::decode;
@@ -17,11 +18,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-
-/// Events of a page where none is asked for …
-const LIMIT: usize = 100;
-/// … and at most.
-const MAX_LIMIT: usize = 1000;
 
 /// What stands behind the `?`; an empty value is none.
 #[derive(Debug, Default, Deserialize)]
@@ -76,11 +72,6 @@ pub(super) fn unreadable(error: &std::io::Error) -> Response {
     problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the journal cannot be read: {error}"))
 }
 
-/// A parameter that is there.
-fn given(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
-}
-
 /// `since=` as a time.
 pub(super) fn since(text: &str, now: Timestamp) -> Result<Option<Timestamp>, String> {
     let read =
@@ -102,10 +93,8 @@ impl Wanted {
             "asc" => Order::OldestFirst,
             _ => return Err("order: neither asc nor desc".to_owned()),
         };
-        let limit =
-            given(&self.limit).map_or(Ok(LIMIT), str::parse).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        let limit = limit.ok_or_else(|| format!("limit: not a number from 1 to {MAX_LIMIT}"))?;
-        let from = given(&self.cursor).map(|cursor| order.read(cursor)).transpose()?;
+        let limit = paging::limit(&self.limit)?;
+        let from = paging::cursor(&self.cursor, |cursor| order.read(cursor))?;
         Ok((query, order, from, limit))
     }
 }
@@ -123,9 +112,8 @@ impl Order {
         format!("{}{sequence:x}", self.sign())
     }
 
-    fn read(self, cursor: &str) -> Result<u64, String> {
-        let sequence = cursor.strip_prefix(self.sign()).and_then(|hex| u64::from_str_radix(hex, 16).ok());
-        sequence.ok_or_else(|| "cursor: not the `next_cursor` of a page in this order".to_owned())
+    fn read(self, cursor: &str) -> Option<u64> {
+        cursor.strip_prefix(self.sign()).and_then(|hex| u64::from_str_radix(hex, 16).ok())
     }
 }
 

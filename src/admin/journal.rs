@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Readings side by side; further ones wait for their turn.
 const SIDE_BY_SIDE: usize = 2;
@@ -99,6 +99,13 @@ impl Journal {
         self.at_work(move |store| newest_first(store, &query, before.unwrap_or(u64::MAX), limit)).await
     }
 
+    /// What comes from now on.
+    pub(super) fn tail(&self, query: Query) -> Tail {
+        let mut durable = self.store.durable();
+        let reader = reader(&self.store, &query, *durable.borrow_and_update());
+        Tail { reader, query, durable }
+    }
+
     async fn at_work(&self, work: impl FnOnce(&Store) -> io::Result<Page> + Send + 'static) -> io::Result<Page> {
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(io::Error::other)?;
         let store = Arc::clone(&self.store);
@@ -108,6 +115,34 @@ impl Journal {
             page
         });
         done.await.map_err(io::Error::other)?
+    }
+}
+
+/// The journal's end, as it grows.
+pub(super) struct Tail {
+    reader: Reader,
+    query: Query,
+    durable: watch::Receiver<u64>,
+}
+
+impl Tail {
+    /// Returns once there may be more to read.
+    pub(super) async fn more(&mut self) {
+        // An error means that the store is gone; whoever reads is told to end then.
+        if self.durable.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Hands on what has come. Blocks on the disk.
+    pub(super) fn read_all(&mut self, mut each: impl FnMut(&Stored)) -> io::Result<()> {
+        loop {
+            let events = self.reader.read(READ_EVENTS, READ_BYTES)?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            events.iter().filter(|stored| self.query.matches(stored)).for_each(&mut each);
+        }
     }
 }
 

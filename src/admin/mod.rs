@@ -12,21 +12,26 @@ mod events;
 mod gate;
 mod host;
 mod journal;
+mod paging;
+mod quarantine;
 mod replay;
 mod reply;
 mod settings;
 mod sinks;
 mod summary;
+mod tap;
 mod telling;
 mod time;
 mod token;
 
 pub use access::Access;
 pub use backfill::Asked;
-pub use dead_letters::{Chosen, Letter};
+pub use dead_letters::{Chosen, Letter, LetterPage};
+pub use quarantine::{Dropped, Dropping, Page as QuarantinePage, Quarantined, Whole};
 pub use replay::Order;
 pub use settings::Settings;
 pub use summary::Summary;
+pub use tap::TapLine;
 pub use telling::Line;
 pub use time::{Since, SinceError};
 pub use token::{Token, TokenError};
@@ -36,6 +41,7 @@ use crate::health::Health;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::sandboxes::{Sandboxes, View};
+use crate::shutdown::Shutdown;
 use crate::source::backfill::Handles;
 use crate::store::Store;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -51,6 +57,7 @@ use reply::{MAX_BODY, Params, problem_at};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tap::Taps;
 
 /// What the listener shows, and whom it lets.
 pub struct Parts {
@@ -70,6 +77,8 @@ pub struct Parts {
     pub backfills: Handles,
     /// Those that are there.
     pub sinks: Sinks,
+    /// Ends what is told for as long as somebody listens.
+    pub ending: Shutdown,
 }
 
 /// `/metrics`, `/livez`, `/readyz`, and what is below `/api`.
@@ -87,16 +96,24 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/replay/cancel", gate.changing(post(replay::cancel)))
         .with_state(sinks);
     let health = parts.store.health();
+    let quarantine = Router::new()
+        .route("/api/quarantine", gate.reading(get(quarantine::list)))
+        .route("/api/quarantine/{id}", gate.reading(get(quarantine::show)))
+        .route("/api/quarantine/drop", gate.changing(post(quarantine::drop_some)))
+        .with_state(Arc::clone(&parts.store));
     let journal = Journal::new(parts.store);
+    let taps = Taps::new(journal.clone(), parts.ending);
     let backfills = Backfills { handles: parts.backfills, intake: Arc::clone(&parts.intake) };
     let api = Router::new()
         .route("/api/sandboxes", gate.reading(get(list_sandboxes)).with_state(parts.sandboxes))
         .route("/api/events", gate.reading(get(events::list)).with_state(journal.clone()))
+        .route("/api/tap", gate.reading(get(tap::listen)).with_state(taps))
         .route("/api/events/summary", gate.reading(get(summary::show)).with_state(journal))
         .route("/api/backfill", gate.changing(post(backfill::ask)).with_state(backfills));
     Router::new()
         .merge(api)
         .merge(sinks)
+        .merge(quarantine)
         .route("/metrics", get(scrape).with_state(parts.metrics))
         .route("/livez", get(alive).with_state(health))
         .route("/readyz", get(ready).with_state(parts.intake))

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
+use std::io;
 use std::time::Duration;
 
 /// Below it errors are JSON.
@@ -54,5 +55,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Change<T> {
         };
         let read = serde_json::from_slice(&body).map(Self);
         read.map_err(|error| problem(StatusCode::BAD_REQUEST, format!("the body: {error}")))
+    }
+}
+
+/// Does what may block on the disk.
+pub(super) async fn blocking(work: impl FnOnce() -> io::Result<Response> + Send + 'static) -> Response {
+    let failed = |error: io::Error| problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the store: {error}"));
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answered) => answered.unwrap_or_else(failed),
+        Err(error) => failed(io::Error::other(error)),
     }
 }

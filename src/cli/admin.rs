@@ -10,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,10 +104,30 @@ impl Daemon {
     /// What a path of the API has; `path` may have parameters.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let bearer = self.bearer();
-        let headers: Vec<(&str, &str)> =
-            bearer.as_deref().map(|bearer| ("authorization", bearer)).into_iter().collect();
-        let reply = self.client.get(path, &headers).await.map_err(|error| self.unreachable(&error))?;
+        let reply = self.client.get(path, &Self::headers(bearer.as_deref())).await;
+        let reply = reply.map_err(|error| self.unreachable(&error))?;
         self.understand(&reply)
+    }
+
+    /// What a path of the API has to tell for as long as it is listened to: `each` is given every line of it as it comes,
+    /// `None` for an empty one, until it breaks off.
+    pub(super) async fn get_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        mut each: impl FnMut(Option<T>) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
+        let bearer = self.bearer();
+        let headers = Self::headers(bearer.as_deref());
+        let mut failed = Ok(());
+        let reply = self.client.get_lines(path, &headers, |line| {
+            let read = (!line.is_empty()).then(|| serde_json::from_slice(line).map_err(|_| self.no_daemon()));
+            let told = read.transpose().and_then(&mut each);
+            told.unwrap_or_else(|failure| {
+                failed = Err(failure);
+                ControlFlow::Break(())
+            })
+        });
+        self.told(reply.await, failed)
     }
 
     /// Asks for a change, and understands the answer.
@@ -118,10 +139,14 @@ impl Daemon {
         self.understand(&reply)
     }
 
+    fn headers(bearer: Option<&str>) -> Vec<(&'static str, &str)> {
+        bearer.map(|bearer| ("authorization", bearer)).into_iter().collect()
+    }
+
     /// What a change is sent with.
     fn change_headers(bearer: Option<&str>) -> Vec<(&'static str, &str)> {
-        let mut headers = vec![("content-type", "application/json")];
-        headers.extend(bearer.map(|bearer| ("authorization", bearer)));
+        let mut headers = Self::headers(bearer);
+        headers.push(("content-type", "application/json"));
         headers
     }
 
@@ -137,12 +162,16 @@ impl Daemon {
         let body = Bytes::from(serde_json::to_vec(body).map_err(Failure::internal)?);
         let mut failed = Ok(());
         let reply = self.client.post_lines(path, &headers, body, |line| {
-            if failed.is_ok() {
-                failed = serde_json::from_slice(line).map_err(|_| self.no_daemon()).and_then(&mut each);
-            }
+            failed = serde_json::from_slice(line).map_err(|_| self.no_daemon()).and_then(&mut each);
+            if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        let reply = reply.await.map_err(|error| self.unreachable(&error))?;
-        failed?;
+        self.told(reply.await, failed)
+    }
+
+    /// How an answer that was told line by line came to its end.
+    fn told(&self, reply: Result<Reply, ClientError>, read: Result<(), Failure>) -> Result<(), Failure> {
+        read?;
+        let reply = reply.map_err(|error| self.unreachable(&error))?;
         if reply.status == 200 { Ok(()) } else { Err(self.refused(&reply)) }
     }
 

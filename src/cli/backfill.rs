@@ -1,11 +1,11 @@
 //! `backfill`: a sweep by hand.
 
 use super::outcome::{Exit, Failure, print, print_json};
+use super::screen::Screen;
 use super::{Format, admin, runtime};
 use crate::admin::{Asked, Line, Since};
 use crate::source::backfill::Tally;
 use clap::Args;
-use std::io::{IsTerminal, Write};
 
 /// Fetches what the deliveries missed, through the same door as everything else: what is known already is not taken
 /// again. Ended early, it is ended at the daemon too; what was taken by then stays.
@@ -33,7 +33,7 @@ pub(super) struct Options {
     format: Format,
 }
 
-pub(super) fn execute(options: &Options) -> Result<(), Failure> {
+pub(super) fn execute(options: &Options, screen: Screen) -> Result<(), Failure> {
     let daemon = options.daemon.daemon()?;
     let asked = Asked {
         source: options.source.clone(),
@@ -42,16 +42,16 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
         allow_duplicates: options.allow_duplicates,
     };
     let mut end = None;
-    let mut progress = Progress { shown: false };
+    let mut progress = screen.progress("backfill");
     let told = runtime()?.block_on(daemon.post_lines("/api/backfill", &asked, |line: Line<Tally>| {
         match line {
-            Line::Progress(tally) => progress.show(&tally),
+            Line::Progress(tally) => progress.show(None, words(&tally)),
             Line::Result(tally) => end = Some(Ok(tally)),
             Line::Error(error) => end = Some(Err(error)),
         }
         Ok(())
     }));
-    progress.clear();
+    drop(progress);
     told?;
     match end {
         Some(Ok(tally)) if options.format == Format::Json => print_json(&tally),
@@ -66,26 +66,4 @@ fn words(tally: &Tally) -> String {
     format!(
         "{found} events found: {new} new, {known} known already, {too_old} too old, {refused} refused otherwise; {pages} pages in {calls} calls"
     )
-}
-
-/// One line on the terminal, written over again and again; nothing where nobody watches.
-struct Progress {
-    shown: bool,
-}
-
-impl Progress {
-    fn show(&mut self, tally: &Tally) {
-        let mut out = std::io::stderr();
-        if out.is_terminal() {
-            self.shown = true;
-            // It is only for show.
-            let _ = write!(out, "\r\x1b[K{}", words(tally));
-        }
-    }
-
-    fn clear(&self) {
-        if self.shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
 }

@@ -1,17 +1,14 @@
 //! `dead-letters`: records that a sink never took.
 
 use super::outcome::{Exit, Failure, print, print_json};
+use super::screen::{Screen, Tone};
 use super::table::Table;
-use super::{Format, admin, runtime};
-use crate::admin::{Chosen, Letter, Line};
+use super::{Format, admin, pages, runtime};
+use crate::admin::{Chosen, Dropped, Letter, LetterPage, Line};
 use crate::client::encode;
 use crate::deliver::Retried;
 use clap::{Args, Subcommand};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// Most letters of one page.
-const PAGE: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -83,26 +80,15 @@ impl Changed {
     }
 }
 
-#[derive(Deserialize)]
-struct Page {
-    dead_letters: Vec<Letter>,
-    next_cursor: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Dropped {
-    dropped: u64,
-}
-
-pub(super) fn execute(command: &Command) -> Result<(), Failure> {
+pub(super) fn execute(command: &Command, screen: Screen) -> Result<(), Failure> {
     match command {
-        Command::List(listed) => list(listed),
+        Command::List(listed) => list(listed, screen),
         Command::Show(Shown { daemon, sink, id }) => {
             let path = format!("/api/dead-letters/{}/{}", encode(sink), encode(id));
             let letter: Value = runtime()?.block_on(daemon.daemon()?.get(&path))?;
             print_json(&letter)
         }
-        Command::Retry(changed) => retry(changed),
+        Command::Retry(changed) => retry(changed, screen),
         Command::Drop(changed) => {
             let daemon = changed.daemon.daemon()?;
             let answer: Dropped = runtime()?.block_on(daemon.post("/api/dead-letters/drop", &changed.chosen()))?;
@@ -114,62 +100,60 @@ pub(super) fn execute(command: &Command) -> Result<(), Failure> {
     }
 }
 
-fn list(listed: &Listed) -> Result<(), Failure> {
+fn list(listed: &Listed, screen: Screen) -> Result<(), Failure> {
     let daemon = listed.daemon.daemon()?;
-    let runtime = runtime()?;
-    let (mut letters, mut cursor) = (Vec::new(), Some(String::new()));
-    while let Some(from) = cursor.filter(|_| letters.len() < listed.limit) {
-        let wanted = (listed.limit - letters.len()).min(PAGE);
-        let mut path = format!("/api/dead-letters?limit={wanted}&cursor={}", encode(&from));
-        for (name, value) in [("sink", &listed.sink), ("reason", &listed.reason)] {
-            if let Some(value) = value {
-                path += &format!("&{name}={}", encode(value));
-            }
-        }
-        let page: Page = runtime.block_on(daemon.get(&path))?;
-        letters.extend(page.dead_letters);
-        cursor = page.next_cursor;
-    }
+    let wanted = [("sink", listed.sink.as_deref()), ("reason", listed.reason.as_deref())];
+    let take = |page: LetterPage| (page.dead_letters, page.next_cursor);
+    let letters = runtime()?.block_on(pages::read(&daemon, "/api/dead-letters", &wanted, listed.limit, take))?;
     if listed.format == Format::Json {
         return print_json(&letters);
     }
-    let mut table = Table::new(["SINK", "SEQUENCE", "SINCE", "REASON", "TYPE", "SANDBOX", "ID", "MESSAGE"]);
+    let mut table = Table::new(screen, ["SINK", "SEQUENCE", "SINCE", "REASON", "TYPE", "SANDBOX", "ID", "MESSAGE"]);
     for letter in &letters {
         let (sequence, at) = (letter.sequence.to_string(), format!("{:.0}", letter.at));
         let Letter { sink, reason, kind, sandbox_id, id, message, .. } = letter;
-        table.row([sink, &sequence, &at, reason, kind, sandbox_id, id, message]);
+        table.row([sink, &sequence, &at, reason, kind, sandbox_id, id, message]).tone(3, Tone::Bad);
     }
     if table.is_empty() { print("no dead letters\n") } else { print(table) }
 }
 
-fn retry(changed: &Changed) -> Result<(), Failure> {
+fn retry(changed: &Changed, screen: Screen) -> Result<(), Failure> {
     let daemon = changed.daemon.daemon()?;
     let mut end = None;
     let chosen = changed.chosen();
+    let whole = (!changed.all).then_some(changed.ids.len() as u64);
+    let mut progress = screen.progress("retry");
     let lines = daemon.post_lines("/api/dead-letters/retry", &chosen, |line: Line<Retried>| {
         match line {
-            Line::Progress(_) => {}
+            Line::Progress(so_far) => {
+                let done = so_far.sent + so_far.skipped + so_far.rejected;
+                progress.show(whole.map(|whole| (done, whole)), words(&so_far));
+            }
             Line::Result(retried) => end = Some(Ok(retried)),
             Line::Error(error) => end = Some(Err(error)),
         }
         Ok(())
     });
-    runtime()?.block_on(lines)?;
+    let told = runtime()?.block_on(lines);
+    drop(progress);
+    told?;
     let retried = match end {
         Some(Ok(retried)) => retried,
         Some(Err(error)) => return Err(Failure::new(Exit::Unavailable, error)),
         None => return Err(Failure::new(Exit::Unavailable, "the daemon went away before it had ended")),
     };
-    let Retried { found, sent, skipped, rejected } = retried;
     match changed.format {
         Format::Json => print_json(&retried)?,
-        Format::Text => print(format_args!(
-            "{found} dead letters: {sent} sent, {skipped} not wanted by the sink any more, {rejected} refused again\n"
-        ))?,
+        Format::Text => print(format_args!("{}\n", words(&retried)))?,
     }
+    let rejected = retried.rejected;
     if rejected == 0 {
         Ok(())
     } else {
         Err(Failure::new(Exit::Unavailable, format!("{rejected} wait still; see dead-letters list")))
     }
+}
+
+fn words(Retried { found, sent, skipped, rejected }: &Retried) -> String {
+    format!("{found} dead letters: {sent} sent, {skipped} not wanted by the sink any more, {rejected} refused again")
 }

@@ -1,18 +1,15 @@
 //! `events`: what came, or how much of it.
 
-use super::admin::Daemon;
 use super::outcome::{Failure, print, print_json};
+use super::screen::{Screen, Tone};
 use super::table::Table;
-use super::{Format, admin, runtime};
+use super::{Format, admin, pages, runtime};
 use crate::admin::{Since, Summary};
-use crate::client::encode;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Most events of one page.
-const PAGE: usize = 1000;
 /// Most events at all: they are held in memory to be shown in order.
 const MOST: usize = 100_000;
 
@@ -52,48 +49,32 @@ struct Page {
     next_cursor: Option<String>,
 }
 
-pub(super) fn execute(options: &Options) -> Result<(), Failure> {
+pub(super) fn execute(options: &Options, screen: Screen) -> Result<(), Failure> {
     let daemon = options.daemon.daemon()?;
     let runtime = runtime()?;
+    let since = options.since.as_ref().map(ToString::to_string);
     if options.summary {
-        let summary: Summary = runtime.block_on(daemon.get(&options.path("/api/events/summary", &[])))?;
+        let summary: Summary =
+            runtime.block_on(daemon.get(&pages::path("/api/events/summary", &options.parameters(since.as_deref()))))?;
         return match options.format {
             Format::Json => print_json(&summary),
-            Format::Text => print(in_words(&summary)),
+            Format::Text => print(in_words(&summary, screen)),
         };
     }
-    let events = runtime.block_on(options.read(&daemon))?;
+    let asked = [options.parameters(since.as_deref()).as_slice(), &[("order", Some("desc"))]].concat();
+    let take = |page: Page| (page.events, page.next_cursor);
+    let mut events = runtime.block_on(pages::read(&daemon, "/api/events", &asked, options.limit, take))?;
+    events.reverse();
     match options.format {
         Format::Json => print_json(&events),
-        Format::Text => print(table(&events)),
+        Format::Text => print(table(&events, screen)),
     }
 }
 
 impl Options {
-    /// Page by page from the newest one back.
-    async fn read(&self, daemon: &Daemon) -> Result<Vec<Value>, Failure> {
-        let (mut events, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let wanted = (self.limit - events.len()).min(PAGE).to_string();
-            let path = self.path("/api/events", &[("order", "desc"), ("limit", &wanted), ("cursor", &cursor)]);
-            let page: Page = daemon.get(&path).await?;
-            events.extend(page.events);
-            match page.next_cursor {
-                Some(next) if events.len() < self.limit => cursor = next,
-                _ => break,
-            }
-        }
-        events.reverse();
-        Ok(events)
-    }
-
-    fn path(&self, path: &str, more: &[(&str, &str)]) -> String {
-        let since = self.since.as_ref().map(ToString::to_string);
-        let own = [("since", &since), ("source", &self.source), ("type", &self.kind), ("sandbox_id", &self.sandbox)];
-        let own = own.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
-        let parameters: Vec<String> =
-            own.chain(more.iter().copied()).map(|(name, value)| format!("{name}={}", encode(value))).collect();
-        format!("{path}?{}", parameters.join("&"))
+    fn parameters<'s>(&'s self, since: Option<&'s str>) -> [(&'static str, Option<&'s str>); 4] {
+        let Self { source, kind, sandbox, .. } = self;
+        [("since", since), ("source", source.as_deref()), ("type", kind.as_deref()), ("sandbox_id", sandbox.as_deref())]
     }
 }
 
@@ -102,19 +83,39 @@ fn limit(text: &str) -> Result<usize, String> {
     limit.ok_or_else(|| format!("not a number from 1 to {MOST}"))
 }
 
-fn table(events: &[Value]) -> String {
-    let mut table = Table::new(["TIME", "TYPE", "SANDBOX", "TEMPLATE", "ORIGIN", "SOURCE", "ID"]);
-    for event in events {
-        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        table.row(
-            ["/timestamp", "/type", "/sandbox_id", "/sandbox_template_id", "/relay/origin", "/relay/source", "/id"]
-                .map(text),
-        );
-    }
-    table.to_string()
+/// The columns of a table of events …
+pub(super) const HEADING: [&str; 7] = ["TIME", "TYPE", "SANDBOX", "TEMPLATE", "ORIGIN", "SOURCE", "ID"];
+/// … and how wide each is as a rule.
+pub(super) const WIDTHS: [usize; 7] = [27, 30, 21, 20, 9, 8, 36];
+
+/// A record's row.
+pub(super) fn cells(event: &Value) -> [&str; HEADING.len()] {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    ["/timestamp", "/type", "/sandbox_id", "/sandbox_template_id", "/relay/origin", "/relay/source", "/id"].map(text)
 }
 
-fn in_words(summary: &Summary) -> String {
+/// Which of its cells means what: the type, what it is for the sandbox.
+pub(super) fn tone(event: &Value) -> (usize, Tone) {
+    let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
+    let tone = match kind.rsplit('.').next().unwrap_or_default() {
+        "created" | "resumed" => Tone::Good,
+        "paused" | "checkpointed" => Tone::Middling,
+        "killed" | "gap" | "kill_unconfirmed" => Tone::Bad,
+        _ => Tone::Plain,
+    };
+    (1, tone)
+}
+
+fn table(events: &[Value], screen: Screen) -> Table {
+    let mut table = Table::new(screen, HEADING);
+    for event in events {
+        let (column, tone) = tone(event);
+        table.row(cells(event)).tone(column, tone);
+    }
+    table
+}
+
+fn in_words(summary: &Summary, screen: Screen) -> String {
     let Summary { asked_since, from, to, complete, earliest_event, latest_event, events, by_type, by_template } =
         summary;
     let mut text = format!("{events} events, received from {from:.0} to {to:.0}\n");
@@ -127,14 +128,14 @@ fn in_words(summary: &Summary) -> String {
         ));
     }
     for (heading, counts) in [("TYPE", by_type), ("TEMPLATE", by_template)] {
-        text.push_str(&format!("\n{}", counted(heading, counts)));
+        text.push_str(&format!("\n{}", counted(heading, counts, screen)));
     }
     text
 }
 
 /// The most frequent first.
-fn counted(heading: &str, counts: &BTreeMap<String, u64>) -> Table {
-    let mut table = Table::new([heading, "EVENTS"]);
+fn counted(heading: &str, counts: &BTreeMap<String, u64>, screen: Screen) -> Table {
+    let mut table = Table::new(screen, [heading, "EVENTS"]);
     let mut counts: Vec<(&String, &u64)> = counts.iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     for (key, count) in counts {

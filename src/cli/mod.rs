@@ -3,23 +3,27 @@
 mod admin;
 mod backfill;
 mod check;
+mod completions;
 mod config;
 mod dead_letters;
 mod dev;
 mod events;
 mod init;
-mod later;
 mod outcome;
+mod pages;
 mod probe;
+mod quarantine;
 mod replay;
 mod run;
 mod sandboxes;
+mod screen;
 mod secret_file;
 mod simulate;
 mod sinks;
 mod sources;
 mod store;
 mod table;
+mod tap;
 mod test;
 mod trigger;
 mod webhooks;
@@ -27,7 +31,8 @@ mod webhooks;
 pub use outcome::{Exit, Failure};
 
 use crate::logging::{self, Style};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+use screen::Screen;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
@@ -51,6 +56,9 @@ struct Diagnostics {
     /// How it is said.
     #[arg(long, global = true, env = "E2B_RELAY_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     log_format: Format,
+    /// Whether tables have colours: auto is on a terminal, unless the variable NO_COLOR is set.
+    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    color: ColorChoice,
 }
 
 /// How a result, or diagnostics, are written.
@@ -91,6 +99,9 @@ enum Command {
     /// Records that a sink never took: look at them, retry them, drop them.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Deliveries that were well signed and yet no events: look at the copies, drop them.
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
     /// How a running daemon's sinks are doing.
     #[command(subcommand)]
     Sinks(sinks::Command),
@@ -98,12 +109,13 @@ enum Command {
     Sandboxes(sandboxes::Options),
     /// The events that a running daemon still has, or how many there are.
     Events(events::Options),
+    /// Watch events as a running daemon stores them.
+    Tap(tap::Options),
     /// Look into the store of a daemon that is stopped.
     #[command(subcommand)]
     Store(store::Command),
-    /// Commands of later versions.
-    #[command(flatten)]
-    Later(later::Command),
+    /// What a shell completes: source what this prints, or put it where the shell looks.
+    Completions(completions::Options),
 }
 
 /// Reads the command line.
@@ -138,6 +150,7 @@ impl Cli {
     /// # Errors
     /// With what went wrong and the exit code for it.
     pub fn execute(self) -> Result<(), Failure> {
+        let screen = Screen::new(self.diagnostics.color);
         match self.command {
             Command::Run(options) => run::execute(&options),
             Command::Dev(options) => dev::execute(&options),
@@ -148,14 +161,16 @@ impl Cli {
             Command::Simulate(options) => simulate::execute(&options),
             Command::Trigger(options) => trigger::execute(&options),
             Command::Webhooks(command) => webhooks::execute(&command),
-            Command::Backfill(options) => backfill::execute(&options),
-            Command::Replay(options) => replay::execute(&options),
-            Command::DeadLetters(command) => dead_letters::execute(&command),
-            Command::Sinks(command) => sinks::execute(&command),
-            Command::Sandboxes(options) => sandboxes::execute(&options),
-            Command::Events(options) => events::execute(&options),
-            Command::Store(command) => store::execute(&command),
-            Command::Later(command) => later::execute(&command),
+            Command::Backfill(options) => backfill::execute(&options, screen),
+            Command::Replay(options) => replay::execute(&options, screen),
+            Command::DeadLetters(command) => dead_letters::execute(&command, screen),
+            Command::Sinks(command) => sinks::execute(&command, screen),
+            Command::Sandboxes(options) => sandboxes::execute(&options, screen),
+            Command::Events(options) => events::execute(&options, screen),
+            Command::Store(command) => store::execute(&command, screen),
+            Command::Quarantine(command) => quarantine::execute(&command, screen),
+            Command::Tap(options) => tap::execute(&options, screen),
+            Command::Completions(options) => completions::execute(&options),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::settings::Problems;
 use serde::Serialize;
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 /// Exit codes, as in `sysexits.h`.
@@ -73,10 +73,17 @@ impl From<Problems> for Failure {
 
 /// Writes a result for people.
 pub(super) fn print(text: impl Display) -> Result<(), Failure> {
+    print_bytes(text.to_string().as_bytes())
+}
+
+/// Writes a result as it is.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    write!(out, "{text}")
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::new(Exit::Io, format_args!("standard output: {error}")))
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        // `… | head` has what it wanted; it need not be told.
+        ErrorKind::BrokenPipe => Failure::told(Exit::Io),
+        _ => Failure::new(Exit::Io, format_args!("standard output: {error}")),
+    })
 }
 
 /// Writes a result for programs, as indented JSON.

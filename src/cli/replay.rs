@@ -1,6 +1,7 @@
 //! `replay`: events of the past, sent to one sink once more.
 
 use super::outcome::{Failure, print, print_json};
+use super::screen::Screen;
 use super::{Format, admin, runtime};
 use crate::admin::{Order, Since};
 use crate::client::encode;
@@ -47,7 +48,7 @@ pub(super) struct Options {
     format: Format,
 }
 
-pub(super) fn execute(options: &Options) -> Result<(), Failure> {
+pub(super) fn execute(options: &Options, screen: Screen) -> Result<(), Failure> {
     let daemon = options.daemon.daemon()?;
     let (runtime, sink) = (runtime()?, &options.sink);
     if options.cancel {
@@ -71,14 +72,23 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
         return options.show("begun: ", &replay);
     }
     let path = format!("/api/replay?sink={}", encode(sink));
+    let from = replay.get("position").and_then(Value::as_u64).unwrap_or_default();
+    let mut progress = screen.progress("replay");
     loop {
         runtime.block_on(async { tokio::time::sleep(ASK).await });
         let shown: Value = runtime.block_on(daemon.get(&path))?;
         let now = shown.pointer("/replays/0").unwrap_or(&Value::Null);
         let is_over = now.get("ended").is_none_or(|ended| !ended.is_null());
         if now.get("id") != replay.get("id") || is_over {
+            drop(progress);
             return options.show("", now);
         }
+        let number = |name: &str| now.get(name).and_then(Value::as_u64);
+        let part = number("position").zip(number("through"));
+        progress.show(
+            part.map(|(position, through)| (position.saturating_sub(from), through.saturating_sub(from))),
+            words(now),
+        );
     }
 }
 
@@ -86,13 +96,13 @@ impl Options {
     fn show(&self, head: &str, replay: &Value) -> Result<(), Failure> {
         match self.format {
             Format::Json => print_json(replay),
-            Format::Text => {
-                let [found, sent, skipped, rejected] =
-                    ["found", "sent", "skipped", "rejected"].map(|name| replay.get(name).unwrap_or(&Value::Null));
-                print(format_args!(
-                    "{head}{found} events found, {sent} sent, {skipped} not wanted by the sink, {rejected} refused\n"
-                ))
-            }
+            Format::Text => print(format_args!("{head}{}\n", words(replay))),
         }
     }
+}
+
+fn words(replay: &Value) -> String {
+    let [found, sent, skipped, rejected] =
+        ["found", "sent", "skipped", "rejected"].map(|name| replay.get(name).unwrap_or(&Value::Null));
+    format!("{found} events found, {sent} sent, {skipped} not wanted by the sink, {rejected} refused")
 }

@@ -1,9 +1,9 @@
 //! `sandboxes`: those that live.
 
 use super::outcome::{Failure, print, print_json};
+use super::screen::{Screen, Tone};
 use super::table::Table;
-use super::{Format, admin, runtime};
-use crate::client::encode;
+use super::{Format, admin, pages, runtime};
 use crate::sandboxes::{State, View, ViewedSandbox};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
@@ -32,10 +32,9 @@ enum Wanted {
     Missing,
 }
 
-pub(super) fn execute(options: &Options) -> Result<(), Failure> {
+pub(super) fn execute(options: &Options, screen: Screen) -> Result<(), Failure> {
     let daemon = options.daemon.daemon()?;
-    let parameter = options.source.as_ref().map(|source| format!("?source={}", encode(source)));
-    let path = format!("/api/sandboxes{}", parameter.unwrap_or_default());
+    let path = pages::path("/api/sandboxes", &[("source", options.source.as_deref())]);
     let mut view: View = runtime()?.block_on(daemon.get(&path))?;
     let wanted = options.state.map(|state| match state {
         Wanted::Running => State::Running,
@@ -45,25 +44,25 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     view.sandboxes.retain(|one| wanted.is_none_or(|state| state == one.state));
     match options.format {
         Format::Json => print_json(&view),
-        Format::Text => print(text(&view, Timestamp::now())),
+        Format::Text => print(text(&view, Timestamp::now(), screen)),
     }
 }
 
-fn text(view: &View, now: Timestamp) -> String {
-    let mut table = Table::new(["ID", "STATE", "TEMPLATE", "AGE", "ENDS IN", "SOURCE", "METADATA"]);
+fn text(view: &View, now: Timestamp, screen: Screen) -> String {
+    let mut table = Table::new(screen, ["ID", "STATE", "TEMPLATE", "AGE", "ENDS IN", "SOURCE", "METADATA"]);
     for one in &view.sandboxes {
         let ViewedSandbox { id, state, template_id, created_at, started_at, ends_at, metadata, source, .. } = one;
-        let state = match state {
-            State::Running => "running",
-            State::Paused => "paused",
-            State::Missing => "missing",
+        let (state, tone) = match state {
+            State::Running => ("running", Tone::Good),
+            State::Paused => ("paused", Tone::Middling),
+            State::Missing => ("missing", Tone::Bad),
         };
         let age = created_at.or(*started_at).map(|since| span(since, now));
         let ends_in = ends_at.map(|end| span(now, end));
         let metadata = metadata.as_ref().map(ToString::to_string);
         let [template, age, ends_in, metadata] =
             [template_id, &age, &ends_in, &metadata].map(|cell| cell.as_deref().unwrap_or_default());
-        table.row([id, state, template, age, ends_in, source, metadata]);
+        table.row([id, state, template, age, ends_in, source, metadata]).tone(1, tone);
     }
     let summary = format!("{} running, {} paused\n", view.active_count, view.paused_count);
     if table.is_empty() { summary } else { format!("{table}{summary}") }

@@ -1,6 +1,7 @@
 //! `sinks`: how they are doing, and an end to those that were taken out.
 
 use super::outcome::{Failure, print, print_json};
+use super::screen::{Screen, Tone};
 use super::table::Table;
 use super::{Format, admin, runtime};
 use clap::{Args, Subcommand};
@@ -32,13 +33,13 @@ pub(super) struct Forgotten {
     sink: String,
 }
 
-pub(super) fn execute(command: &Command) -> Result<(), Failure> {
+pub(super) fn execute(command: &Command, screen: Screen) -> Result<(), Failure> {
     match command {
         Command::List(Listed { daemon, format }) => {
             let shown: Value = runtime()?.block_on(daemon.daemon()?.get("/api/sinks"))?;
             match format {
                 Format::Json => print_json(&shown),
-                Format::Text => print(text(&shown)),
+                Format::Text => print(text(&shown, screen)),
             }
         }
         Command::Forget(Forgotten { daemon, sink }) => {
@@ -48,29 +49,32 @@ pub(super) fn execute(command: &Command) -> Result<(), Failure> {
     }
 }
 
-fn text(shown: &Value) -> String {
+fn text(shown: &Value, screen: Screen) -> String {
     let rows = |name: &str| shown.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let cell = |row: &Value, name: &str| match row.get(name) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => String::new(),
         Some(other) => other.to_string(),
     };
-    let mut table = Table::new(["SINK", "TYPE", "STATE", "LAG", "OLDEST", "DEAD", "TO", "PEER", "LAST ERROR"]);
+    let mut table = Table::new(screen, ["SINK", "TYPE", "STATE", "LAG", "OLDEST", "DEAD", "TO", "PEER", "LAST ERROR"]);
     for row in rows("sinks") {
-        let state = match row.get("up").and_then(Value::as_bool) {
-            Some(true) => "up",
-            Some(false) => "down",
-            None => "unknown",
+        let (state, tone) = match row.get("up").and_then(Value::as_bool) {
+            Some(true) => ("up", Tone::Good),
+            Some(false) => ("down", Tone::Bad),
+            None => ("unknown", Tone::Middling),
         };
         let age = row.get("oldest_unsent_age_seconds").and_then(Value::as_f64).unwrap_or_default();
         let age = format!("{age:.0}s");
         let error = row.pointer("/last_error/message").and_then(Value::as_str).unwrap_or_default();
         let [name, kind, lag, dead, to, peer] =
             ["name", "type", "lag_events", "dead_letters", "to", "peer"].map(|name| cell(&row, name));
-        table.row([&name, &kind, state, &lag, &age, &dead, &to, &peer, error]);
+        table.row([&name, &kind, state, &lag, &age, &dead, &to, &peer, error]).tone(2, tone);
+        if dead != "0" {
+            table.tone(5, Tone::Bad);
+        }
     }
     let mut text = table.to_string();
-    let mut removed = Table::new(["TAKEN OUT", "SINCE", "POSITION", "DEAD"]);
+    let mut removed = Table::new(screen, ["TAKEN OUT", "SINCE", "POSITION", "DEAD"]);
     for row in rows("removed") {
         removed.row(
             ["name", "removed_at", "position", "dead_letters"]

@@ -2,8 +2,10 @@
 
 use super::Format;
 use super::outcome::{Exit, Failure, print, print_json};
+use super::screen::Screen;
 use super::sources::Sources;
 use crate::store::{self, Proof, Sum};
+use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -25,13 +27,19 @@ pub(super) struct Options {
     format: Format,
 }
 
-pub(super) fn execute(command: &Command) -> Result<(), Failure> {
+pub(super) fn execute(command: &Command, screen: Screen) -> Result<(), Failure> {
     let Command::Verify(options) = command;
     let path = match &options.path {
         Some(path) => path.clone(),
         None => options.sources.load_and_warn()?.settings.store.path,
     };
-    let proof = store::verify(&path).map_err(|error| Failure::new(Exit::Io, error))?;
+    let mut progress = screen.progress("store verify");
+    let proof = store::verify(&path, |done, whole| {
+        let [done_size, size] = [done, whole].map(|bytes| ByteSize::b(bytes).display().iec_short());
+        progress.show(Some((done, whole)), format_args!("{done_size} of {size}"));
+    });
+    drop(progress);
+    let proof = proof.map_err(|error| Failure::new(Exit::Io, error))?;
     match options.format {
         Format::Text => print(Text(&proof))?,
         Format::Json => print_json(&proof)?,

@@ -23,8 +23,8 @@ impl Log for Arc<Store> {
         })
     }
 
-    fn quarantine(&self, source: &str, body: &[u8]) -> std::io::Result<()> {
-        Store::quarantine(self, source, body)
+    fn quarantine(&self, source: &str, reason: &str, body: &[u8]) -> std::io::Result<()> {
+        Store::quarantine(self, source, reason, body)
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -23,7 +23,7 @@ impl Log for Told {
         Box::pin(async move { receiver.await.expect("told") })
     }
 
-    fn quarantine(&self, _: &str, _: &[u8]) -> std::io::Result<()> {
+    fn quarantine(&self, _: &str, _: &str, _: &[u8]) -> std::io::Result<()> {
         Err(std::io::ErrorKind::StorageFull.into())
     }
 
@@ -173,7 +173,7 @@ async fn what_waits_for_the_disk_counts_until_the_disk_has_answered() {
 #[tokio::test]
 async fn a_copy_that_could_not_be_kept_is_an_error_and_not_counted() {
     let intake = intake(&Arc::new(Told::default()), 1);
-    let kept = intake.quarantine(&"acme".into(), Bytes::from_static(b"{}")).await;
+    let kept = intake.quarantine(&"acme".into(), String::new(), Bytes::from_static(b"{}")).await;
     assert_eq!(kept.map_err(|error| error.kind()), Err(std::io::ErrorKind::StorageFull));
     assert!(!intake.metrics.encode().expect("text").contains("quarantined_total{source=\"acme\"} 1"));
 }

@@ -3,6 +3,7 @@
 use super::Framing;
 use super::view::View;
 use crate::event::Origin;
+use crate::percent;
 use std::fmt::Write as _;
 
 /// Context attributes in the specification's own names, and their values.
@@ -28,9 +29,8 @@ fn attributes(view: &View<'_>) -> [(&'static str, String); 7] {
 /// A URI reference, which together with the id names the event among all others. An event that names no team has the
 /// relay's word for where it came from.
 fn source(view: &View<'_>) -> String {
-    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     match view.text("sandbox_team_id") {
-        Some(team) => format!("/e2b/teams/{}", percent_encoded(&team, unreserved)),
+        Some(team) => format!("/e2b/teams/{}", percent::encode(&team, percent::is_unreserved)),
         None => format!("/e2b/sources/{}", view.stored().arrival.source),
     }
 }
@@ -56,23 +56,12 @@ pub(super) fn headers(view: &View<'_>, framing: Framing) -> Vec<(String, String)
         // As in HTTP, whose header values are visible ASCII.
         Framing::Nats => {
             let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"%".contains(&byte);
-            attributes.map(|(name, value)| (format!("ce-{name}"), percent_encoded(&value, plain))).collect()
+            attributes.map(|(name, value)| (format!("ce-{name}"), percent::encode(&value, plain))).collect()
         }
         // AMQP 0.9.1 has no binding; these are the names of the one for AMQP 1.0.
         Framing::Amqp => attributes.map(|(name, value)| (format!("cloudEvents:{name}"), value)).collect(),
         Framing::Line => Vec::new(),
     }
-}
-
-fn percent_encoded(text: &str, is_kept: impl Fn(u8) -> bool) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if is_kept(byte) {
-            encoded.push(byte.into());
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::event::Stored;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -160,11 +161,23 @@ impl DeadLetters {
         self.of(sink).count() as u64
     }
 
-    /// Whose there are.
-    pub(super) fn sinks(&self) -> Vec<String> {
-        let mut sinks: Vec<String> = self.waiting.keys().map(|(sink, _)| sink.clone()).collect();
-        sinks.dedup();
-        sinks
+    /// Those of all sinks or of one, behind the one at `after`, by sink and sequence.
+    pub(super) fn after(
+        &self,
+        sink: Option<&str>,
+        after: Option<(String, u64)>,
+    ) -> impl Iterator<Item = (&(String, u64), &DeadLetter)> {
+        let first = sink.map_or(Bound::Unbounded, |sink| Bound::Included((sink.to_owned(), 0)));
+        let behind = after.map(Bound::Excluded);
+        // The map is ordered by sink; a cursor of a sink before the wanted one is none.
+        let from = match (&first, behind) {
+            (Bound::Included(first), Some(Bound::Excluded(after))) if after < *first => Bound::Included(first.clone()),
+            (_, Some(behind)) => behind,
+            (_, None) => first,
+        };
+        let sink = sink.map(str::to_owned);
+        let of_sink = move |(key, _): &(&(String, u64), &DeadLetter)| sink.as_ref().is_none_or(|sink| key.0 == *sink);
+        self.waiting.range((from, Bound::Unbounded)).take_while(of_sink)
     }
 
     /// Those of a sink, by sequence.

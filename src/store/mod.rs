@@ -54,6 +54,7 @@ pub use disk::{Disk, File, Open, RealDisk, Space};
 pub use inbox::Accepted;
 pub use meta::Progress;
 pub use open::{OpenError, Parts};
+pub use quarantine::Quarantined;
 pub use reader::{Mark, Reader};
 pub use settings::Settings;
 pub use shared::{Clock, Refused};
@@ -248,9 +249,17 @@ impl Store {
         self.shared.letters().of(sink).map(|(sequence, letter)| (sequence, letter.clone())).collect()
     }
 
-    /// Sinks that have dead letters, by name.
-    pub fn dead_letter_sinks(&self) -> Vec<String> {
-        self.shared.letters().sinks()
+    /// Those of all sinks or of `sink`, by sink and sequence: at most `limit` that are `wanted`, behind the one at `after`.
+    pub fn dead_letters_after(
+        &self,
+        sink: Option<&str>,
+        after: Option<(String, u64)>,
+        limit: usize,
+        wanted: impl Fn(&DeadLetter) -> bool,
+    ) -> Vec<(String, u64, DeadLetter)> {
+        let letters = self.shared.letters();
+        let found = letters.after(sink, after).filter(|(_, letter)| wanted(letter)).take(limit);
+        found.map(|((sink, sequence), letter)| (sink.clone(), *sequence, letter.clone())).collect()
     }
 
     /// The event of a dead letter; `None` when none waits there.
@@ -267,11 +276,36 @@ impl Store {
         self.shared.reserve.write(|| self.shared.letters().resolve(sink, sequences, how))
     }
 
-    /// Keeps a copy of a body that was well signed and yet no event.
+    /// Keeps a copy of a body that was well signed and yet no event, and why it is none.
     ///
     /// Blocks on the disk.
-    pub fn quarantine(&self, source: &str, body: &[u8]) -> io::Result<()> {
-        self.shared.quarantine().keep(source, body, self.shared.now())
+    pub fn quarantine(&self, source: &str, reason: &str, body: &[u8]) -> io::Result<()> {
+        self.shared.quarantine().keep(source, reason, body, self.shared.now())
+    }
+
+    /// Such copies whose id is above `after`, oldest first: at most `limit` that are `wanted`.
+    pub fn quarantined(
+        &self,
+        after: Option<i64>,
+        limit: usize,
+        wanted: impl Fn(&Quarantined) -> bool,
+    ) -> Vec<Quarantined> {
+        self.shared.quarantine().after(after).filter(|one| wanted(one)).take(limit).cloned().collect()
+    }
+
+    /// One of them with its body.
+    ///
+    /// Blocks on the disk.
+    pub fn quarantined_body(&self, id: i64) -> io::Result<Option<(Quarantined, Vec<u8>)>> {
+        self.shared.quarantine().read(id)
+    }
+
+    /// Gives them up. Returns how many there were.
+    ///
+    /// Blocks on the disk.
+    pub fn drop_quarantined(&self, ids: &[i64]) -> io::Result<usize> {
+        let mut quarantine = self.shared.quarantine();
+        ids.iter().try_fold(0, |dropped, id| Ok(dropped + usize::from(quarantine.remove(*id)?)))
     }
 
     /// Bytes that count towards `store.max_size`.

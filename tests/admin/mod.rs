@@ -4,12 +4,16 @@
 mod backfill;
 mod commands;
 mod events;
+mod quarantine;
 mod rules;
 mod streams;
+mod tap;
+mod terminal;
 
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home};
 use e2b_relay::health::Health;
+use crate::support::load::SECRET;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{Parts, RealDisk, Settings, Store};
 use serde_json::Value;
@@ -39,6 +43,31 @@ fn home(provider: &Running) -> Home {
          sinks: {{audit: {{type: file, path: ./audit.ndjson}}}}\n",
         provider.base
     ))
+}
+
+/// A daemon that takes deliveries signed with [`SECRET`], and does nothing else.
+fn receiving() -> Home {
+    Home::new(&format!(
+        "sources: {{acme: {{webhook: {{secrets: ['{SECRET}']}}}}}}\nsinks: {{audit: {{type: file, path: ./audit.ndjson}}}}\n"
+    ))
+}
+
+/// One delivery, signed; what it was answered with.
+async fn deliver(daemon: &Daemon, body: &str) -> u16 {
+    let (name, value) = crate::support::sign::e2b(SECRET, body.as_bytes());
+    let request = daemon.client().post(daemon.webhook()).header(name, value).body(body.to_owned());
+    request.send().await.unwrap().status().as_u16()
+}
+
+/// A body that is an event, with metadata.
+fn event(id: &str, sandbox: &str, metadata: &Value) -> String {
+    let now = jiff::Timestamp::now().to_string();
+    serde_json::json!({
+        "id": id, "type": "sandbox.lifecycle.created", "version": "v2", "timestamp": now, "sandbox_id": sandbox,
+        "sandbox_template_id": "base", "sandbox_team_id": "t", "sandbox_execution_id": "x",
+        "event_data": {"sandbox_metadata": metadata},
+    })
+    .to_string()
 }
 
 /// `e2b-relay` without anything of this process's environment that could configure it.

@@ -54,7 +54,7 @@ impl Log for Taken {
         Box::pin(async move { Ok(accepted) })
     }
 
-    fn quarantine(&self, _: &str, _: &[u8]) -> std::io::Result<()> {
+    fn quarantine(&self, _: &str, _: &str, _: &[u8]) -> std::io::Result<()> {
         Ok(())
     }
 

@@ -53,6 +53,7 @@ impl Scene {
         let relay = Relay::start().await;
         let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into()).await.unwrap();
         let livez = format!("http://{}/livez", listener.address());
+        let (trigger, shutdown) = shutdown::channel();
         let router = admin::router(admin::Parts {
             listen: listener.address(),
             access: Access::new(&admin::Settings::default(), Token::own(folder.path()).unwrap()),
@@ -62,8 +63,8 @@ impl Scene {
             store: Arc::clone(&store),
             backfills: Default::default(),
             sinks: e2b_relay::deliver::Sinks::default(),
+            ending: shutdown.clone(),
         });
-        let (trigger, shutdown) = shutdown::channel();
         tokio::spawn(listener.serve(router, shutdown));
         let socket = folder.path().join("notify");
         let manager = Manager::at(&socket);

@@ -68,7 +68,7 @@ impl Log for MemoryLog {
         Box::pin(std::future::ready(outcome))
     }
 
-    fn quarantine(&self, source: &str, body: &[u8]) -> std::io::Result<()> {
+    fn quarantine(&self, source: &str, _: &str, body: &[u8]) -> std::io::Result<()> {
         self.quarantined.lock().unwrap().push((source.to_owned(), body.to_vec()));
         Ok(())
     }

@@ -125,15 +125,6 @@ fn the_command_line_has_its_own_exit_codes() {
 }
 
 #[test]
-fn a_command_of_a_later_version_says_so() {
-    for arguments in [&["quarantine", "list"][..], &["tap"]] {
-        let run = run(relay(folder().path()).args(arguments));
-        assert_eq!(run.code, Some(64), "{arguments:?}");
-        assert!(run.stderr.contains("not yet in this version"), "{arguments:?}: {}", run.stderr);
-    }
-}
-
-#[test]
 fn what_is_registered_has_its_defaults_and_is_warned_about_where_nobody_may_take_it() {
     let folder = folder();
     let register = |secrets: &str, more: &str| {

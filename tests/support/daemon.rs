@@ -165,6 +165,10 @@ impl Daemon {
         webhook(&self.public)
     }
 
+    pub(crate) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("the daemon has ended")
     }

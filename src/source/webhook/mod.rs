@@ -200,7 +200,7 @@ impl Receiver {
             _ => source.redaction.copy(Bytes::clone(verified.body())),
         };
         let kept = match copy {
-            Some(copy) => self.intake.quarantine(&source.name, copy).await.map(|()| true),
+            Some(copy) => self.intake.quarantine(&source.name, malformed.to_string(), copy).await.map(|()| true),
             None => Ok(false),
         };
         if let Some(suppressed) = source.signed.pass(Instant::now()) {

@@ -37,7 +37,7 @@ async fn dead_letters_go_along_with_a_renamed_sink() {
         store.attach(&[sink("new", Some("old"))]).await.unwrap();
         assert_moved(&store);
     }
-    let proof = verify(folder.path()).unwrap();
+    let proof = verify(folder.path(), |_, _| ()).unwrap();
     assert!(proof.sound, "{:?}", proof.faults);
     let sums: Vec<_> =
         proof.sinks.iter().map(|sum| (sum.sink.as_str(), sum.dead_lettered, sum.dropped_by_hand)).collect();
@@ -58,7 +58,7 @@ async fn a_file_of_dead_letters_that_is_made_anew_knows_the_new_name() {
         store.shared.letters().rewrite().unwrap();
         assert_moved(&store);
     }
-    let proof = verify(folder.path()).unwrap();
+    let proof = verify(folder.path(), |_, _| ()).unwrap();
     assert!(proof.sound, "{:?}", proof.faults);
     assert_moved(&open(folder.path()));
 }

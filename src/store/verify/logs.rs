@@ -39,12 +39,20 @@ struct Found {
     file: Arc<dyn File>,
 }
 
-/// Reads a log, and counts, per mark, the events in its segments whose sequence is not above it.
+/// Of a log's segments.
+pub(super) fn bytes(dir: &Path) -> io::Result<u64> {
+    let files = ReadOnlyDisk.list(dir)?.into_iter();
+    Ok(files.filter(|(name, _)| number_of(name, "seg").is_some()).map(|(_, length)| length).sum())
+}
+
+/// Reads a log, and counts, per mark, the events in its segments whose sequence is not above it. `told` is told after each
+/// segment how many bytes are read.
 pub(super) fn read(
     dir: &Path,
     kind: Kind,
     marks: &mut BTreeMap<u64, u64>,
     faults: &mut Vec<String>,
+    told: &mut dyn FnMut(u64),
 ) -> io::Result<LogRead> {
     let found = headers(dir, kind, faults)?;
     let mut log = LogRead::default();
@@ -54,6 +62,7 @@ pub(super) fn read(
         log.last = log.first.saturating_sub(1);
     }
     let mut kept_ids = BTreeSet::new();
+    let mut bytes = 0;
     let mut segments = found.iter().peekable();
     while let Some(segment) = segments.next() {
         let next = segments.peek().map(|next| &next.header);
@@ -77,6 +86,8 @@ pub(super) fn read(
         log.last = log.last.max(segment.header.first_sequence.saturating_sub(1));
         kept_ids.insert(segment.header.number);
         compare_ids(dir, segment.header.number, &ids, faults)?;
+        bytes += segment.file.length()?;
+        told(bytes);
     }
     for (name, _) in ReadOnlyDisk.list(dir)? {
         let Some(number) = number_of(&name, "ids").filter(|number| !kept_ids.contains(number)) else { continue };
@@ -96,7 +107,7 @@ pub(super) fn count(store: &Path, sequence: u64) -> io::Result<(u64, u64)> {
     let mut marks = BTreeMap::from([(sequence, 0)]);
     let mut before = 0;
     for (folder, kind) in [("journal", Kind::Events), ("samples", Kind::Samples)] {
-        before += read(&store.join(folder), kind, &mut marks, &mut Vec::new())?.before;
+        before += read(&store.join(folder), kind, &mut marks, &mut Vec::new(), &mut |_| ())?.before;
     }
     Ok((before, marks.into_values().sum()))
 }

@@ -68,12 +68,12 @@ impl Sum {
     }
 }
 
-/// Reads the whole store in `path`.
+/// Reads the whole store in `path`. `told` is told now and then how many bytes of how many are read.
 ///
 /// # Errors
 /// If there is none, if a daemon has it open, or if it cannot be read. That it is not sound is no error: see
 /// [`Proof::faults`].
-pub fn verify(path: &Path) -> Result<Proof, OpenError> {
+pub fn verify(path: &Path, mut told: impl FnMut(u64, u64)) -> Result<Proof, OpenError> {
     // As a daemon takes it, but without making the file.
     let _lock = Lock::take(path, |path| File::open(path))?;
     let format = format::read(path)?;
@@ -86,8 +86,16 @@ pub fn verify(path: &Path) -> Result<Proof, OpenError> {
     let letters = Letters::read(&ReadOnlyDisk, &path.join("dead-letters"), &mut faults).map_err(at("dead-letters"))?;
 
     let mut marks = positions::marks(&sinks);
-    let journal = logs::read(&path.join("journal"), Kind::Events, &mut marks, &mut faults).map_err(at("journal"))?;
-    let samples = logs::read(&path.join("samples"), Kind::Samples, &mut marks, &mut faults).map_err(at("samples"))?;
+    let of_events = logs::bytes(&path.join("journal")).map_err(at("journal"))?;
+    let whole = of_events + logs::bytes(&path.join("samples")).map_err(at("samples"))?;
+    told(0, whole);
+    let journal =
+        logs::read(&path.join("journal"), Kind::Events, &mut marks, &mut faults, &mut |read| told(read, whole));
+    let journal = journal.map_err(at("journal"))?;
+    let samples = logs::read(&path.join("samples"), Kind::Samples, &mut marks, &mut faults, &mut |read| {
+        told(of_events + read, whole)
+    });
+    let samples = samples.map_err(at("samples"))?;
     let logs = [&journal, &samples];
     let births = match &journal.note {
         Some(Control::Sinks(births)) => births.as_slice(),
