@@ -15,7 +15,7 @@ pub use watchdog::Watchdog;
 use crate::admin::{self, Access, TokenError};
 use crate::client::ClientError;
 use crate::health::{self, Health};
-use crate::http::{self, BindError, Listener};
+use crate::http::{self, BindError, Inherited, Listener};
 use crate::intake::{self, Intake};
 use crate::metrics::{self, Metrics};
 use crate::settings::{Loaded, Settings};
@@ -114,9 +114,10 @@ pub enum End {
 }
 
 impl Daemon {
-    /// Opens the store, tells it which sinks there are, and only then binds its addresses. Nothing moves before
-    /// [`Self::run`], so that the addresses can be announced first; whoever connects by then waits.
-    pub async fn start(loaded: Loaded) -> Result<Self, StartError> {
+    /// Opens the store, tells it which sinks there are, and only then binds its addresses, unless it is given `inherited`
+    /// ones. Nothing moves before [`Self::run`], so that the addresses can be announced first; whoever connects by then
+    /// waits.
+    pub async fn start(loaded: Loaded, inherited: Inherited) -> Result<Self, StartError> {
         raise_open_files();
         let settings = &loaded.settings;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), option_env!("E2B_RELAY_REVISION").unwrap_or("unknown"))?;
@@ -146,8 +147,8 @@ impl Daemon {
             listening.clone(),
         ));
         let access = Access::new(&settings.admin, reload::token(settings)?);
-        let public = Listener::bind(&settings.server, &metrics).await?;
-        let admin = Listener::bind_admin(settings.admin.listen).await?;
+        let public = Listener::bind(&settings.server, inherited.public, &metrics).await?;
+        let admin = Listener::bind_admin(settings.admin.listen, inherited.admin).await?;
         let (public_address, admin_address) = (public.address(), admin.address());
         let folder = settings.store.path.clone();
         let mut pollers = Pollers::new(Arc::clone(&store), Arc::clone(&intake), metrics.clone(), folder);

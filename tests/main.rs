@@ -32,5 +32,6 @@ mod store;
 mod store_faults;
 mod store_verify;
 mod support;
+mod systemd;
 mod tidy;
 mod watched;

@@ -2,6 +2,7 @@
 
 use crate::simulate::Running;
 use e2b_relay::app::{Daemon, End};
+use e2b_relay::http::Inherited;
 use e2b_relay::settings::{self, Environment};
 use e2b_relay::shutdown::{self, Trigger as ShutdownTrigger};
 use e2b_relay::simulator::provider::Options;
@@ -36,7 +37,7 @@ impl Relay {
         std::fs::write(&file, configuration.to_string()).expect("the configuration");
         let nothing: Environment = std::iter::empty::<(std::ffi::OsString, std::ffi::OsString)>().collect();
         let loaded = settings::load(&[file], &nothing).expect("a sound configuration");
-        let daemon = Daemon::start(loaded).await.expect("the daemon starts");
+        let daemon = Daemon::start(loaded, Inherited::default()).await.expect("the daemon starts");
         let public = daemon.public_address();
         let (stop, shutdown) = shutdown::channel();
         let running = tokio::spawn(daemon.run(shutdown));

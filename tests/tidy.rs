@@ -32,6 +32,7 @@ const ROOMS_OF_CRATES: &[(&str, &[&str])] = &[
     ("hyper_util", &["http"]),
     ("indicatif", &["cli"]),
     ("lapin", &["sink/amqp"]),
+    ("listenfd", &["http"]),
     ("minijinja", &["route"]),
     ("prometheus", &["metrics"]),
     ("rdkafka", &["sink/kafka"]),

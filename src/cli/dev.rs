@@ -7,6 +7,7 @@ use super::outcome::{Exit, Failure};
 use super::run::{Signals, until_told};
 use super::runtime;
 use crate::app::Daemon;
+use crate::http::Inherited;
 use crate::secret::Secret;
 use crate::settings::{self, Environment, Loaded};
 use crate::simulator::Fault;
@@ -67,7 +68,7 @@ async fn run(options: &Options, plan: &Plan, folder: &Path) -> Result<Progress, 
     let settings = &mut loaded.settings;
     settings.server.listen = options.listen.unwrap_or(settings.server.listen);
     settings.admin.listen = options.admin_listen.unwrap_or(settings.admin.listen);
-    let daemon = Daemon::start(loaded).await?;
+    let daemon = Daemon::start(loaded, Inherited::default()).await?;
     provider.deliver_to(&format!("http://{}{WEBHOOK_PATH}", daemon.public_address()), plan.secret())?;
     announce(&daemon, &provider, options.sink.is_some())?;
     let progress = Progress::new(daemon.metrics(), provider.ledger());

@@ -5,6 +5,7 @@ use super::runtime;
 use super::sources::Sources;
 use crate::admin::TokenError;
 use crate::app::{Daemon, End, Reloader, StartError};
+use crate::http::Inherited;
 use crate::settings::{self, Environment};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::systemd::Notifier;
@@ -22,6 +23,7 @@ pub(super) struct Options {
 
 pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     let files = options.sources.files()?;
+    let inherited = Inherited::from_env().map_err(|error| Failure::new(Exit::Config, error))?;
     let read = move || settings::load(&files, &Environment::of_process());
     let loaded = read()?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -29,7 +31,7 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     let end = runtime.block_on(async {
         let signals = Signals::listen().map_err(Failure::internal)?;
         let manager = Manager::of_process();
-        let daemon = Daemon::start(loaded).await?.rereading(Arc::new(read));
+        let daemon = Daemon::start(loaded, inherited).await?.rereading(Arc::new(read));
         let daemon = daemon.notifying(manager.notifier, manager.watchdog);
         tracing::info!(
             public = %daemon.public_address(), admin = %daemon.admin_address(), "deliveries are taken; this is e2b-relay {}",

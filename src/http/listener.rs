@@ -54,23 +54,36 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the public listener; `metrics` are told when its certificate ends.
-    pub async fn bind(settings: &Settings, metrics: &Metrics) -> Result<Self, BindError> {
+    /// Binds the public listener, unless it is bound already; `metrics` are told when its certificate ends.
+    pub async fn bind(
+        settings: &Settings,
+        bound: Option<std::net::TcpListener>,
+        metrics: &Metrics,
+    ) -> Result<Self, BindError> {
         let limits = Limits { max_connections: settings.max_connections, request_timeout: settings.request_timeout };
         let tls = settings.tls.as_ref().map(|tls| Tls::load(tls, metrics)).transpose()?;
-        Self::bind_with(settings.listen, tls, limits).await
+        Self::bind_with(settings.listen, bound, tls, limits).await
     }
 
-    /// Binds the admin listener.
-    pub async fn bind_admin(listen: SocketAddr) -> Result<Self, BindError> {
+    /// Binds the admin listener, unless it is bound already.
+    pub async fn bind_admin(listen: SocketAddr, bound: Option<std::net::TcpListener>) -> Result<Self, BindError> {
         let limits =
             Limits { max_connections: ADMIN_CONNECTIONS, request_timeout: Settings::default().request_timeout };
-        Self::bind_with(listen, None, limits).await
+        Self::bind_with(listen, bound, None, limits).await
     }
 
-    async fn bind_with(listen: SocketAddr, tls: Option<Tls>, limits: Limits) -> Result<Self, BindError> {
+    async fn bind_with(
+        listen: SocketAddr,
+        bound: Option<std::net::TcpListener>,
+        tls: Option<Tls>,
+        limits: Limits,
+    ) -> Result<Self, BindError> {
         let failed = |source| BindError::Address { listen, source };
-        let tcp = TcpListener::bind(listen).await.map_err(failed)?;
+        let tcp = match bound {
+            Some(bound) => bound.set_nonblocking(true).and_then(|()| TcpListener::from_std(bound)),
+            None => TcpListener::bind(listen).await,
+        };
+        let tcp = tcp.map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
         Ok(Self { tcp, address, tls, limits })
     }

@@ -6,12 +6,14 @@
 mod activity;
 mod connection;
 mod connections;
+mod inherited;
 mod io;
 mod listener;
 mod public;
 mod settings;
 mod tls;
 
+pub use inherited::{Inherited, InheritedError};
 pub use listener::{BindError, Listener};
 pub use public::{READY_PATH, public};
 pub use settings::{Settings, TlsSettings};

@@ -196,7 +196,7 @@ mod many_segments {
         store.attach(&[start]).await.unwrap();
         let serve = async || {
             let relay = Relay::start().await;
-            let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into()).await.unwrap();
+            let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into(), None).await.unwrap();
             let base = format!("http://{}", listener.address());
             let router = admin::router(admin::Parts {
                 listen: listener.address(),

@@ -12,8 +12,8 @@ mod terminal;
 
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home};
-use e2b_relay::health::Health;
 use crate::support::load::SECRET;
+use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{Parts, RealDisk, Settings, Store};
 use serde_json::Value;

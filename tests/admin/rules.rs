@@ -24,7 +24,7 @@ struct Served {
 /// The admin listener on an address of this machine.
 async fn serve(listen: &str) -> Served {
     let relay = Relay::start().await;
-    let listener = Listener::bind_admin(listen.parse().unwrap()).await.unwrap();
+    let listener = Listener::bind_admin(listen.parse().unwrap(), None).await.unwrap();
     let settings = admin::Settings { hosts: vec!["relay.internal".to_owned()], ..admin::Settings::default() };
     let (folder, store) = super::store();
     let token = Token::own(folder.path()).unwrap();

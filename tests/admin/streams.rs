@@ -20,7 +20,7 @@ async fn a_connection_is_not_idle_while_an_answer_is_being_told() {
         }))
     };
     let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), request_timeout: LIMIT, ..Settings::default() };
-    let listener = Listener::bind(&settings, &Metrics::new("0", "0").unwrap()).await.unwrap();
+    let listener = Listener::bind(&settings, None, &Metrics::new("0", "0").unwrap()).await.unwrap();
     let address = listener.address();
     let (_trigger, shutdown) = shutdown::channel();
     tokio::spawn(listener.serve(Router::new().route("/", get(slow)), shutdown));

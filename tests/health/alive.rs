@@ -51,7 +51,7 @@ impl Scene {
         };
         let store = Arc::new(Store::open(settings, parts).unwrap());
         let relay = Relay::start().await;
-        let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into(), None).await.unwrap();
         let livez = format!("http://{}/livez", listener.address());
         let (trigger, shutdown) = shutdown::channel();
         let router = admin::router(admin::Parts {

@@ -132,7 +132,7 @@ impl Relay {
         };
         let sources = [("acme", &acme), ("beta", &beta)];
         let receiver = Arc::new(Receiver::new(sources, limits, Arc::clone(&intake), metrics.clone()));
-        let listener = Listener::bind(&server, &metrics).await.unwrap();
+        let listener = Listener::bind(&server, None, &metrics).await.unwrap();
         let address = listener.address();
         let (shutdown, is_shutdown) = shutdown::channel();
         let served = tokio::spawn(listener.serve(http::public(receiver, Arc::clone(&intake)), is_shutdown));

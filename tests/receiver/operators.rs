@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 /// The store is there for the rest of what is served; readiness is the relay's.
 async fn serve(relay: &Relay) -> (SocketAddr, (Trigger, tempfile::TempDir)) {
     let settings = admin::Settings { hosts: vec!["relay.internal".to_owned()], ..admin::Settings::default() };
-    let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into(), None).await.unwrap();
     let (address, (trigger, shutdown)) = (listener.address(), shutdown::channel());
     let (folder, store) = crate::admin::store();
     let router = admin::router(admin::Parts {

@@ -107,7 +107,9 @@ async fn what_cannot_be_served_is_refused_at_the_start_and_named() {
     ] {
         let tls = TlsSettings { cert_file: cert_file.clone(), key_file: key_file.clone() };
         let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), tls: Some(tls), ..Settings::default() };
-        let Err(error @ BindError::Tls(_)) = Listener::bind(&settings, &metrics).await else { panic!("{expected}") };
+        let Err(error @ BindError::Tls(_)) = Listener::bind(&settings, None, &metrics).await else {
+            panic!("{expected}")
+        };
         let message = error.to_string();
         assert!(message.starts_with("server.tls: ") && message.contains(expected), "{message}");
     }

@@ -61,13 +61,19 @@ impl Home {
     }
 
     fn spawn(&self, phases: Option<Arc<Phases>>, environment: &[(&str, OsString)]) -> Spawned {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_e2b-relay"));
+        command.envs(environment.iter().cloned());
+        self.spawn_by(command, phases)
+    }
+
+    /// `command` is the binary, or what starts it with the arguments that it is given.
+    pub(crate) fn spawn_by(&self, mut command: Command, phases: Option<Arc<Phases>>) -> Spawned {
         let (reader, writer) = std::io::pipe().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_e2b-relay"))
+        let child = command
             .args(["--log-format", "json", "--log-level", if phases.is_some() { "trace" } else { "info" }])
             .args(["run", "--config"])
             .arg(self.configuration())
             .env_remove("RUSTC_BOOTSTRAP")
-            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stderr(writer)
             .kill_on_drop(true)
@@ -213,8 +219,13 @@ impl Daemon {
     }
 
     /// SIGTERM, and what it ended with.
-    pub(crate) async fn terminate(mut self) -> std::process::ExitStatus {
+    pub(crate) async fn terminate(self) -> std::process::ExitStatus {
         self.ask_to_end();
+        self.ended().await
+    }
+
+    /// Waits for its end, which somebody else has asked for.
+    pub(crate) async fn ended(mut self) -> std::process::ExitStatus {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap();
         self.log.await.unwrap();
         status

@@ -1,0 +1,92 @@
+//! Sockets that somebody else holds: deliveries wait in them while the daemon is started anew.
+
+use crate::support::consume;
+use crate::support::daemon::{Home, PATIENCE};
+use crate::support::load::{Ongoing, SECRET};
+use crate::support::oracle::{Terms, judge};
+use crate::support::verify;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+const ROUNDS: usize = 20;
+/// Deliveries between two restarts.
+const EVENTS: usize = 50;
+/// What a daemon says once it is up.
+const UP: &str = "deliveries are taken; this is";
+
+/// Starts the daemon again and again in the sockets that `systemd-socket-activate` has made, as systemd does; `$0` is a
+/// folder, where it says who runs and looks whether that is to go on.
+const SUPERVISOR: &str = r#"
+until [ -e "$0/stop" ]; do
+    sh -c 'echo $$ >"$0/pid"; LISTEN_PID=$$ exec setpriv --pdeathsig KILL "$@"' "$0" "$@"
+done"#;
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_under_load_refuse_no_connection_and_lose_nothing() {
+    let home = Home::new(&format!(
+        "sources: {{acme: {{webhook: {{secrets: [\"{SECRET}\"]}}}}}}\nsinks: {{audit: {{type: file, path: ./audit.ndjson}}}}\n"
+    ));
+    let [public, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let mut command = Command::new("systemd-socket-activate");
+    command.args(["-l", &public, "-l", &admin, "--fdname=public:admin"]);
+    command.args(["sh", "-c", SUPERVISOR]).arg(home.path()).arg(env!("CARGO_BIN_EXE_e2b-relay"));
+    let supervisor = home.spawn_by(command, None);
+    // The first connection has it start.
+    let (refused, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let stop = Arc::new(AtomicBool::new(false));
+    let probe = {
+        let (public, refused, connections, stop) =
+            (public.clone(), Arc::clone(&refused), Arc::clone(&connections), Arc::clone(&stop));
+        tokio::spawn(async move {
+            // Until then nobody has bound the address.
+            while TcpStream::connect(&public).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            while !stop.load(Ordering::Relaxed) {
+                let failed = TcpStream::connect(&public).await.is_err();
+                refused.fetch_add(usize::from(failed), Ordering::Relaxed);
+                connections.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+    };
+    let daemon = supervisor.ready().await;
+    assert_eq!((&daemon.public, &daemon.admin), (&public, &admin));
+    let load = Ongoing::begin("handover", |_| json!("usual"));
+    let pid = || std::fs::read_to_string(home.path().join("pid")).unwrap().trim().parse::<i32>().unwrap();
+    for round in 1..=ROUNDS {
+        load.go_on(daemon.webhook(), EVENTS);
+        // It has the sockets again, and takes deliveries out of them.
+        let lines = daemon.log().iter().filter(|line| line.contains(UP)).count();
+        assert_eq!(lines, round);
+        daemon.until("some are accepted", |metrics| metrics.sum("events_total", "") >= EVENTS as f64 / 2.0).await;
+        if round == ROUNDS {
+            std::fs::write(home.path().join("stop"), "").unwrap();
+            break;
+        }
+        let seen = daemon.log().len();
+        let who = rustix::process::Pid::from_raw(pid()).unwrap();
+        rustix::process::kill_process(who, rustix::process::Signal::TERM).unwrap();
+        daemon.says(seen, UP).await;
+    }
+    let ledger = load.end().await;
+    assert_eq!(ledger.acknowledged(), ROUNDS * EVENTS);
+    stop.store(true, Ordering::Relaxed);
+    tokio::time::timeout(PATIENCE, probe).await.unwrap().unwrap();
+    assert_eq!(refused.load(Ordering::Relaxed), 0, "of {} connections", connections.load(Ordering::Relaxed));
+    assert!(connections.load(Ordering::Relaxed) > ROUNDS);
+    let who = rustix::process::Pid::from_raw(pid()).unwrap();
+    rustix::process::kill_process(who, rustix::process::Signal::TERM).unwrap();
+    daemon.ended().await;
+    let proof = verify::sound(&home).await;
+    let got = consume::file(&home.path().join("audit.ndjson"));
+    judge("audit", &got, &verify::remains(&home, &proof, "audit"), &ledger, Terms::default()).assert_kept();
+}
