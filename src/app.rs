@@ -169,6 +169,7 @@ impl Daemon {
             store: Arc::clone(&store),
             backfills: pollers.backfills(),
             sinks: sinks.shown.clone(),
+            sources: pollers.shown(),
             ending: delivering.clone(),
         };
         let admin = admin.serve(admin::router(shown), delivering);

@@ -6,6 +6,7 @@
 mod api;
 mod config;
 mod process;
+mod read;
 mod sandboxes;
 mod tls;
 

@@ -18,6 +18,7 @@ mod replay;
 mod reply;
 mod settings;
 mod sinks;
+mod sources;
 mod summary;
 mod tap;
 mod telling;
@@ -30,6 +31,7 @@ pub use dead_letters::{Chosen, Letter, LetterPage};
 pub use quarantine::{Dropped, Dropping, Page as QuarantinePage, Quarantined, Whole};
 pub use replay::Order;
 pub use settings::Settings;
+pub use sources::{Backfill, Registration, Source, SourceList, Webhook};
 pub use summary::Summary;
 pub use tap::TapLine;
 pub use telling::Line;
@@ -42,6 +44,7 @@ use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::sandboxes::{Sandboxes, View};
 use crate::shutdown::Shutdown;
+use crate::source::Sources;
 use crate::source::backfill::Handles;
 use crate::store::Store;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -77,6 +80,8 @@ pub struct Parts {
     pub backfills: Handles,
     /// Those that are there.
     pub sinks: Sinks,
+    /// Those that are there.
+    pub sources: Sources,
     /// Ends what is told for as long as somebody listens.
     pub ending: Shutdown,
 }
@@ -104,7 +109,9 @@ pub fn router(parts: Parts) -> Router {
     let journal = Journal::new(parts.store);
     let taps = Taps::new(journal.clone(), parts.ending);
     let backfills = Backfills { handles: parts.backfills, intake: Arc::clone(&parts.intake) };
+    let sources = sources::Asked { sources: parts.sources, metrics: parts.metrics.clone() };
     let api = Router::new()
+        .route("/api/sources", gate.reading(get(sources::list)).with_state(sources))
         .route("/api/sandboxes", gate.reading(get(list_sandboxes)).with_state(parts.sandboxes))
         .route("/api/events", gate.reading(get(events::list)).with_state(journal.clone()))
         .route("/api/tap", gate.reading(get(tap::listen)).with_state(taps))

@@ -7,12 +7,12 @@ use crate::intake::{self, Intake};
 use crate::metrics::Metrics;
 use crate::sandboxes::{Follower, Live, Sandboxes, Wants};
 use crate::settings::{Loaded, Said, Settings};
-use crate::source;
 use crate::source::backfill::{self, Backfill, Handles};
 use crate::source::reconcile::{self, Reconciler};
 use crate::source::register::{self, Registrar};
 use crate::source::reports::{self, Reporter};
 use crate::source::scrape::{self, Scraper};
+use crate::source::{self, Shown, Sources};
 use crate::store::Store;
 use futures_util::future::try_join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,7 @@ pub(super) struct Pollers {
     caught_up: watch::Sender<bool>,
     asked: BTreeMap<String, Asked>,
     handles: Handles,
+    shown: Sources,
     tasks: Tasks<Key>,
 }
 
@@ -59,6 +60,8 @@ struct Asked {
     api: Api,
     /// The relay's own webhook there, once it is known.
     webhook_id: watch::Sender<Option<String>>,
+    backfill: watch::Sender<backfill::Status>,
+    registration: watch::Sender<register::Status>,
 }
 
 /// What the pollers are to be, tried as far as that changes nothing.
@@ -76,6 +79,7 @@ impl Pollers {
             caught_up: watch::Sender::new(false),
             asked: BTreeMap::new(),
             handles: Handles::default(),
+            shown: Sources::default(),
             tasks: Tasks::new(store.health(), name),
             store,
         }
@@ -91,6 +95,11 @@ impl Pollers {
         self.handles.clone()
     }
 
+    /// The sources, for operators.
+    pub(super) fn shown(&self) -> Sources {
+        self.shown.clone()
+    }
+
     /// Nothing changes yet. Only one thing is asked of a provider, where a webhook is to be registered for the first time:
     /// whether another relay's is in the way.
     pub(super) async fn plan(&self, loaded: &Loaded) -> Result<Plan, StartError> {
@@ -99,18 +108,29 @@ impl Pollers {
         for (name, source) in &loaded.settings.sources {
             let Some(settings) = &source.api else { continue };
             let said = loaded.said.at(&["sources", name, "api"]);
-            let Asked { api, webhook_id, .. } = match self.asked.get(name).filter(|one| one.said == said) {
+            let asked_before = match self.asked.get(name).filter(|one| one.said == said) {
                 Some(one) => one.clone(),
                 None => {
                     let api = Api::new(name, settings, self.metrics.clone(), fastrand::Rng::new());
                     let api = api.map_err(|source| StartError::Api { name: name.clone(), source })?;
-                    Asked { said: said.clone(), api, webhook_id: watch::Sender::new(None) }
+                    Asked {
+                        said: said.clone(),
+                        api,
+                        webhook_id: watch::Sender::new(None),
+                        backfill: watch::Sender::default(),
+                        registration: watch::Sender::default(),
+                    }
                 }
             };
-            let one = Asked { said, api: api.redacting(source.redact.clone()), webhook_id };
+            let one = Asked { api: asked_before.api.clone().redacting(source.redact.clone()), ..asked_before };
             if !self.tasks.has(&key(name, Role::Register), &parts(&loaded.said, name, Role::Register)) {
                 // Not the one that will run: what it finds kept may be another by then.
-                registrars.extend(self.registrar(source, &one.api, watch::Sender::new(None)).map(|one| (name, one)));
+                let trial = Asked {
+                    webhook_id: watch::Sender::new(None),
+                    registration: watch::Sender::default(),
+                    ..one.clone()
+                };
+                registrars.extend(self.registrar(source, trial).map(|one| (name, one)));
             }
             asked.insert(name.clone(), one);
         }
@@ -150,7 +170,18 @@ impl Pollers {
             handles.extend(self.make(name, source, key, said));
         }
         self.handles.replace(handles);
+        let shown = sources.iter().map(|(name, settings)| (name.clone(), self.show(name, settings)));
+        self.shown.replace(shown.collect());
         Ok(())
+    }
+
+    fn show(&self, name: &str, settings: &source::Settings) -> Shown {
+        let asked = self.asked.get(name);
+        Shown {
+            settings: settings.clone(),
+            backfill: asked.map(|asked| asked.backfill.subscribe()),
+            registration: asked.filter(|_| settings.register.is_some()).map(|asked| asked.registration.subscribe()),
+        }
     }
 
     /// Has those run that do not yet.
@@ -200,8 +231,8 @@ impl Pollers {
                 self.tasks.add(key, said, |shutdown| backfill.run(shutdown));
                 return Some((name.to_owned(), handle));
             }
-            (Role::Register, Some(Asked { api, webhook_id, .. })) => {
-                let registrar = self.registrar(source, &api, webhook_id)?;
+            (Role::Register, Some(asked)) => {
+                let registrar = self.registrar(source, asked)?;
                 self.tasks.add(key, said, |shutdown| registrar.run(shutdown));
             }
             (Role::Reconcile, Some(asked)) => {
@@ -240,6 +271,7 @@ impl Pollers {
             spool: self.folder.join("backfill"),
             bounds: backfill::Bounds::default(),
             metrics: self.metrics.clone(),
+            status: asked.backfill.clone(),
         })
     }
 
@@ -247,16 +279,16 @@ impl Pollers {
     fn registrar(
         &self,
         source: &source::Settings,
-        api: &Api,
-        webhook_id: watch::Sender<Option<String>>,
+        Asked { api, webhook_id, registration, .. }: Asked,
     ) -> Option<Registrar> {
         Some(Registrar::new(register::Parts {
-            api: api.clone(),
+            api,
             settings: source.register.clone()?,
             secret: source.newest_secret()?.clone(),
             state: Arc::clone(&self.store) as Arc<dyn intake::State>,
             metrics: self.metrics.clone(),
             webhook_id,
+            status: registration,
         }))
     }
 

@@ -26,5 +26,10 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     };
     let mut script = Vec::new();
     clap_complete::generate(kind, &mut Cli::command(), "e2b-relay", &mut script);
+    if kind == Kind::Bash {
+        // clap_complete 4.6 names the functions of a program with a `-` in two ways, and then completes nothing.
+        let text = String::from_utf8(script).map_err(Failure::internal)?;
+        script = text.replace("e2b__subcmd__relay", "e2b__relay").into_bytes();
+    }
     print_bytes(&script)
 }

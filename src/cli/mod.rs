@@ -20,6 +20,7 @@ mod screen;
 mod secret_file;
 mod simulate;
 mod sinks;
+mod source_list;
 mod sources;
 mod store;
 mod table;
@@ -105,6 +106,8 @@ enum Command {
     /// How a running daemon's sinks are doing.
     #[command(subcommand)]
     Sinks(sinks::Command),
+    /// What a running daemon's sources are to do, and how they are doing.
+    Sources(source_list::Options),
     /// The sandboxes that live, as a running daemon knows them.
     Sandboxes(sandboxes::Options),
     /// The events that a running daemon still has, or how many there are.
@@ -165,6 +168,7 @@ impl Cli {
             Command::Replay(options) => replay::execute(&options, screen),
             Command::DeadLetters(command) => dead_letters::execute(&command, screen),
             Command::Sinks(command) => sinks::execute(&command, screen),
+            Command::Sources(options) => source_list::execute(&options, screen),
             Command::Sandboxes(options) => sandboxes::execute(&options, screen),
             Command::Events(options) => events::execute(&options, screen),
             Command::Store(command) => store::execute(&command, screen),

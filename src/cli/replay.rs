@@ -72,8 +72,11 @@ pub(super) fn execute(options: &Options, screen: Screen) -> Result<(), Failure> 
         return options.show("begun: ", &replay);
     }
     let path = format!("/api/replay?sink={}", encode(sink));
-    let from = replay.get("position").and_then(Value::as_u64).unwrap_or_default();
+    let number = |replay: &Value, name: &str| replay.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let from = number(&replay, "position");
+    let part = |replay: &Value| ["position", "through"].map(|name| number(replay, name).saturating_sub(from)).into();
     let mut progress = screen.progress("replay");
+    progress.show(Some(part(&replay)), words(&replay));
     loop {
         runtime.block_on(async { tokio::time::sleep(ASK).await });
         let shown: Value = runtime.block_on(daemon.get(&path))?;
@@ -83,12 +86,7 @@ pub(super) fn execute(options: &Options, screen: Screen) -> Result<(), Failure> 
             drop(progress);
             return options.show("", now);
         }
-        let number = |name: &str| now.get(name).and_then(Value::as_u64);
-        let part = number("position").zip(number("through"));
-        progress.show(
-            part.map(|(position, through)| (position.saturating_sub(from), through.saturating_sub(from))),
-            words(now),
-        );
+        progress.show(Some(part(now)), words(now));
     }
 }
 

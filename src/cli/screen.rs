@@ -60,7 +60,7 @@ impl Screen {
 
     /// Something that takes its time is begun. `what` is for people: `backfill`, say.
     pub(super) fn progress(self, what: &'static str) -> Progress {
-        Progress { what, is_drawn: self.bars, bar: None, told_at: None }
+        Progress { what, is_drawn: self.bars, bar: None, told_at: Instant::now() }
     }
 }
 
@@ -69,39 +69,52 @@ pub(super) struct Progress {
     what: &'static str,
     is_drawn: bool,
     bar: Option<ProgressBar>,
-    told_at: Option<Instant>,
+    told_at: Instant,
 }
 
 impl Progress {
     /// So far; `part` is how much of how much is done, where that is known.
     pub(super) fn show(&mut self, part: Option<(u64, u64)>, words: impl Display) {
-        if !self.is_drawn {
-            if self.told_at.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-                self.told_at = Some(Instant::now());
-                let percent = part.map(|(done, whole)| done.min(whole) * 100 / whole.max(1));
-                tracing::info!(percent, "{}: {words}", self.what);
-            }
-            return;
+        if self.is_drawn {
+            self.draw(part, words.to_string());
+        } else if self.is_due() {
+            let percent = part.map(|(done, whole)| done.min(whole) * 100 / whole.max(1));
+            tracing::info!(percent, "{}: {words}", self.what);
         }
-        let what = self.what;
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_prefix(what);
-            bar.enable_steady_tick(TICK);
-            bar
-        });
+    }
+
+    /// What is soon over needs no line.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.told_at.elapsed() >= TELL_EVERY;
+        if is_due {
+            self.told_at = Instant::now();
+        }
+        is_due
+    }
+
+    fn draw(&mut self, part: Option<(u64, u64)>, words: String) {
         let template = match part {
-            Some((done, whole)) => {
-                bar.set_length(whole);
-                bar.set_position(done.min(whole));
-                format!("{{spinner}} {{prefix}} {{bar:{WIDTH}}} {{percent}} % {{wide_msg}}")
-            }
+            Some(_) => format!("{{spinner}} {{prefix}} {{bar:{WIDTH}}} {{percent}} % {{wide_msg}}"),
             None => "{spinner} {prefix} {wide_msg}".to_owned(),
         };
-        if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style);
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = self.bar.get_or_insert_with(|| {
+            // Nothing is drawn before it is what it shall be.
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_prefix(self.what);
+            bar.set_style(style.clone());
+            bar
+        });
+        let is_new = bar.is_hidden();
+        bar.set_style(style);
+        if let Some((done, whole)) = part {
+            bar.set_length(whole);
+            bar.set_position(done.min(whole));
         }
-        bar.set_message(words.to_string());
+        bar.set_message(words);
+        if is_new {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.enable_steady_tick(TICK);
+        }
     }
 }
 
@@ -111,5 +124,23 @@ impl Drop for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_is_no_terminal_it_is_told_now_and_then() {
+        let mut progress = Screen { colours: false, bars: false }.progress("backfill");
+        let mut due = async |after: u64| {
+            tokio::time::sleep(Duration::from_secs(after)).await;
+            progress.is_due()
+        };
+        assert_eq!(
+            [due(1).await, due(3).await, due(1).await, due(1).await, due(6).await],
+            [false, false, true, false, true]
+        );
     }
 }

@@ -145,6 +145,11 @@ impl Metrics {
         self.api.verified_through.with_label_values(&[source]).set(unix_seconds);
     }
 
+    /// How many events of a source that has an API only its list of events has brought.
+    pub fn backfill_recovered(&self, source: &str) -> u64 {
+        self.api.recovered.with_label_values(&[source]).get()
+    }
+
     /// A gap was found.
     pub fn gap(&self, source: &str) {
         self.api.gaps.with_label_values(&[source]).inc();

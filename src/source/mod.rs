@@ -7,7 +7,10 @@ pub mod reconcile;
 pub mod register;
 pub mod reports;
 pub mod scrape;
+mod shown;
 pub mod webhook;
+
+pub use shown::{Shown, Sources};
 
 use crate::decode::Redaction;
 use crate::e2b;

@@ -207,6 +207,7 @@ mod many_segments {
                 store: Arc::clone(&store),
                 backfills: Default::default(),
                 sinks: e2b_relay::deliver::Sinks::default(),
+                sources: Default::default(),
                 ending: e2b_relay::shutdown::channel().1,
             });
             let (trigger, shutdown) = shutdown::channel();

@@ -6,6 +6,7 @@ mod commands;
 mod events;
 mod quarantine;
 mod rules;
+mod sources;
 mod streams;
 mod tap;
 mod terminal;

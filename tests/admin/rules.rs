@@ -38,6 +38,7 @@ async fn serve(listen: &str) -> Served {
         store,
         backfills: Default::default(),
         sinks: e2b_relay::deliver::Sinks::default(),
+        sources: Default::default(),
         ending: shutdown::channel().1,
     });
     let (trigger, shutdown) = shutdown::channel();

@@ -134,6 +134,7 @@ impl Site {
         };
         let (webhook_id, known) = watch::channel(self.settings.webhook_id.clone());
         let backfill = Backfill::new(Parts {
+            status: tokio::sync::watch::Sender::default(),
             source: "acme".into(),
             team_id: None,
             api: Api::new("acme", &api, metrics.clone(), fastrand::Rng::with_seed(1)).unwrap(),

@@ -25,6 +25,7 @@ async fn serve(relay: &Relay) -> (SocketAddr, (Trigger, tempfile::TempDir)) {
         store,
         backfills: Default::default(),
         sinks: e2b_relay::deliver::Sinks::default(),
+        sources: Default::default(),
         ending: e2b_relay::shutdown::channel().1,
     });
     tokio::spawn(listener.serve(router, shutdown));

@@ -27,6 +27,7 @@ fn registrar(url: &str, state: Arc<dyn State>, secret: &str) -> (Registrar, Metr
     metrics.source("acme");
     let (webhook_id, known) = watch::channel(None);
     let parts = Parts {
+        status: tokio::sync::watch::Sender::default(),
         api,
         settings: settings(),
         secret: secret.to_owned().into(),

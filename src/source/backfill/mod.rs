@@ -20,12 +20,14 @@ mod offer;
 mod saved;
 mod settings;
 mod spool;
+mod status;
 mod walk;
 
 pub use attempts::WebhookId;
 pub use by_hand::{Busy, Handle, Handles, Order, Tally, Underway, Unfinished};
 pub use settings::Settings;
 pub use spool::Bounds;
+pub use status::{Poll, Status};
 
 use crate::e2b::{Api, ApiError, MAX_EVENTS};
 use crate::event::Origin;
@@ -80,6 +82,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Of the webhook whose failed deliveries are looked at, once known.
     pub webhook_id: WebhookId,
+    /// Told how it is doing.
+    pub status: watch::Sender<Status>,
 }
 
 /// One source's backfill.
@@ -208,6 +212,12 @@ impl Backfill {
         let ended = self.poll().await;
         let outcome = ended.as_ref().map_or_else(Cut::outcome, |()| "ok");
         self.parts.metrics.backfill_poll(&self.parts.source, outcome);
+        let poll = Poll {
+            at: self.parts.intake.now(),
+            outcome: outcome.to_owned(),
+            problem: ended.as_ref().err().map(ToString::to_string),
+        };
+        self.parts.status.send_modify(|status| status.last_poll = Some(poll));
         let changed = std::mem::replace(&mut self.outcome, outcome) != outcome;
         let source = &self.parts.source;
         match &ended {
@@ -382,6 +392,7 @@ impl Backfill {
         if let Some(through) = complete.or(self.found.saved.cursor) {
             let verified = earlier(through, self.parts.settings.overlap);
             self.parts.metrics.backfill_verified_through(&self.parts.source, verified.as_duration().as_secs_f64());
+            self.parts.status.send_modify(|status| status.verified_through = Some(verified));
         }
     }
 }

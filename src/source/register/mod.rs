@@ -12,9 +12,11 @@
 mod own;
 mod saved;
 mod settings;
+mod status;
 
 pub use own::{Conflict, Drift, delivers_to, drift, find, fresh};
 pub use settings::{DEFAULT_NAME, Events, Settings};
+pub use status::Status;
 
 use crate::backoff::Backoff;
 use crate::e2b::{Api, ApiError, Webhook};
@@ -56,6 +58,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Told the webhook's id, as soon as it is known.
     pub webhook_id: watch::Sender<Option<String>>,
+    /// Told how it is doing.
+    pub status: watch::Sender<Status>,
 }
 
 /// One source's.
@@ -146,6 +150,14 @@ impl Registrar {
         let interval = self.parts.settings.interval;
         let ended = self.look().await;
         self.log(&ended);
+        self.parts.status.send_modify(|status| {
+            status.in_line = match &ended {
+                Ok(_) => Some(true),
+                Err(trouble) if trouble.lasts() => Some(false),
+                Err(_) => None,
+            };
+            status.problem = (!self.said.is_empty()).then(|| self.said.clone());
+        });
         // What the API does not answer says nothing of a conflict.
         match &ended {
             Ok(also) => self.parts.metrics.registration_conflict(self.parts.api.source(), also.is_some()),
@@ -279,5 +291,6 @@ impl Registrar {
 
     fn tell(&self, id: &str) {
         self.parts.webhook_id.send_replace(Some(id.to_owned()));
+        self.parts.status.send_modify(|status| status.webhook_id = Some(id.to_owned()));
     }
 }
