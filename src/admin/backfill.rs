@@ -8,13 +8,15 @@ use crate::source::backfill::{Handle, Handles, Order, Underway};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The body: what to sweep.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "BackfillRequest")]
 pub struct Asked {
     /// Whose list; may be left out where only one source has an API.
     #[serde(skip_serializing_if = "Option::is_none")]

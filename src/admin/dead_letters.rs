@@ -1,6 +1,7 @@
 //! `/api/dead-letters`: records that a sink never took, to be read, retried or dropped.
 
 use super::events;
+use super::openapi::Record;
 use super::paging::{self, given};
 use super::quarantine::Dropped;
 use super::replay::refusal;
@@ -13,6 +14,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
@@ -29,7 +31,8 @@ pub(super) struct Wanted {
 }
 
 /// One page.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "DeadLetterPage")]
 pub struct LetterPage {
     /// By sink and sequence, oldest first.
     pub dead_letters: Vec<Letter>,
@@ -38,7 +41,8 @@ pub struct LetterPage {
 }
 
 /// One letter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "DeadLetter")]
 pub struct Letter {
     /// Whose.
     pub sink: String,
@@ -58,6 +62,7 @@ pub struct Letter {
     /// In the peer's or the client's words.
     pub message: String,
     /// Since when it is one.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: jiff::Timestamp,
 }
 
@@ -102,14 +107,20 @@ fn show(sink: &str, sequence: u64, letter: DeadLetter, stored: &Stored) -> Lette
     }
 }
 
+/// One letter with its record.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetterWithRecord")]
+pub(super) struct LetterWithRecord {
+    /// What it is.
+    #[serde(flatten)]
+    letter: Letter,
+    /// As a sink of `format: json` would get it.
+    #[schemars(with = "Option<Record>")]
+    record: Option<Box<RawValue>>,
+}
+
 /// One letter with its record, as a sink of `format: json` would get it: `/api/dead-letters/{sink}/{id or sequence}`.
 pub(super) async fn show_one(State(asked): State<Asked>, Path((sink, id)): Path<(String, String)>) -> Response {
-    #[derive(Serialize)]
-    struct Whole {
-        #[serde(flatten)]
-        letter: Letter,
-        record: Option<Box<RawValue>>,
-    }
     blocking(move || {
         let is_meant = |(sequence, letter): &(u64, DeadLetter)| letter.id == id || sequence.to_string() == id;
         let found = asked.store.dead_letters(&sink).into_iter().find(is_meant);
@@ -118,14 +129,15 @@ pub(super) async fn show_one(State(asked): State<Asked>, Path((sink, id)): Path<
             return Ok(problem(StatusCode::NOT_FOUND, "it is no dead letter any more"));
         };
         let record = events::record(&stored, asked.store.instance());
-        Ok(Json(Whole { letter: show(&sink, sequence, letter, &stored), record }).into_response())
+        Ok(Json(LetterWithRecord { letter: show(&sink, sequence, letter, &stored), record }).into_response())
     })
     .await
 }
 
 /// The body of a change: which letters.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "DeadLetterChoice")]
 pub struct Chosen {
     /// Whose.
     pub sink: String,

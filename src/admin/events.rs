@@ -4,6 +4,7 @@
 //! order of arrival, the newest first, or with `order=asc` the oldest.
 
 use super::journal::{Journal, Page, Query};
+use super::openapi::Record;
 use super::paging::{self, given};
 use super::reply::{Params, problem};
 use super::time::Since;
@@ -15,6 +16,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -34,9 +36,11 @@ pub(super) struct Wanted {
 }
 
 /// One page.
-#[derive(Debug, Serialize)]
-struct Shown {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EventPage")]
+pub(super) struct Shown {
     /// As consumers get them in `format: json`.
+    #[schemars(with = "Vec<Record>")]
     events: Vec<Box<RawValue>>,
     /// For the page after this one; `null` on the last. A page may be empty and not be the last.
     next_cursor: Option<String>,

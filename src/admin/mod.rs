@@ -12,10 +12,12 @@ mod events;
 mod gate;
 mod host;
 mod journal;
+mod openapi;
 mod paging;
 mod quarantine;
 mod replay;
 mod reply;
+mod sandboxes;
 mod settings;
 mod sinks;
 mod sources;
@@ -42,22 +44,21 @@ use crate::deliver::Sinks;
 use crate::health::Health;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
-use crate::sandboxes::{Sandboxes, View};
+use crate::sandboxes::Sandboxes;
 use crate::shutdown::Shutdown;
 use crate::source::Sources;
 use crate::source::backfill::Handles;
 use crate::store::Store;
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use backfill::Backfills;
 use gate::Gate;
 use journal::Journal;
-use reply::{MAX_BODY, Params, problem_at};
-use serde::Deserialize;
+use reply::{MAX_BODY, problem_at};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tap::Taps;
@@ -111,8 +112,9 @@ pub fn router(parts: Parts) -> Router {
     let backfills = Backfills { handles: parts.backfills, intake: Arc::clone(&parts.intake) };
     let sources = sources::Asked { sources: parts.sources, metrics: parts.metrics.clone() };
     let api = Router::new()
+        .route("/api/openapi.json", gate.reading(get(openapi::show)))
         .route("/api/sources", gate.reading(get(sources::list)).with_state(sources))
-        .route("/api/sandboxes", gate.reading(get(list_sandboxes)).with_state(parts.sandboxes))
+        .route("/api/sandboxes", gate.reading(get(sandboxes::list)).with_state(parts.sandboxes))
         .route("/api/events", gate.reading(get(events::list)).with_state(journal.clone()))
         .route("/api/tap", gate.reading(get(tap::listen)).with_state(taps))
         .route("/api/events/summary", gate.reading(get(summary::show)).with_state(journal))
@@ -130,16 +132,6 @@ pub fn router(parts: Parts) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(gate, only_our_names))
-}
-
-/// `?source=` for one source's.
-async fn list_sandboxes(State(sandboxes): State<Sandboxes>, Params(wanted): Params<Wanted>) -> Json<View> {
-    Json(sandboxes.view(wanted.source.as_deref()))
-}
-
-#[derive(Deserialize)]
-struct Wanted {
-    source: Option<String>,
 }
 
 /// On every request, so that no page of another site can make a browser read from here by a name that points here.

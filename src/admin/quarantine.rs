@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -23,13 +24,14 @@ pub(super) struct Wanted {
 }
 
 /// One copy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Quarantined {
     /// By which it is shown and dropped; rises by arrival.
     pub id: String,
     /// The source that it came by.
     pub source: String,
     /// When it came.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
     /// Why it is no event, as the sender was told; empty where an earlier version has kept it.
     pub reason: String,
@@ -38,7 +40,8 @@ pub struct Quarantined {
 }
 
 /// One copy with its body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "QuarantinedWithBody")]
 pub struct Whole {
     /// What it is.
     #[serde(flatten)]
@@ -55,7 +58,8 @@ impl Whole {
 }
 
 /// One page, the oldest first.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "QuarantinePage")]
 pub struct Page {
     /// At most as many as were asked for.
     pub quarantined: Vec<Quarantined>,
@@ -64,8 +68,9 @@ pub struct Page {
 }
 
 /// The body of a change: which ones.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "QuarantineDrop")]
 pub struct Dropping {
     /// These.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -78,7 +83,7 @@ pub struct Dropping {
 }
 
 /// What became of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dropped {
     /// How many are gone.
     pub dropped: usize,

@@ -1,7 +1,7 @@
 //! `/api/replay`: events of the past, sent to one sink once more.
 
 use super::reply::{Change, Params, problem};
-use super::sinks::Asked;
+use super::sinks::{Asked, OneSink};
 use super::time::Since;
 use crate::deliver::{Refused, Replay, Wanted};
 use axum::Json;
@@ -9,12 +9,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 /// The body: which events, and to which sink.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "ReplayRequest")]
 pub struct Order {
     /// The sink.
     pub sink: String,
@@ -71,28 +72,32 @@ pub(super) struct Of {
     sink: Option<String>,
 }
 
-/// `GET /api/replay`: of each sink the one that is under way, or the last one.
-pub(super) async fn list(State(asked): State<Asked>, Params(Of { sink }): Params<Of>) -> Response {
-    #[derive(Serialize)]
-    struct Shown {
-        sink: String,
-        #[serde(flatten)]
-        replay: Replay,
-    }
-    let is_asked = |name: &String| sink.as_ref().is_none_or(|sink| sink == name);
-    let sinks = asked.sinks.all().into_iter().filter(|(name, _)| is_asked(name));
-    let replays = sinks.filter_map(|(sink, handle)| Some(Shown { replay: handle.replay()?, sink }));
-    Json(json!({"replays": replays.collect::<Vec<_>>()})).into_response()
+/// The answer.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Replays {
+    /// By sink.
+    replays: Vec<OfSink>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Cancelled {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReplayOfSink")]
+struct OfSink {
+    /// To which it sends.
     sink: String,
+    #[serde(flatten)]
+    replay: Replay,
+}
+
+/// `GET /api/replay`: of each sink the one that is under way, or the last one.
+pub(super) async fn list(State(asked): State<Asked>, Params(Of { sink }): Params<Of>) -> Json<Replays> {
+    let is_asked = |name: &String| sink.as_ref().is_none_or(|sink| sink == name);
+    let sinks = asked.sinks.all().into_iter().filter(|(name, _)| is_asked(name));
+    let replays = sinks.filter_map(|(sink, handle)| Some(OfSink { replay: handle.replay()?, sink }));
+    Json(Replays { replays: replays.collect() })
 }
 
 /// `POST /api/replay/cancel`
-pub(super) async fn cancel(State(asked): State<Asked>, Change(Cancelled { sink }): Change<Cancelled>) -> Response {
+pub(super) async fn cancel(State(asked): State<Asked>, Change(OneSink { sink }): Change<OneSink>) -> Response {
     let handle = match asked.sink(&sink) {
         Ok(handle) => handle,
         Err((status, message)) => return problem(status, message),

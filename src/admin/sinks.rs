@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::sync::Arc;
 
 /// What this and its neighbours ask.
@@ -35,27 +35,45 @@ impl Asked {
 /// What is answered in place of what was asked for.
 pub(super) type Problem = (StatusCode, String);
 
-#[derive(Serialize)]
+/// The answer.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SinkList {
+    /// By name.
+    sinks: Vec<Shown>,
+    /// Those that were taken out of the settings.
+    removed: Vec<Gone>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Sink")]
 struct Shown {
+    /// In the settings.
     name: String,
     #[serde(flatten)]
     about: About,
     #[serde(flatten)]
     status: Status,
+    /// How many wait.
     dead_letters: u64,
     /// The one under way, or the last one.
     replay: Option<Replay>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RemovedSink")]
 struct Gone {
+    /// As it was in the settings.
     name: String,
+    /// Every event up to this sequence was settled.
     position: u64,
+    /// When it was taken out.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     removed_at: Timestamp,
+    /// How many wait.
     dead_letters: u64,
 }
 
-pub(super) async fn list(State(asked): State<Asked>) -> Response {
+pub(super) async fn list(State(asked): State<Asked>) -> Json<SinkList> {
     let Asked { sinks, store, .. } = &asked;
     let shown = sinks.all().into_iter().map(|(name, handle)| Shown {
         about: handle.about().clone(),
@@ -70,17 +88,26 @@ pub(super) async fn list(State(asked): State<Asked>) -> Response {
         position: removed.position,
         removed_at: removed.removed_at,
     });
-    Json(json!({"sinks": shown.collect::<Vec<_>>(), "removed": removed.collect::<Vec<_>>()})).into_response()
+    Json(SinkList { sinks: shown.collect(), removed: removed.collect() })
 }
 
-#[derive(Debug, Deserialize)]
+/// The body of a change to one sink.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub(super) struct OneSink {
+    /// Its name.
+    pub(super) sink: String,
+}
+
+/// What became of it.
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Forgotten {
-    sink: String,
+    /// The sink.
+    forgotten: String,
 }
 
 /// `POST /api/sinks/forget`
-pub(super) async fn forget(State(asked): State<Asked>, Change(Forgotten { sink }): Change<Forgotten>) -> Response {
+pub(super) async fn forget(State(asked): State<Asked>, Change(OneSink { sink }): Change<OneSink>) -> Response {
     if asked.sinks.get(&sink).is_some() {
         let message = format!("sink {sink:?} is in the settings; take it out first");
         return problem(StatusCode::CONFLICT, message);
@@ -97,5 +124,5 @@ pub(super) async fn forget(State(asked): State<Asked>, Change(Forgotten { sink }
         Err(refused) => return problem(StatusCode::SERVICE_UNAVAILABLE, format!("the store: {refused}")),
     }
     tracing::info!(sink, "the position of a sink that was taken out is forgotten");
-    Json(json!({"forgotten": sink})).into_response()
+    Json(Forgotten { forgotten: sink }).into_response()
 }

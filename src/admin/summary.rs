@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -33,19 +34,24 @@ pub(super) struct Wanted {
 
 /// What the journal has of a span. Both ends are times of receipt, as `relay.received_at`; samples of metrics are left
 /// out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// From when on figures were asked for.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub asked_since: Timestamp,
     /// From when on they are: later than asked for where the journal does not reach back as far.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub from: Timestamp,
     /// Up to when they are.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub to: Timestamp,
     /// Whether nothing is missing of what was asked for.
     pub complete: bool,
     /// The earliest of the events' own times, if there are any.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub earliest_event: Option<Timestamp>,
     /// The latest.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub latest_event: Option<Timestamp>,
     /// How many there are.
     pub events: u64,

@@ -2,7 +2,9 @@
 
 use crate::event;
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -48,6 +50,20 @@ impl std::fmt::Display for Since {
             Self::At(at) => write!(f, "{at}"),
             Self::Ago(ago) => write!(f, "{}", humantime::format_duration(*ago).to_string().replace(' ', "")),
         }
+    }
+}
+
+impl JsonSchema for Since {
+    fn schema_name() -> Cow<'static, str> {
+        "Since".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "How long ago, such as 90m or 7d, or RFC 3339 with a zone.",
+            "examples": ["7d", "2026-08-21T10:00:00Z"],
+        })
     }
 }
 

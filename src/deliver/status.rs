@@ -2,10 +2,12 @@
 
 use crate::sink::Reason;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What a sink is, by its settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "SinkAbout")]
 pub struct About {
     /// `kafka`, `nats`, `amqp`, `file` or `stdout`.
     #[serde(rename = "type")]
@@ -17,7 +19,8 @@ pub struct About {
 }
 
 /// As of now, or of a second ago.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "SinkStatus")]
 pub struct Status {
     /// Whether it takes records; `None` until that is known.
     pub up: Option<bool>,
@@ -34,9 +37,11 @@ pub struct Status {
 }
 
 /// Of one record, or of all of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "SinkFailure")]
 pub struct Failure {
     /// When.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
     /// The metrics' word for it.
     pub reason: &'static str,

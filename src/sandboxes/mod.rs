@@ -31,7 +31,7 @@ pub use execution::{Due, Ended, Execution, Measured, Reason, Usage};
 pub use follow::Follower;
 pub use list::Untold;
 pub use set::{Kill, MAX_SANDBOXES, Sandbox, State, Verdict, Wanted, Wants};
-pub use view::{View, ViewedSandbox};
+pub use view::{Part, View, ViewedSandbox};
 
 use crate::metrics::Metrics;
 use jiff::{SignedDuration, Timestamp};
@@ -123,9 +123,14 @@ impl Sandboxes {
 
     /// What is shown, of one source or of all.
     pub fn view(&self, source: Option<&str>) -> View {
+        self.part(source, &Part { after: None, limit: usize::MAX })
+    }
+
+    /// The same, a part of it at a time.
+    pub fn part(&self, source: Option<&str>, part: &Part) -> View {
         let all = self.all();
         let wanted = all.values().filter(|live| source.is_none_or(|source| *live.0.source == *source));
-        view::of(wanted.map(|live| (&*live.0.source, live.set())))
+        view::of(wanted.map(|live| (&*live.0.source, live.set())), part)
     }
 }
 

@@ -1,13 +1,16 @@
 //! What operators are shown.
 
+use super::execution::Execution;
 use super::set::{Sandbox, Set, State};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::Deref;
 
 /// `GET /api/sandboxes`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SandboxList")]
 pub struct View {
     /// Sandboxes that run.
     pub active_count: usize,
@@ -15,10 +18,14 @@ pub struct View {
     pub paused_count: usize,
     /// By source and id.
     pub sandboxes: Vec<ViewedSandbox>,
+    /// For those after these; `null` where these are all.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
 }
 
 /// One of them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Sandbox")]
 pub struct ViewedSandbox {
     /// The sandbox's id.
     pub id: String,
@@ -27,12 +34,15 @@ pub struct ViewedSandbox {
     /// What it was made from.
     pub template_id: Option<String>,
     /// RFC 3339; `null` where no event told.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub created_at: Option<Timestamp>,
     /// Of the newest event, RFC 3339.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub updated_at: Option<Timestamp>,
     /// `event_data` of the newest `updated` event.
     pub update_data: Option<Value>,
     /// When its time is over, RFC 3339.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub ends_at: Option<Timestamp>,
     /// As the user set it.
     pub metadata: Option<Value>,
@@ -41,6 +51,7 @@ pub struct ViewedSandbox {
     /// The running stretch.
     pub execution_id: Option<String>,
     /// Since when it runs, RFC 3339.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub started_at: Option<Timestamp>,
     /// Virtual CPUs.
     pub vcpu_count: Option<i64>,
@@ -48,7 +59,16 @@ pub struct ViewedSandbox {
     pub memory_mb: Option<i64>,
 }
 
-pub(super) fn of<'s, S: Deref<Target = Set>>(sets: impl Iterator<Item = (&'s str, S)>) -> View {
+/// Which of them: behind one, by source and id, and at most so many. The counts are those of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The last one of the part before.
+    pub after: Option<(String, String)>,
+    /// More than none.
+    pub limit: usize,
+}
+
+pub(super) fn of<'s, S: Deref<Target = Set>>(sets: impl Iterator<Item = (&'s str, S)>, part: &Part) -> View {
     let mut view = View::default();
     for (source, set) in sets {
         for (id, sandbox) in &set.sandboxes {
@@ -57,27 +77,54 @@ pub(super) fn of<'s, S: Deref<Target = Set>>(sets: impl Iterator<Item = (&'s str
                 State::Paused => view.paused_count += 1,
                 State::Missing => {}
             }
-            view.sandboxes.push(one(source, id, sandbox));
+            let is_before = part.after.as_ref().is_some_and(|(last, after)| (source, id) <= (last.as_str(), after));
+            if is_before {
+                continue;
+            }
+            if view.sandboxes.len() < part.limit {
+                view.sandboxes.push(one(source, id, sandbox));
+            } else if view.next_cursor.is_none() {
+                view.next_cursor = view.sandboxes.last().map(|last| format!("{}:{}", last.source, last.id));
+            }
         }
     }
     view
 }
 
 fn one(source: &str, id: &str, sandbox: &Sandbox) -> ViewedSandbox {
-    let execution = sandbox.execution.clone().unwrap_or_default();
+    // Every field by its name, so that a new one is shown, or said not to be.
+    let Sandbox {
+        state,
+        template_id,
+        created_at,
+        updated_at,
+        update_data,
+        ends_at,
+        metadata,
+        execution,
+        changed_at: _,
+        seen_at: _,
+        touched_at: _,
+        untold_since: _,
+        listed_start: _,
+        last_execution: _,
+        last_sample: _,
+    } = sandbox.clone();
+    let Execution { id: execution_id, started_at, vcpu_count, memory_mb, measured: _, start_told: _ } =
+        execution.unwrap_or_default();
     ViewedSandbox {
         id: id.to_owned(),
-        state: sandbox.state,
-        template_id: sandbox.template_id.clone(),
-        created_at: sandbox.created_at,
-        updated_at: sandbox.updated_at,
-        update_data: sandbox.update_data.clone(),
-        ends_at: sandbox.ends_at,
-        metadata: sandbox.metadata.clone(),
         source: source.to_owned(),
-        execution_id: execution.id,
-        started_at: execution.started_at,
-        vcpu_count: execution.vcpu_count,
-        memory_mb: execution.memory_mb,
+        state,
+        template_id,
+        created_at,
+        updated_at,
+        update_data,
+        ends_at,
+        metadata,
+        execution_id,
+        started_at,
+        vcpu_count,
+        memory_mb,
     }
 }

@@ -4,6 +4,7 @@
 mod backfill;
 mod commands;
 mod events;
+mod openapi;
 mod quarantine;
 mod rules;
 mod sources;

@@ -67,8 +67,9 @@ pub(super) struct Ensure {
     account: Account,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Create {
+/// What it is to be, as far as it is said.
+#[derive(Debug, Clone, Args)]
+struct Wanted {
     /// By which people know it.
     #[arg(long)]
     name: Option<String>,
@@ -78,6 +79,12 @@ pub(super) struct Create {
     /// all, or types such as sandbox.lifecycle.killed, killed for short, set apart by commas.
     #[arg(long, value_name = "TYPES", value_parser = events)]
     events: Option<Events>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    #[command(flatten)]
+    wanted: Wanted,
     /// Whether it delivers from now on.
     #[arg(long, value_name = "BOOLEAN", default_value_t = true, action = clap::ArgAction::Set)]
     enabled: bool,
@@ -93,15 +100,8 @@ pub(super) struct Create {
 pub(super) struct Update {
     /// The webhook's id, a UUID.
     id: String,
-    /// By which people know it.
-    #[arg(long)]
-    name: Option<String>,
-    /// Where it delivers to.
-    #[arg(long, value_parser = url)]
-    url: Option<String>,
-    /// all, or types such as sandbox.lifecycle.killed, killed for short, set apart by commas.
-    #[arg(long, value_name = "TYPES", value_parser = events)]
-    events: Option<Events>,
+    #[command(flatten)]
+    wanted: Wanted,
     /// Whether it delivers.
     #[arg(long, value_name = "BOOLEAN")]
     enabled: Option<bool>,
@@ -198,16 +198,16 @@ async fn get(one: &One) -> Result<(), Failure> {
 
 async fn create(create: &Create) -> Result<(), Failure> {
     let Opened { settings, api, .. } = create.account.open()?;
-    let register = settings.register.as_ref();
+    let (register, wanted) = (settings.register.as_ref(), create.wanted.clone());
     let secret = match &create.secret_file {
         Some(file) => Some(secret_file::read(file)?),
         None => settings.newest_secret().cloned().or_else(secret_file::of_environment),
     };
     let missing = |what: &str| Failure::new(Exit::Usage, format_args!("{what}, since the source has no `register`"));
     let new = NewWebhook {
-        name: create.name.clone().or(register.map(|own| own.name.clone())).unwrap_or_else(|| DEFAULT_NAME.to_owned()),
-        url: create.url.clone().or(register.map(|own| own.url.clone())).ok_or_else(|| missing("--url is needed"))?,
-        events: create.events.clone().or(register.map(|own| own.events.clone())).unwrap_or_default().types(),
+        name: wanted.name.or(register.map(|own| own.name.clone())).unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+        url: wanted.url.or(register.map(|own| own.url.clone())).ok_or_else(|| missing("--url is needed"))?,
+        events: wanted.events.or(register.map(|own| own.events.clone())).unwrap_or_default().types(),
         enabled: create.enabled,
         signature_secret: secret.ok_or_else(|| Failure::new(Exit::Usage, "--secret-file is needed"))?,
     };
@@ -223,10 +223,11 @@ async fn create(create: &Create) -> Result<(), Failure> {
 }
 
 async fn update(update: &Update) -> Result<(), Failure> {
+    let Wanted { name, url, events } = update.wanted.clone();
     let change = WebhookChange {
-        name: update.name.clone(),
-        url: update.url.clone(),
-        events: update.events.as_ref().map(Events::types),
+        name,
+        url,
+        events: events.as_ref().map(Events::types),
         enabled: update.enabled,
         signature_secret: update.secret_file.as_deref().map(secret_file::read).transpose()?,
     };

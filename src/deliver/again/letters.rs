@@ -4,6 +4,7 @@ use super::send::{Outcome, Stamp};
 use super::{Handle, Refused};
 use crate::route::RETRY_HEADER;
 use crate::store::Resolution;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::{OwnedMutexGuard, watch};
@@ -13,7 +14,8 @@ use uuid::Uuid;
 const AT_ONCE: usize = 64;
 
 /// What a retry has come to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RetryTally")]
 pub struct Retried {
     /// Letters that were asked for and waited.
     pub found: u64,

@@ -9,6 +9,7 @@ use crate::event::Stored;
 use crate::route::{REPLAY_HEADER, Types};
 use crate::store::Store;
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
@@ -24,14 +25,17 @@ const SLACK: SignedDuration = SignedDuration::from_mins(1);
 const DISK_RETRY: Duration = Duration::from_secs(1);
 
 /// Which events. What is not said is not asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "ReplayWanted")]
 pub struct Wanted {
     /// Received then or later …
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub since: Option<Timestamp>,
     /// … and before.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub until: Option<Timestamp>,
     /// A glob over the type.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -42,7 +46,8 @@ pub struct Wanted {
 }
 
 /// What a replay has come to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ReplayTally")]
 pub struct Found {
     /// Events that were asked for.
     pub found: u64,
@@ -55,16 +60,18 @@ pub struct Found {
 }
 
 /// How it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ReplayEnd")]
 pub struct Ended {
     /// When.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
     /// Before it was through, by an operator.
     pub cancelled: bool,
 }
 
 /// One replay, under way or ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Replay {
     /// What its records carry.
     pub id: String,
@@ -72,6 +79,7 @@ pub struct Replay {
     #[serde(flatten)]
     pub wanted: Wanted,
     /// When it was asked for.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub requested_at: Timestamp,
     /// The last event that it looks at.
     pub through: u64,

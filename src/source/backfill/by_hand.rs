@@ -6,6 +6,7 @@ use super::{Backfill, Cut, earlier};
 use crate::e2b::MAX_EVENTS;
 use crate::intake::Age;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -27,7 +28,8 @@ pub struct Order {
 }
 
 /// What a sweep has come to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BackfillTally")]
 pub struct Tally {
     /// Listed events that were looked at; each is one of the next four.
     pub found: u64,

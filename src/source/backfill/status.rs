@@ -15,6 +15,7 @@ pub struct Status {
 
 /// One look at the list of events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BackfillPoll")]
 pub struct Poll {
     /// When it ended.
     #[schemars(with = "String", extend("format" = "date-time"))]
