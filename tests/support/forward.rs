@@ -25,6 +25,8 @@ struct Shared {
     allowed: watch::Sender<usize>,
     /// How many of the next answers to a POST are lost.
     lost: AtomicUsize,
+    /// Added to the time in the answers' header Date.
+    clock: Mutex<jiff::SignedDuration>,
 }
 
 impl Forwarder {
@@ -38,6 +40,7 @@ impl Forwarder {
             asked: watch::Sender::default(),
             allowed: watch::Sender::new(usize::MAX),
             lost: AtomicUsize::new(0),
+            clock: Mutex::default(),
         });
         let serving = Arc::clone(&shared);
         let app = Router::new().fallback(move |request| forward(Arc::clone(&serving), request));
@@ -63,6 +66,11 @@ impl Forwarder {
     /// Passes the next `posts` requests of that method on, and keeps the answers to itself.
     pub(crate) fn lose_answers(&self, posts: usize) {
         self.shared.lost.store(posts, Ordering::SeqCst);
+    }
+
+    /// From now on the answers' header Date is so far ahead.
+    pub(crate) fn set_clock(&self, ahead: jiff::SignedDuration) {
+        *self.shared.clock.lock().unwrap() = ahead;
     }
 
     /// Waits until somebody is held back.
@@ -106,6 +114,12 @@ async fn forward(shared: Arc<Shared>, request: Request) -> Response<Body> {
     let mut response = Response::builder().status(reply.status());
     for (name, value) in reply.headers().iter().filter(|(name, _)| *name != "transfer-encoding") {
         response = response.header(name, value);
+    }
+    let ahead = *shared.clock.lock().unwrap();
+    if let Some(headers) = response.headers_mut().filter(|_| !ahead.is_zero()) {
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new();
+        let date = date.timestamp_to_rfc9110_string(&(jiff::Timestamp::now() + ahead)).unwrap();
+        headers.insert("date", date.parse().unwrap());
     }
     match reply.bytes().await {
         Ok(body) => response.body(Body::from(body)).unwrap(),
