@@ -15,7 +15,7 @@ use std::time::Duration;
 const SOURCES: [&str; 2] = ["acme", "beta"];
 
 /// As if the daemon had ended then: each source's list was followed up to `cursor`.
-fn last_seen(home: &Home, cursor: jiff::Timestamp) {
+pub(crate) fn last_seen(home: &Home, cursor: jiff::Timestamp) {
     let settings = Settings { path: home.path().join("data"), ..Settings::default() };
     let parts = Parts {
         disk: Arc::new(RealDisk),

@@ -4,7 +4,7 @@ mod brokers;
 mod exactly_once;
 mod filled;
 mod full;
-mod gap;
+pub(crate) mod gap;
 mod hostile;
 mod kills;
 mod promise;

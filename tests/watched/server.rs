@@ -110,11 +110,11 @@ impl Prometheus {
     /// An alert of an instance that fires now.
     async fn firing(&self, name: &str, instance: &str) -> Option<Value> {
         let data = self.get("alerts", &[]).await;
-        let alerts = data["alerts"].as_array().unwrap().iter();
+        let mut alerts = data["alerts"].as_array().unwrap().iter();
         let is_it = |one: &&Value| {
             one["state"] == "firing" && one["labels"]["alertname"] == name && one["labels"]["instance"] == instance
         };
-        alerts.filter(is_it).cloned().next()
+        alerts.find(is_it).cloned()
     }
 
     /// Waits until it fires.

@@ -1,33 +1,22 @@
 //! What a daemon finds when it starts.
 
 use super::{Watched, with_api};
+use crate::relay::gap::last_seen;
 use crate::simulate::Running;
 use crate::support::daemon::Home;
 use crate::support::load::{self, Plan, SECRET};
 use crate::watched::server::Prometheus;
-use e2b_relay::intake::State;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::sandboxes::{Sandboxes, Wants};
 use e2b_relay::simulator::provider::Options;
-use e2b_relay::store::{Parts, RealDisk, Settings, Store};
 use jiff::SignedDuration;
-use serde_json::json;
-use std::sync::Arc;
 
 /// As if the daemon had ended then: the list was read, and the sandboxes followed.
 pub(in crate::watched) fn last_seen_a_week_ago(home: &Home) {
     let then = jiff::Timestamp::now() - SignedDuration::from_hours(7 * 24 + 12);
-    let (data, metrics) = (home.path().join("data"), Metrics::new("test", "test").unwrap());
-    let parts = Parts {
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(jiff::Timestamp::now),
-        metrics: metrics.clone(),
-        max_in_flight: 1,
-    };
-    let store = Store::open(Settings { path: data.clone(), ..Settings::default() }, parts).unwrap();
-    store.keep("backfill/acme", &json!({"cursor": then}).to_string()).unwrap();
-    store.close();
-    drop(Sandboxes::open(&data.join("sandboxes"), [("acme", Wants::default())], 0, then, &metrics));
+    last_seen(home, then);
+    let (folder, metrics) = (home.path().join("data/sandboxes"), Metrics::new("test", "test").unwrap());
+    drop(Sandboxes::open(&folder, [("acme", Wants::default())], 0, then, &metrics));
 }
 
 /// Longer than the provider keeps events, and than the hour for which it gives samples.
