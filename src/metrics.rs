@@ -6,11 +6,12 @@
 mod api;
 mod config;
 mod process;
-mod read;
+mod reading;
 mod sandboxes;
 mod tls;
 
 pub use api::SKIPPED_REASONS;
+pub use reading::Reading;
 pub use sandboxes::Used;
 
 use api::Api;

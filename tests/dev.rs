@@ -102,7 +102,7 @@ fn dev_shows_all_six_types_and_says_where_it_listens_first() {
     assert!(types.is_superset(&expected), "{types:?}");
 
     let lines: Vec<&str> = said.lines().collect();
-    for (line, name) in lines.iter().zip(["metrics: ", "health: ", "deliveries: ", "E2B's API: "]) {
+    for (line, name) in lines.iter().zip(["status: ", "metrics: ", "health: ", "deliveries: ", "E2B's API: "]) {
         assert!(line.starts_with(name) && line.contains(" http://127.0.0.1:"), "{said}");
     }
     let ways = lifecycle(&records);

@@ -14,6 +14,7 @@ mod e2b;
 mod faults;
 mod health;
 mod live;
+mod page;
 mod readme;
 mod receiver;
 mod redact;

@@ -6,8 +6,9 @@
 
 use super::access::{Access, Keys};
 use super::reply::problem;
+use super::session::{cookie_name, cookies};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::MethodRouter;
@@ -21,12 +22,14 @@ pub(super) struct Gate(Arc<Rules>);
 struct Rules {
     /// The listener's address is one of this machine's own network.
     local: bool,
+    /// Of the page's sessions.
+    cookie: String,
     access: Access,
 }
 
 impl Gate {
     pub(super) fn new(listen: SocketAddr, access: Access) -> Self {
-        Self(Arc::new(Rules { local: is_loopback(listen), access }))
+        Self(Arc::new(Rules { local: is_loopback(listen), cookie: cookie_name(listen.port()), access }))
     }
 
     pub(super) fn access(&self) -> Arc<Keys> {
@@ -43,11 +46,42 @@ impl Gate {
         route.route_layer(middleware::from_fn_with_state(self.clone(), change))
     }
 
+    /// Lets through to `route` whoever may try to begin a session: from our own page, as JSON.
+    pub(super) fn opening<S: Clone + Send + Sync + 'static>(&self, route: MethodRouter<S>) -> MethodRouter<S> {
+        route.route_layer(middleware::from_fn_with_state(self.clone(), open))
+    }
+
+    /// Whether whoever asks may read.
+    pub(super) fn may_read(&self, request: &Request) -> bool {
+        self.is_local(request) || self.refusal(request).is_none()
+    }
+
+    /// Whether the request shows the cookie of a session.
+    pub(super) fn is_signed_in(&self, headers: &HeaderMap) -> bool {
+        self.access().sessions.knows(&self.cookies(headers))
+    }
+
+    /// The name of the sessions' cookie.
+    pub(super) fn cookie(&self) -> &str {
+        &self.0.cookie
+    }
+
+    /// What the request shows as that.
+    pub(super) fn cookies<'h>(&self, headers: &'h HeaderMap) -> Vec<&'h str> {
+        cookies(headers, self.cookie())
+    }
+
     /// The answer to who has shown no token, or another; `None` to who has shown the right one.
     fn refusal(&self, request: &Request) -> Option<Response> {
         let presented = credentials(request);
-        let token = &self.access().token;
-        if presented.is_some_and(|presented| token.is(presented)) {
+        let access = self.access();
+        let token = &access.token;
+        // A wrong token is wrong, whatever cookie is beside it.
+        let is_right = match presented {
+            Some(presented) => token.is(presented),
+            None => !request.headers().contains_key(header::AUTHORIZATION) && self.is_signed_in(request.headers()),
+        };
+        if is_right {
             return None;
         }
         let file = token.file().display();
@@ -63,7 +97,7 @@ impl Gate {
     }
 }
 
-/// The token that a request shows: the one place where it may stand. Never the URL, which ends up in logs.
+/// The token that a request shows: besides a session's cookie the one place where anything may stand. Never the URL, which ends up in logs.
 fn credentials(request: &Request) -> Option<&[u8]> {
     let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
     let (Some(only), None) = (headers.next(), headers.next()) else { return None };
@@ -91,16 +125,33 @@ async fn read(State(gate): State<Gate>, request: Request, next: Next) -> Respons
 }
 
 async fn change(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    if !gate.access().hosts.is_own_origin(&request) {
-        return problem(StatusCode::FORBIDDEN, "a page of another site cannot change anything here; see admin.hosts");
+    let refused = foreign(&gate, &request).or_else(|| gate.refusal(&request)).or_else(|| unreadable(&request));
+    match refused {
+        Some(refused) => refused,
+        None => logged(request, next).await,
     }
-    if let Some(refused) = gate.refusal(&request) {
-        return refused;
+}
+
+async fn open(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    match foreign(&gate, &request).or_else(|| unreadable(&request)) {
+        Some(refused) => refused,
+        None => logged(request, next).await,
     }
-    if !is_json(&request) {
-        let message = "a change is sent as `Content-Type: application/json`";
-        return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
-    }
+}
+
+/// The answer to a page of another site.
+fn foreign(gate: &Gate, request: &Request) -> Option<Response> {
+    let message = "a page of another site cannot change anything here; see admin.hosts";
+    (!gate.access().hosts.is_own_origin(request)).then(|| problem(StatusCode::FORBIDDEN, message))
+}
+
+/// The answer to what a form could have sent.
+fn unreadable(request: &Request) -> Option<Response> {
+    let message = "a change is sent as `Content-Type: application/json`";
+    (!is_json(request)).then(|| problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+}
+
+async fn logged(request: Request, next: Next) -> Response {
     let who = peer(&request).map(|peer| peer.to_string()).unwrap_or_default();
     let (method, path): (Method, String) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;

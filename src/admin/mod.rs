@@ -1,7 +1,7 @@
-//! What operators are served: metrics, health, and the admin API.
+//! What operators are served: metrics, health, the status page, and the admin API.
 //!
 //! ```text
-//! request ─► host (421) ─► route (404, 405) ─► gate (403, 401, 415) ─► backfill, events, sandboxes
+//! request ─► host (421) ─► route (404, 405) ─► gate (403, 401, 415) ─► page, backfill, events, sandboxes
 //!                                └─► /metrics, /livez, /readyz, which need no token
 //! ```
 
@@ -13,11 +13,13 @@ mod gate;
 mod host;
 mod journal;
 mod openapi;
+mod page;
 mod paging;
 mod quarantine;
 mod replay;
 mod reply;
 mod sandboxes;
+mod session;
 mod settings;
 mod sinks;
 mod sources;
@@ -87,9 +89,21 @@ pub struct Parts {
     pub ending: Shutdown,
 }
 
-/// `/metrics`, `/livez`, `/readyz`, and what is below `/api`.
+/// `/metrics`, `/livez`, `/readyz`, the status page, and what is below `/api`. Needs a runtime: the page's last hour is
+/// taken from now on.
 pub fn router(parts: Parts) -> Router {
     let gate = Gate::new(parts.listen, parts.access);
+    let journal = Journal::new(Arc::clone(&parts.store));
+    let page = page::routes(page::Parts {
+        gate: gate.clone(),
+        intake: Arc::clone(&parts.intake),
+        metrics: parts.metrics.clone(),
+        sandboxes: parts.sandboxes.clone(),
+        store: Arc::clone(&parts.store),
+        sinks: parts.sinks.clone(),
+        journal: journal.clone(),
+        shutdown: parts.ending.clone(),
+    });
     let sinks = sinks::Asked { sinks: parts.sinks, store: Arc::clone(&parts.store), metrics: parts.metrics.clone() };
     let sinks = Router::new()
         .route("/api/sinks", gate.reading(get(sinks::list)))
@@ -107,7 +121,6 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/quarantine/{id}", gate.reading(get(quarantine::show)))
         .route("/api/quarantine/drop", gate.changing(post(quarantine::drop_some)))
         .with_state(Arc::clone(&parts.store));
-    let journal = Journal::new(parts.store);
     let taps = Taps::new(journal.clone(), parts.ending);
     let backfills = Backfills { handles: parts.backfills, intake: Arc::clone(&parts.intake) };
     let sources = sources::Asked { sources: parts.sources, metrics: parts.metrics.clone() };
@@ -120,6 +133,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/events/summary", gate.reading(get(summary::show)).with_state(journal))
         .route("/api/backfill", gate.changing(post(backfill::ask)).with_state(backfills));
     Router::new()
+        .merge(page)
         .merge(api)
         .merge(sinks)
         .merge(quarantine)

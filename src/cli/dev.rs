@@ -43,7 +43,7 @@ pub(super) struct Options {
     /// Where deliveries are taken; a free port without it.
     #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     listen: Option<SocketAddr>,
-    /// Where metrics and health are served; a free port without it.
+    /// Where the status page, metrics and health are served; a free port without it.
     #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     admin_listen: Option<SocketAddr>,
 }
@@ -115,7 +115,8 @@ fn announce(daemon: &Daemon, provider: &Provider, to_a_broker: bool) -> Result<(
     let (admin, public, api) = (daemon.admin_address(), daemon.public_address(), provider.address());
     let records = if to_a_broker { "go to the sink" } else { "follow on standard output, one to a line" };
     tell(format_args!(
-        "metrics:    http://{admin}/metrics\n\
+        "status:     http://{admin}/\n\
+         metrics:    http://{admin}/metrics\n\
          health:     http://{admin}/readyz\n\
          deliveries: http://{public}{WEBHOOK_PATH}\n\
          E2B's API:  http://{api} (simulated; any key)\n\

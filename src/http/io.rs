@@ -1,11 +1,16 @@
-//! A connection's bytes: when a request began, and the stream back once HTTP has done with it.
+//! A connection's bytes: when a request began, the stream back once HTTP has done with it, and an end to peers that do not
+//! read.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
+
+/// A peer that takes no byte of its answer for so long is not waited for any more: each connection is a place.
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// The beginning of HTTP/2's preface, which no HTTP/1 request has (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
@@ -73,11 +78,23 @@ pub(super) struct Traced<S> {
     /// `None` only while being dropped.
     stream: Option<S>,
     trace: Arc<Trace<S>>,
+    /// Runs while the peer takes nothing; made only then.
+    unread: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Traced<S> {
     pub(super) fn new(stream: S, trace: Arc<Trace<S>>) -> Self {
-        Self { stream: Some(stream), trace }
+        Self { stream: Some(stream), trace, unread: None }
+    }
+
+    /// Ends a write that has been waiting for the peer for too long.
+    fn bounded<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.unread = None;
+            return written;
+        }
+        let unread = self.unread.get_or_insert_with(|| Box::pin(tokio::time::sleep(UNREAD)));
+        unread.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -112,11 +129,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Traced<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Traced<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.trace.lock().request_began = None;
-        self.stream()?.poll_write(context, bytes)
+        let written = self.stream()?.poll_write(context, bytes);
+        self.bounded(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_flush(context)
+        let flushed = self.stream()?.poll_flush(context);
+        self.bounded(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -129,10 +148,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Traced<S> {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.trace.lock().request_began = None;
-        self.stream()?.poll_write_vectored(context, buffers)
+        let written = self.stream()?.poll_write_vectored(context, buffers);
+        self.bounded(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_nothing_is_given_up_and_a_slow_one_is_not() {
+        let (ours, theirs) = tokio::io::duplex(16);
+        let began = Instant::now();
+        let mut traced = Traced::new(ours, Trace::new());
+        let error = traced.write_all(&[0; 64]).await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, UNREAD));
+        drop(theirs);
+
+        let (ours, mut theirs) = tokio::io::duplex(16);
+        let slow = tokio::spawn(async move {
+            let mut read = 0;
+            while let Ok(length @ 1..) = theirs.read(&mut [0; 8]).await {
+                read += length;
+                tokio::time::sleep(UNREAD * 9 / 10).await;
+            }
+            read
+        });
+        let mut traced = Traced::new(ours, Trace::new());
+        traced.write_all(&[0; 64]).await.unwrap();
+        drop(traced);
+        assert_eq!(slow.await.unwrap(), 64);
     }
 }

@@ -328,6 +328,8 @@ impl Set {
         struct Sample {
             cpu_used_pct: f64,
             mem_used: i64,
+            #[serde(default)]
+            mem_total: i64,
             disk_used: i64,
             disk_total: i64,
         }
@@ -336,6 +338,7 @@ impl Set {
             time: event.at.as_second(),
             cpu_used_pct: sample.cpu_used_pct,
             mem_used: sample.mem_used,
+            mem_total: sample.mem_total,
             disk_used: sample.disk_used,
             disk_total: sample.disk_total,
         };
@@ -416,6 +419,7 @@ impl Happened<'_> {
             listed_start: None,
             last_execution: None,
             last_sample: None,
+            usage: None,
         }
     }
 }

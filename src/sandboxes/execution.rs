@@ -1,6 +1,7 @@
 //! One running stretch of a sandbox, what was measured in it, and its end.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A running stretch.
@@ -37,14 +38,17 @@ pub struct Measured {
 }
 
 /// What counts of a sample: CPU in percent, the rest in bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Unix seconds.
+    #[serde(rename = "unix_seconds")]
     pub time: i64,
     /// Percent.
     pub cpu_used_pct: f64,
     /// Bytes.
     pub mem_used: i64,
+    /// Bytes.
+    pub mem_total: i64,
     /// Bytes.
     pub disk_used: i64,
     /// Bytes; 0 where the sandbox does not report its disk.

@@ -79,6 +79,7 @@ impl Set {
                 listed_start: Some(listed.started_at.clone()),
                 last_execution: None,
                 last_sample: None,
+                usage: None,
             };
             return self.insert(&listed.id, sandbox);
         };

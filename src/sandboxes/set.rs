@@ -82,6 +82,9 @@ pub struct Sandbox {
     /// Unix seconds of its last sample, of whichever execution.
     #[serde(default)]
     pub(super) last_sample: Option<i64>,
+    /// That sample, for operators; after a restart the next one comes within seconds.
+    #[serde(skip)]
+    pub(super) usage: Option<Usage>,
 }
 
 /// A killed event that is to be verified.
@@ -321,6 +324,7 @@ impl Set {
         {
             sandbox.seen_at = sandbox.seen_at.max(time);
             sandbox.last_sample = sandbox.last_sample.max(Some(usage.time));
+            sandbox.usage = Some(*usage).filter(|_| sandbox.last_sample == Some(usage.time)).or(sandbox.usage);
         }
         true
     }

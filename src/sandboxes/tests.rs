@@ -238,7 +238,14 @@ fn a_list_that_was_read_before_the_event_changes_nothing() {
 }
 
 fn usage(second: i64, cpu_used_pct: f64) -> Usage {
-    Usage { time: 1_780_000_000 + second, cpu_used_pct, mem_used: second * 100, disk_used: 7, disk_total: second % 2 }
+    Usage {
+        time: 1_780_000_000 + second,
+        cpu_used_pct,
+        mem_used: second * 100,
+        mem_total: 1 << 20,
+        disk_used: 7,
+        disk_total: second % 2,
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What operators are shown.
 
-use super::execution::Execution;
+use super::execution::{Execution, Usage};
 use super::set::{Sandbox, Set, State};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -57,6 +57,8 @@ pub struct ViewedSandbox {
     pub vcpu_count: Option<i64>,
     /// MiB.
     pub memory_mb: Option<i64>,
+    /// While it runs: its last sample, where its source's metrics are read.
+    pub usage: Option<Usage>,
 }
 
 /// Which of them: behind one, by source and id, and at most so many. The counts are those of all.
@@ -109,7 +111,9 @@ fn one(source: &str, id: &str, sandbox: &Sandbox) -> ViewedSandbox {
         listed_start: _,
         last_execution: _,
         last_sample: _,
+        usage,
     } = sandbox.clone();
+    let is_running = state == State::Running;
     let Execution { id: execution_id, started_at, vcpu_count, memory_mb, measured: _, start_told: _ } =
         execution.unwrap_or_default();
     ViewedSandbox {
@@ -126,5 +130,6 @@ fn one(source: &str, id: &str, sandbox: &Sandbox) -> ViewedSandbox {
         started_at,
         vcpu_count,
         memory_mb,
+        usage: usage.filter(|_| is_running),
     }
 }

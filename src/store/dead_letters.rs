@@ -181,7 +181,7 @@ impl DeadLetters {
     }
 
     /// Those of a sink, by sequence.
-    pub(super) fn of(&self, sink: &str) -> impl Iterator<Item = (u64, &DeadLetter)> {
+    pub(super) fn of(&self, sink: &str) -> impl DoubleEndedIterator<Item = (u64, &DeadLetter)> {
         let range = (sink.to_owned(), 0)..=(sink.to_owned(), u64::MAX);
         self.waiting.range(range).map(|((_, sequence), letter)| (*sequence, letter))
     }

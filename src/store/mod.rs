@@ -262,6 +262,12 @@ impl Store {
         found.map(|((sink, sequence), letter)| (sink.clone(), *sequence, letter.clone())).collect()
     }
 
+    /// So many of the newest of them, the newest first.
+    pub fn newest_dead_letters(&self, sink: &str, limit: usize) -> Vec<(u64, DeadLetter)> {
+        let letters = self.shared.letters();
+        letters.of(sink).rev().take(limit).map(|(sequence, letter)| (sequence, letter.clone())).collect()
+    }
+
     /// The event of a dead letter; `None` when none waits there.
     ///
     /// Blocks on the disk.

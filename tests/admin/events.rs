@@ -198,6 +198,7 @@ mod many_segments {
             let relay = Relay::start().await;
             let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into(), None).await.unwrap();
             let base = format!("http://{}", listener.address());
+            let (trigger, shutdown) = shutdown::channel();
             let router = admin::router(admin::Parts {
                 listen: listener.address(),
                 access: Access::new(&admin::Settings::default(), Token::own(folder.path()).unwrap()),
@@ -208,9 +209,8 @@ mod many_segments {
                 backfills: Default::default(),
                 sinks: e2b_relay::deliver::Sinks::default(),
                 sources: Default::default(),
-                ending: e2b_relay::shutdown::channel().1,
+                ending: shutdown.clone(),
             });
-            let (trigger, shutdown) = shutdown::channel();
             tokio::spawn(listener.serve(router, shutdown));
             (base, trigger)
         };

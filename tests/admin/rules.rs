@@ -29,6 +29,7 @@ async fn serve(listen: &str) -> Served {
     let (folder, store) = super::store();
     let token = Token::own(folder.path()).unwrap();
     let text = token.secret().expose().to_owned();
+    let (trigger, shutdown) = shutdown::channel();
     let router = admin::router(admin::Parts {
         listen: listener.address(),
         access: Access::new(&settings, token),
@@ -39,9 +40,8 @@ async fn serve(listen: &str) -> Served {
         backfills: Default::default(),
         sinks: e2b_relay::deliver::Sinks::default(),
         sources: Default::default(),
-        ending: shutdown::channel().1,
+        ending: shutdown.clone(),
     });
-    let (trigger, shutdown) = shutdown::channel();
     let port = listener.address().port();
     tokio::spawn(listener.serve(router.clone(), shutdown));
     Served { port, token: text, router, _kept: (relay, folder, trigger) }

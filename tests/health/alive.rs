@@ -63,6 +63,7 @@ impl Scene {
             store: Arc::clone(&store),
             backfills: Default::default(),
             sinks: e2b_relay::deliver::Sinks::default(),
+            sources: Default::default(),
             ending: shutdown.clone(),
         });
         tokio::spawn(listener.serve(router, shutdown));

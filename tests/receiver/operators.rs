@@ -26,7 +26,7 @@ async fn serve(relay: &Relay) -> (SocketAddr, (Trigger, tempfile::TempDir)) {
         backfills: Default::default(),
         sinks: e2b_relay::deliver::Sinks::default(),
         sources: Default::default(),
-        ending: e2b_relay::shutdown::channel().1,
+        ending: shutdown.clone(),
     });
     tokio::spawn(listener.serve(router, shutdown));
     (address, (trigger, folder))

@@ -279,6 +279,7 @@ impl Scraper {
             time: sample.unix_seconds,
             cpu_used_pct: sample.cpu_used_pct,
             mem_used: sample.mem_used,
+            mem_total: sample.mem_total,
             disk_used: sample.disk_used,
             disk_total: sample.disk_total,
         };

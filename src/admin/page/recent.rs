@@ -1,0 +1,90 @@
+//! The last events as they come.
+
+use super::model::{Cell, Row};
+use super::words;
+use crate::admin::journal::{Journal, Query};
+use crate::decode;
+use crate::event::Stored;
+use crate::store::{Reader, Store};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// Events that are shown.
+pub(super) const SHOWN: usize = 20;
+/// What is read at once.
+const READ_EVENTS: usize = 512;
+const READ_BYTES: usize = 4 << 20;
+
+/// The newest, kept up with the journal while anybody looks.
+#[derive(Default)]
+pub(super) struct Recent {
+    reader: Option<Reader>,
+    /// The newest last.
+    events: VecDeque<Stored>,
+}
+
+impl Recent {
+    /// Nobody looks: nothing is kept.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Reads on; where nothing is kept yet, from the end of the journal.
+    pub(super) async fn read_on(&mut self, journal: &Journal, store: &Arc<Store>) -> io::Result<()> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => {
+                self.events = newest(journal).await?.into_iter().rev().collect();
+                let newest = self.events.back().map_or(0, |stored| stored.sequence);
+                store.reader_without_samples(newest)
+            }
+        };
+        let mut events = std::mem::take(&mut self.events);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut reader = reader;
+            loop {
+                let more = reader.read(READ_EVENTS, READ_BYTES)?;
+                if more.is_empty() {
+                    return Ok::<_, io::Error>((reader, events));
+                }
+                events.extend(more);
+                events.drain(..events.len().saturating_sub(SHOWN));
+            }
+        });
+        let (reader, events) = read.await.map_err(io::Error::other)??;
+        (self.reader, self.events) = (Some(reader), events);
+        Ok(())
+    }
+
+    /// The newest first.
+    pub(super) fn rows(&self, longest: usize) -> Vec<Row> {
+        rows(self.events.iter().rev(), longest)
+    }
+}
+
+/// The newest first, read from the journal for one page.
+pub(super) async fn newest(journal: &Journal) -> io::Result<Vec<Stored>> {
+    Ok(journal.newest_first(Query::default(), None, SHOWN).await?.events)
+}
+
+pub(super) fn rows<'s>(events: impl Iterator<Item = &'s Stored>, longest: usize) -> Vec<Row> {
+    let row = |stored: &Stored| {
+        let Stored { sequence, arrival, event } = stored;
+        let record = decode::stored(&event.body, &event.id).ok();
+        let template = record.and_then(|record| record.text("sandbox_template_id")).unwrap_or_default();
+        Row::new(
+            sequence.to_string(),
+            [
+                Cell::own(words::time(arrival.received_at)),
+                Cell::foreign(&event.kind, longest),
+                Cell::foreign(&event.sandbox_id, longest),
+                Cell::foreign(&template, longest),
+                Cell::foreign(&arrival.source, longest),
+                Cell::own(arrival.origin.as_str()),
+                Cell::foreign(&event.id, longest),
+            ],
+        )
+    };
+    events.map(row).collect()
+}
