@@ -36,9 +36,9 @@ use tasks::Tasks;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// How long open requests may take to end; each is bounded by `request_timeout` and `commit_timeout` too.
-const LAST_REQUESTS: Duration = Duration::from_secs(10);
+pub const LAST_REQUESTS: Duration = Duration::from_secs(10);
 /// How long operators' requests may take to end after that.
-const LAST_LINES: Duration = Duration::from_secs(1);
+pub const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]

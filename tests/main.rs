@@ -13,6 +13,7 @@ mod dev;
 mod e2b;
 mod faults;
 mod health;
+mod kubernetes;
 mod live;
 mod page;
 mod readme;

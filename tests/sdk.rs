@@ -26,8 +26,13 @@ async fn tour(provider: &Running) -> Value {
 
 /// One of the scripts beside the SDKs' list.
 pub(crate) async fn script(name: &str) -> Command {
+    script_at(&format!("tests/sdk/{name}")).await
+}
+
+/// One elsewhere in the repository, which needs something of that list.
+pub(crate) async fn script_at(path: &str) -> Command {
     let mut command = Command::new(python().await);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(name));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
     command
 }
 
