@@ -36,9 +36,10 @@ fn token(home: &Home) -> String {
 /// A page, after its status, its size and its headers were looked at.
 async fn page(daemon: &Daemon, path: &str) -> String {
     let answer = reqwest_client().get(url(daemon, path)).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert_guarded(answer.headers());
+    let (status, headers) = (answer.status(), answer.headers().clone());
     let html = answer.text().await.unwrap();
+    assert_eq!(status, 200, "{html}");
+    assert_guarded(&headers);
     assert!(html.len() <= 100_000, "{} bytes", html.len());
     html
 }

@@ -2,6 +2,7 @@
 
 use super::history::{History, P50, P99, line};
 use super::model::{Bounds, Button, Cell, Model, Row};
+use super::render::OUTCOMES;
 use super::{Parts, letters, words};
 use crate::deliver::{About, Status};
 use crate::metrics::Reading;
@@ -35,17 +36,19 @@ pub(super) fn tell(parts: &Parts, history: &History, now: Timestamp, bounds: Bou
 
 fn deliveries(model: &mut Model, reading: &Reading, history: &History) {
     let outcomes = reading.by("deliveries_total", "outcome");
-    let mut refused = 0.0;
-    for (outcome, count) in &outcomes {
-        let is_taken = TAKEN.contains(&outcome.as_str());
-        refused += if is_taken { 0.0 } else { *count };
+    // Where no source has a webhook there are no series.
+    for (name, _) in OUTCOMES {
+        let outcome = name.trim_start_matches("outcome.");
+        let count = outcomes.get(outcome).copied().unwrap_or_default();
         let class = match () {
-            () if *count == 0.0 => "quiet",
-            () if is_taken => "",
+            () if count == 0.0 => "quiet",
+            () if TAKEN.contains(&outcome) => "",
             () => "warn",
         };
-        model.figure(format!("outcome.{outcome}"), Cell::own(words::count(*count)).class(class));
+        model.figure(name, Cell::own(words::count(count)).class(class));
     }
+    let is_taken = |outcome: &String| TAKEN.contains(&outcome.as_str());
+    let refused = outcomes.iter().filter(|(outcome, _)| !is_taken(outcome)).fold(0.0, |sum, (_, count)| sum + count);
     model.figure("refused", Cell::own(words::count(refused)).class(if refused > 0.0 { "warn" } else { "" }));
     model.figure("rate", Cell::own(words::rate(history.rate())));
     let rates = history.rates();

@@ -49,7 +49,7 @@ pub(super) struct Shown {
 }
 
 /// A number or a word in a card: its name in the model, and what is said before it.
-type Figure = (&'static str, &'static str);
+pub(super) type Figure = (&'static str, &'static str);
 
 /// Figures that belong together, with the line of the last hour, if there is one.
 #[derive(Serialize)]
@@ -98,8 +98,8 @@ const CARDS: [Card; 6] = [
     },
 ];
 
-/// Label values of `deliveries_total`, in words.
-const OUTCOMES: [Figure; 12] = [
+/// Label values of `deliveries_total` behind the figure's `outcome.`, in words.
+pub(super) const OUTCOMES: [Figure; 12] = [
     ("outcome.accepted", "accepted"),
     ("outcome.duplicate", "duplicate"),
     ("outcome.bad_signature", "bad signature"),
