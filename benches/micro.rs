@@ -4,6 +4,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput};
 use e2b_relay::decode;
 use e2b_relay::event::{Arrival, Event, Origin, Stored};
+use e2b_relay::metrics::{Metrics, Used};
 use e2b_relay::route::{Addressing, Escape, Filter, Format, Framing, Router, Settings, Template, View};
 use e2b_relay::secret::Secret;
 use e2b_relay::verify::{Accept, Presented, Verified, Verifier};
@@ -18,6 +19,7 @@ fn main() -> anyhow::Result<()> {
     let verified = verify(&mut criterion)?;
     let stored = decode(&mut criterion, &verified)?;
     route(&mut criterion, &stored)?;
+    metrics(&mut criterion)?;
     criterion.final_summary();
     Ok(())
 }
@@ -56,6 +58,31 @@ fn decode(criterion: &mut Criterion, verified: &Verified) -> anyhow::Result<Stor
         delivery_id: None,
     };
     Ok(Stored { sequence: 4711, arrival, event })
+}
+
+/// A scrape with the gauges of 10,000 sandboxes, beside the writing of the same bytes into a buffer.
+fn metrics(criterion: &mut Criterion) -> anyhow::Result<()> {
+    let metrics = Metrics::new("0", "0")?;
+    for number in 0..10_000_u32 {
+        let number = f64::from(number);
+        let used = Used {
+            sandboxes: 1.0,
+            cpus: 2.0,
+            cpu_used: number / 7.0,
+            memory_used: number * 104_857.0,
+            memory_limit: 2_147_483_648.0,
+            disk_used: number * 204_857.0,
+            disk_size: 10_737_418_240.0,
+        };
+        metrics.sandbox_uses("acme", &format!("iz62km2v0zwlow3i{number:05}"), "rki5dems9wqfm4r03t7g", &used);
+    }
+    let text = metrics.encode()?;
+    let mut group = criterion.benchmark_group("metrics");
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function("scrape of 10,000 sandboxes", |bencher| bencher.iter(|| metrics.encode()));
+    group.bench_function("the same bytes", |bencher| bencher.iter(|| black_box(text.as_str()).to_owned()));
+    group.finish();
+    Ok(())
 }
 
 fn route(criterion: &mut Criterion, stored: &Stored) -> anyhow::Result<()> {

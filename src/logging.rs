@@ -3,14 +3,19 @@
 //! What a line quotes may come from strangers, so control characters and those that turn the direction of writing are
 //! escaped: a log line can neither forge another line nor steer a terminal.
 
+mod level;
+mod occasional;
+
+pub use level::{level, set_level};
+pub use occasional::Occasional;
+pub use tracing::level_filters::LevelFilter;
+
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{Layer, Registry, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,20 +26,16 @@ pub enum Style {
     Json,
 }
 
-/// Sends the events of this process to standard error; to be called once.
-///
-/// Libraries are held at `info`: some of them write credentials at `trace`. What lapin says of returned messages is left
-/// out altogether: it writes their bodies, and the sink reports them itself.
+/// Sends the events of this process to standard error; to be called once. [`set_level`] changes how many.
 ///
 /// # Errors
 /// If it was called before.
 pub fn init(level: LevelFilter, style: Style) -> Result<(), TryInitError> {
-    let targets = Targets::new()
-        .with_default(level.min(LevelFilter::INFO))
-        .with_target("e2b_relay", level)
-        .with_target("lapin::returned_messages", LevelFilter::OFF);
+    let (targets, handle) = reload::Layer::new(level::targets(level));
     let layer = layer(style, move || Escaping { style, to: io::stderr() });
-    tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()
+    tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()?;
+    level::can_change(handle);
+    Ok(())
 }
 
 fn layer<W>(style: Style, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>

@@ -8,6 +8,7 @@ mod config;
 mod process;
 mod reading;
 mod sandboxes;
+mod series;
 mod tls;
 
 pub use api::SKIPPED_REASONS;
@@ -420,7 +421,9 @@ impl Metrics {
         self.config.present(&mut families);
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
-        String::from_utf8(text).map_err(|error| Error::Msg(error.to_string()))
+        let mut text = String::from_utf8(text).map_err(|error| Error::Msg(error.to_string()))?;
+        self.sandboxes.write_series(&mut text, |source| self.config.is_gone(config::SOURCE, source));
+        Ok(text)
     }
 
     /// The content type of [`Metrics::encode`].

@@ -42,7 +42,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 
 async fn row(up: bool, options: &Options) -> anyhow::Result<()> {
     let sinks = sinks(up, options).await?;
-    let subject = subject::relay_with(&options.places.relay, &json!({}), &sinks, None).await?;
+    let subject = subject::relay_with(&options.places.relay, &json!({}), &json!({}), &sinks, None).await?;
     let events = (options.rate * options.duration.as_secs_f64()) as usize;
     let load = client::Options {
         connections: CONNECTIONS,

@@ -40,7 +40,7 @@ struct Sizes {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let sink = json!({"type": "file", "path": "./out.ndjson", "rotate_size": "256MiB", "keep": 1, "filter": FILTER});
     let store = json!({"max_size": options.max_size});
-    let subject = subject::relay_with(&options.relay, &store, &json!({"out": sink}), None).await?;
+    let subject = subject::relay_with(&options.relay, &store, &json!({}), &json!({"out": sink}), None).await?;
     let home = subject.home.as_ref().context("its folder")?.path().to_owned();
     let (started, mut accepted, mut refused) = (Instant::now(), 0, 0);
     let (mut most, mut memory) = (Sizes::default(), 0_f64);

@@ -17,6 +17,7 @@ mod down;
 mod fill;
 mod marks;
 mod process;
+mod scrapes;
 mod steady;
 mod subject;
 mod table;
@@ -48,6 +49,8 @@ enum What {
     Steady(steady::Options),
     /// Latency with every sink up and with every sink down, in turn.
     Down(down::Options),
+    /// Latency with somebody reading `/metrics` and without, in turn.
+    Scrapes(scrapes::Options),
     /// Many more events than the store has room for: what it takes on disk and in memory.
     Fill(fill::Options),
     /// A handler that only checks the signature.
@@ -71,6 +74,7 @@ fn main() -> anyhow::Result<()> {
             What::Marks(options) => marks::run(&options).await?,
             What::Steady(options) => steady::run(&options).await?,
             What::Down(options) => down::run(&options).await?,
+            What::Scrapes(options) => scrapes::run(&options).await?,
             What::Fill(options) => fill::run(&options).await?,
             What::Append(options) => println!("{}", append::run(&options)?.line()),
             What::Bare => {}

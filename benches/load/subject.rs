@@ -119,22 +119,27 @@ async fn announced(command: Command, broker: Option<Broker>) -> anyhow::Result<S
 
 /// The relay with one sink, everything else as it is by default.
 pub(crate) async fn relay(binary: &Path, sink: &Value, broker: Option<Broker>) -> anyhow::Result<Subject> {
-    relay_with(binary, &json!({}), &json!({"out": sink}), broker).await
+    relay_with(binary, &json!({}), &json!({}), &json!({"out": sink}), broker).await
 }
 
-/// The same with settings of its store, and whichever sinks.
+/// The same with settings of its store, further ones of its source, and whichever sinks.
 pub(crate) async fn relay_with(
     binary: &Path,
     store: &Value,
+    source: &Value,
     sinks: &Value,
     broker: Option<Broker>,
 ) -> anyhow::Result<Subject> {
     let home = tempfile::tempdir()?;
+    let mut acme = json!({"webhook": {"secrets": [SECRET]}});
+    if let (Some(acme), Some(further)) = (acme.as_object_mut(), source.as_object()) {
+        acme.extend(further.clone());
+    }
     let configuration = json!({
         "server": {"listen": "127.0.0.1:0"},
         "admin": {"listen": "127.0.0.1:0"},
         "store": store,
-        "sources": {"acme": {"webhook": {"secrets": [SECRET]}}},
+        "sources": {"acme": acme},
         "sinks": sinks,
     });
     // JSON is YAML.
@@ -153,6 +158,11 @@ fn addresses(line: &str) -> Option<(String, String)> {
 }
 
 impl Subject {
+    /// Where the relay's metrics are.
+    pub(crate) fn admin(&self) -> anyhow::Result<&str> {
+        self.admin.as_deref().context("it has a page of metrics")
+    }
+
     /// Waits until `accepted` deliveries are confirmed by the sink; what others confirm before they answer is so already.
     pub(crate) async fn settled(&self, accepted: u64) -> anyhow::Result<()> {
         let Some(admin) = &self.admin else { return Ok(()) };
@@ -172,8 +182,7 @@ impl Subject {
 
     /// Events that are accepted and not yet confirmed, as the relay counts them.
     pub(crate) async fn lag(&self) -> anyhow::Result<u64> {
-        let admin = self.admin.as_ref().context("it has a page of metrics")?;
-        Ok(sum(&client::get(admin, "/metrics").await?, "e2b_relay_sink_lag_events{"))
+        Ok(sum(&client::get(self.admin()?, "/metrics").await?, "e2b_relay_sink_lag_events{"))
     }
 }
 

@@ -12,6 +12,7 @@ mod events;
 mod gate;
 mod host;
 mod journal;
+mod log_level;
 mod openapi;
 mod page;
 mod paging;
@@ -131,6 +132,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/events", gate.reading(get(events::list)).with_state(journal.clone()))
         .route("/api/tap", gate.reading(get(tap::listen)).with_state(taps))
         .route("/api/events/summary", gate.reading(get(summary::show)).with_state(journal))
+        .route("/api/log-level", gate.reading(get(log_level::show)).merge(gate.changing(post(log_level::change))))
         .route("/api/backfill", gate.changing(post(backfill::ask)).with_state(backfills));
     Router::new()
         .merge(page)

@@ -107,7 +107,7 @@ impl Changeable {
                 if let Refused::Faults(Problems(problems)) = &refused {
                     problems.iter().for_each(|problem| tracing::error!("{problem}"));
                 }
-                tracing::error!("the new configuration is not taken, the one before stays in force: {refused}");
+                tracing::error!(error = %refused, "the new configuration is not taken, the one before stays in force");
                 "the new configuration is not taken, the one before stays in force: see the log"
             }
         }

@@ -147,7 +147,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!("{} is left behind: {error}", self.0.display());
+            tracing::warn!(path = %self.0.display(), %error, "a temporary folder is left behind");
         }
     }
 }

@@ -36,6 +36,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tasks::{Letter, Noted, Parked, ReadAhead, Task, blocking, probe, wait};
+use tell::Lines;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use window::{Job, Settled, Window};
@@ -133,6 +134,7 @@ pub struct Delivery {
     rejected_in_a_row: (Option<Reason>, u32),
     /// For operators; whether it is up stands there.
     status: watch::Sender<Status>,
+    lines: Lines,
     handle: Handle,
     /// Ends what operators have sent once more.
     end_again: Trigger,
@@ -169,6 +171,7 @@ impl Delivery {
         let handle = Handle::new(road, status.subscribe(), ending);
         Self {
             status,
+            lines: Lines::default(),
             handle,
             end_again,
             window: Window::new(parts.sink.order(), parts.max_in_flight, progress),

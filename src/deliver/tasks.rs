@@ -118,12 +118,14 @@ impl Delivery {
                 self.rejected.splice(0..0, letters.drain(kept.min(letters.len())..));
                 for (stored, cause) in &letters {
                     metrics.dead_letter(name, &cause.reason);
+                    let Some(suppressed) = self.lines.parked.pass(Instant::now()) else { continue };
                     tracing::warn!(
                         sink = name,
                         event_id = stored.event.id,
                         sandbox_id = stored.event.sandbox_id,
                         reason = cause.reason,
                         error = cause.message,
+                        suppressed,
                         "a record became a dead letter"
                     );
                 }
@@ -133,7 +135,9 @@ impl Delivery {
                 self.window.parked(&sequences);
             }
             Ok(Parked { letters, result: Err(error) }) => {
-                tracing::error!(sink = name, error = %error, "dead letters cannot be written: the sink waits");
+                if let Some(suppressed) = self.lines.unparked.pass(Instant::now()) {
+                    tracing::error!(sink = name, %error, suppressed, "dead letters cannot be written: the sink waits");
+                }
                 metrics.sink_error(name, Reason::Other.as_str());
                 self.failed(Reason::Other, &format!("dead letters cannot be written: {error}"));
                 self.rejected.splice(0..0, letters);
@@ -154,7 +158,9 @@ impl Delivery {
             Err(error) => error.to_string(),
         };
         // The window fills and holds the sink until positions can be noted again.
-        tracing::error!(sink = self.parts.name, error = problem, "the position cannot be noted");
+        if let Some(suppressed) = self.lines.unnoted.pass(Instant::now()) {
+            tracing::error!(sink = self.parts.name, error = problem, suppressed, "the position cannot be noted");
+        }
         self.failed(Reason::Other, &format!("the position cannot be noted: {problem}"));
         self.parts.metrics.sink_error(&self.parts.name, Reason::Other.as_str());
         self.disk_retry_at = Some(Instant::now() + DISK_RETRY);

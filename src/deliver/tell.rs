@@ -2,8 +2,24 @@
 
 use super::status::Failure;
 use super::{Delivery, PATIENCE};
+use crate::logging::Occasional;
 use crate::sink::Reason;
 use std::time::Duration;
+
+/// Lines that may come again and again, each at its own pace.
+pub(super) struct Lines {
+    pub(super) parked: Occasional,
+    pub(super) unparked: Occasional,
+    pub(super) unnoted: Occasional,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        // Each dead letter is listed by the admin API; the log has enough of them to see what they have in common.
+        let parked = Occasional::every(Duration::from_secs(1));
+        Self { parked, unparked: Occasional::default(), unnoted: Occasional::default() }
+    }
+}
 
 impl Delivery {
     /// Notes a failure for operators to read.

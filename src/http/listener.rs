@@ -5,6 +5,7 @@ use super::connection;
 use super::connections::Connections;
 use super::settings::Settings;
 use super::tls::{Tls, TlsError};
+use crate::logging::Occasional;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use axum::Router;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// How long accepting pauses when the system does not give us a connection (no file descriptor left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -99,6 +101,7 @@ impl Listener {
         let connections = Connections::new(self.limits.max_connections);
         let tls = self.tls.map(Arc::new);
         let mut tasks = JoinSet::new();
+        let refused = Occasional::default();
         loop {
             let accepted = tokio::select! {
                 () = shutdown.requested() => break,
@@ -111,7 +114,9 @@ impl Listener {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, listen = %self.address, "cannot accept a connection");
+                    if let Some(suppressed) = refused.pass(Instant::now()) {
+                        tracing::warn!(%error, listen = %self.address, suppressed, "cannot accept a connection");
+                    }
                     connections.close_oldest();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;

@@ -49,6 +49,10 @@ impl Config {
         self.gone().remove(&(label, name.to_owned()));
     }
 
+    pub(super) fn is_gone(&self, label: &'static str, name: &str) -> bool {
+        self.gone().contains(&(label, name.to_owned()))
+    }
+
     /// Leaves out the series of what is gone.
     pub(super) fn present(&self, families: &mut Vec<MetricFamily>) {
         let gone = self.gone();

@@ -1,5 +1,6 @@
 //! The live sandboxes, and what they use.
 
+use super::series::Series;
 use super::{Error, Metrics, counters, gauges, int_gauges};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
@@ -16,8 +17,7 @@ pub(super) struct Sandboxes {
     series_omitted: IntGaugeVec,
     /// Without the relay's prefix: what they tell is the sandboxes'.
     registry: Registry,
-    info: IntGaugeVec,
-    of_sandbox: [GaugeVec; 6],
+    series: Series,
     of_template: [GaugeVec; 7],
 }
 
@@ -55,23 +55,9 @@ impl std::ops::AddAssign for Used {
 impl Sandboxes {
     pub(super) fn new(r: &Registry) -> Result<Self, Error> {
         let registry = Registry::new();
-        let of_sandbox = |name, help| gauges(&registry, name, help, &["source", "sandbox_id"]);
         let of_template = |name, help| gauges(&registry, name, help, &["source", "template_id"]);
         Ok(Self {
-            info: int_gauges(
-                &registry,
-                "e2b_sandbox_info",
-                "A running sandbox and what it was made from, always 1.",
-                &["source", "sandbox_id", "template_id"],
-            )?,
-            of_sandbox: [
-                of_sandbox("e2b_sandbox_cpus", "CPUs of the sandbox.")?,
-                of_sandbox("e2b_sandbox_cpu_used_ratio", "CPU in use, 1 for 100 %.")?,
-                of_sandbox("e2b_sandbox_memory_used_bytes", "Memory in use, in bytes.")?,
-                of_sandbox("e2b_sandbox_memory_limit_bytes", "Memory that is there, in bytes.")?,
-                of_sandbox("e2b_sandbox_disk_used_bytes", "Disk in use, in bytes.")?,
-                of_sandbox("e2b_sandbox_disk_size_bytes", "Disk that is there, in bytes.")?,
-            ],
+            series: Series::default(),
             of_template: [
                 of_template("e2b_template_sandboxes", "Running sandboxes of the template with a recent sample.")?,
                 of_template("e2b_template_cpus", "CPUs of these sandboxes, summed.")?,
@@ -115,6 +101,11 @@ impl Sandboxes {
 
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
+    }
+
+    /// Those of single sandboxes.
+    pub(super) fn write_series(&self, text: &mut String, is_gone: impl Fn(&str) -> bool) {
+        self.series.write(text, is_gone);
     }
 }
 
@@ -160,21 +151,12 @@ impl Metrics {
 
     /// What a sandbox uses.
     pub fn sandbox_uses(&self, source: &str, sandbox_id: &str, template_id: &str, used: &Used) {
-        self.sandboxes.info.with_label_values(&[source, sandbox_id, template_id]).set(1);
-        let Used { sandboxes: _, cpus, cpu_used, memory_used, memory_limit, disk_used, disk_size } = *used;
-        let values = [cpus, cpu_used, memory_used, memory_limit, disk_used, disk_size];
-        for (gauge, value) in self.sandboxes.of_sandbox.iter().zip(values) {
-            gauge.with_label_values(&[source, sandbox_id]).set(value);
-        }
+        self.sandboxes.series.set(source, sandbox_id, template_id, used);
     }
 
     /// The sandbox is gone, and its gauges with it.
     pub fn sandbox_is_gone(&self, source: &str, sandbox_id: &str, template_id: &str) {
-        // That there was none is no error.
-        let _ = self.sandboxes.info.remove_label_values(&[source, sandbox_id, template_id]);
-        for gauge in &self.sandboxes.of_sandbox {
-            let _ = gauge.remove_label_values(&[source, sandbox_id]);
-        }
+        self.sandboxes.series.remove(source, sandbox_id, template_id);
     }
 
     /// What the sandboxes of a template use together; `None`: there are none any more.

@@ -121,7 +121,7 @@ impl Reporter {
     async fn tell_usage(&self, ended: Ended) -> Duration {
         let Some(due) = ended.due() else {
             let (source, sandbox) = (self.parts.live.source(), &ended.sandbox_id);
-            tracing::debug!(%source, %sandbox, "an execution ended of which nobody told when it began: no usage is told");
+            tracing::debug!(%source, sandbox_id = %sandbox, "an execution ended of which nobody told when it began: no usage is told");
             self.parts.live.usage_told(sandbox, None);
             return Duration::ZERO;
         };
@@ -150,12 +150,12 @@ impl Reporter {
         let there = match api.sandbox(&id).await {
             Ok(answer) => answer.value,
             Err(error) => {
-                tracing::debug!(%source, sandbox = %id, %error, "whether a sandbox is gone cannot be verified yet");
+                tracing::debug!(%source, sandbox_id = %id, %error, "whether a sandbox is gone cannot be verified yet");
                 return error.retry_after().unwrap_or_default();
             }
         };
         let Some(there) = there else {
-            tracing::info!(%source, sandbox = %id, "sandbox verified removed");
+            tracing::info!(%source, sandbox_id = %id, "sandbox verified removed");
             live.kill_settled(&id);
             return Duration::ZERO;
         };
@@ -176,7 +176,7 @@ impl Reporter {
         match self.door.offer(own, Origin::Relay).await {
             Offered::Later { retry_after } => retry_after,
             Offered::Durable | Offered::Refused => {
-                tracing::warn!(%source, sandbox = %id, state = there.state, "a killed sandbox is still there");
+                tracing::warn!(%source, sandbox_id = %id, state = there.state, "a killed sandbox is still there");
                 metrics.kill_unconfirmed(source);
                 live.kill_settled(&id);
                 Duration::ZERO

@@ -326,7 +326,7 @@ impl Committer {
         self.shared.refusing.send_if_modified(|now| {
             let changed = *now != refused && *now != Some(Refused::Draining);
             match &refused {
-                Some(refused) if changed => tracing::error!(reason = %refused, "deliveries are refused"),
+                Some(refused) if changed => tracing::error!(error = %refused, "deliveries are refused"),
                 None if changed => tracing::info!("deliveries are accepted again"),
                 _ => return false,
             }

@@ -7,10 +7,12 @@ use super::phase::{Phase, during};
 use super::shared::{LogShare, Shared};
 use super::sweep;
 use crate::health::Pulse;
+use crate::logging::Occasional;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use tokio::time::Instant;
 
 pub(super) enum Job {
     /// A segment is full.
@@ -30,13 +32,15 @@ const BLOCK: usize = 256 * 1024;
 pub(super) struct Janitor {
     shared: Arc<Shared>,
     pulse: Pulse,
+    /// What it says each time that it fails anew.
+    said: [Occasional; 5],
     /// Sealed segments whose ids could not be written yet.
     unwritten: Vec<(bool, Sealed)>,
 }
 
 impl Janitor {
     pub(super) fn new(shared: Arc<Shared>, pulse: Pulse) -> Self {
-        Self { shared, pulse, unwritten: Vec::new() }
+        Self { shared, pulse, said: Default::default(), unwritten: Vec::new() }
     }
 
     /// Works until told to finish.
@@ -61,9 +65,11 @@ impl Janitor {
             ("ids that need not be remembered cannot be removed", &|| self.forget_ids()),
             ("the space that is set aside cannot be held", &|| self.hold_space()),
         ];
-        for (trouble, task) in tasks {
-            if let Err(error) = task() {
-                tracing::error!(error = %error, "{trouble}");
+        for ((trouble, task), said) in tasks.into_iter().zip(&self.said) {
+            if let Err(error) = task()
+                && let Some(suppressed) = said.pass(Instant::now())
+            {
+                tracing::error!(%error, suppressed, "{trouble}");
             }
         }
         let first = shared.events.oldest().map_or(0, |segment| segment.header.first_sequence.saturating_sub(1));
@@ -73,11 +79,14 @@ impl Janitor {
 
     fn write_ids(&mut self) {
         let shared = Arc::clone(&self.shared);
+        let [.., said] = &self.said;
         self.unwritten.retain(|(events, sealed)| {
             let share = if *events { &shared.events } else { &shared.samples };
             let written = shared.reserve.write(|| write_ids(share, sealed));
-            if let Err(error) = &written {
-                tracing::error!(error = %error, "the ids of a segment cannot be written: the segment stays");
+            if let Err(error) = &written
+                && let Some(suppressed) = said.pass(Instant::now())
+            {
+                tracing::error!(%error, suppressed, "the ids of a segment cannot be written: the segment stays");
             }
             written.is_err()
         });

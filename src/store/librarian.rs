@@ -14,6 +14,7 @@ use super::phase::{Phase, during};
 use super::shared::Shared;
 use super::sled_guard::{self, Bad};
 use crate::health::Pulse;
+use crate::logging::Occasional;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ pub(super) struct Librarian {
     inbox: Arc<Inbox>,
     seen: PathBuf,
     pulse: Pulse,
+    said: Occasional,
     open: BTreeMap<Day, DayIndex>,
     closed: Closed,
     /// Open, and not as they were closed. sled may read back less from such files than it shows now, so that they are
@@ -58,6 +60,7 @@ impl Librarian {
             inbox,
             seen,
             pulse,
+            said: Occasional::default(),
             open: BTreeMap::new(),
             closed,
             doubtful: HashSet::new(),
@@ -94,7 +97,9 @@ impl Librarian {
         match self.open(day) {
             Ok(index) => self.inbox.command(Command::DayOpened(index)),
             Err(error) => {
-                tracing::error!(day, error = %error, "the index of a day cannot be opened: its events wait");
+                if let Some(suppressed) = self.said.pass(tokio::time::Instant::now()) {
+                    tracing::error!(day, %error, suppressed, "the index of a day cannot be opened: its events wait");
+                }
                 self.retry.insert(day);
             }
         }

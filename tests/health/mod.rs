@@ -5,4 +5,5 @@ mod alive;
 mod certificates;
 mod exposition;
 mod families;
+mod logs;
 mod manager;

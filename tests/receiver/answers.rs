@@ -305,7 +305,7 @@ async fn the_log_says_why_a_signature_is_wrong_and_nothing_secret() {
         relay.post(&headers, &body).await.error(401);
         relay.post(&headers, &body).await.error(401);
         let text = lines.take();
-        assert_eq!(text.matches("refused a delivery").count(), 1, "{text}");
+        assert_eq!(text.matches(": refused a delivery").count(), 1, "{text}");
         assert!(text.contains(expected), "{expected}: {text}");
         for hidden in [SECRET, OTHER_SECRET, "iz62"] {
             assert!(!text.contains(hidden), "{text}");

@@ -2,12 +2,14 @@
 
 use super::send::{Outcome, Stamp};
 use super::{Handle, Refused};
+use crate::logging::Occasional;
 use crate::route::RETRY_HEADER;
 use crate::store::Resolution;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Letters in memory at once.
@@ -58,6 +60,7 @@ impl Retrying {
         let road = &self.handle.road;
         let stamp = Stamp { header: RETRY_HEADER, id: Uuid::new_v4().to_string() };
         let mut tally = Retried::default();
+        let said = Occasional::default();
         for some in sequences.chunks(AT_ONCE) {
             let (store, name, some) = (Arc::clone(&road.store), road.name.clone(), some.to_vec());
             let read = tokio::task::spawn_blocking(move || {
@@ -72,13 +75,16 @@ impl Retrying {
                     Outcome::Sent => sent.push(sequence),
                     Outcome::Skipped => tally.skipped += 1,
                     Outcome::Rejected(cause) => {
-                        tracing::warn!(
-                            sink = road.name,
-                            sequence,
-                            reason = cause.reason,
-                            error = cause.message,
-                            "a dead letter was refused again"
-                        );
+                        if let Some(suppressed) = said.pass(Instant::now()) {
+                            tracing::warn!(
+                                sink = road.name,
+                                sequence,
+                                reason = cause.reason,
+                                error = cause.message,
+                                suppressed,
+                                "a dead letter was refused again"
+                            );
+                        }
                         tally.rejected += 1;
                     }
                 }

@@ -160,7 +160,9 @@ impl Backfill {
         let tally = self.offer.tally;
         match &swept {
             Ok(()) => tracing::info!(%source, ?order, ?tally, "a backfill by hand has ended"),
-            Err(cut) => tracing::warn!(%source, ?order, ?tally, "a backfill by hand did not come to its end: {cut}"),
+            Err(cut) => {
+                tracing::warn!(%source, ?order, ?tally, error = %cut, "a backfill by hand did not come to its end")
+            }
         }
         // Whoever asked may have gone away.
         let _ = ended.send(swept.map(|()| tally).map_err(Unfinished::from));

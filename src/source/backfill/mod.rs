@@ -225,10 +225,10 @@ impl Backfill {
             Err(Cut::Draining) => {}
             Ok(()) if changed => tracing::info!(%source, "the events API is read"),
             Err(cut) if changed => {
-                tracing::warn!(%source, outcome, "what the deliveries miss cannot be fetched: {cut}")
+                tracing::warn!(%source, outcome, error = %cut, "what the deliveries miss cannot be fetched")
             }
             Ok(()) => {}
-            Err(cut) => tracing::debug!(%source, outcome, "what the deliveries miss cannot be fetched: {cut}"),
+            Err(cut) => tracing::debug!(%source, outcome, error = %cut, "what the deliveries miss cannot be fetched"),
         }
         match ended {
             Err(Cut::Api(ApiError::Unauthorized { .. } | ApiError::NotOffered { .. })) => interval * PATIENCE,

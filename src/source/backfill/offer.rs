@@ -79,7 +79,7 @@ impl Offer {
             self.refused.clear();
         }
         if self.refused.insert(hasher.finish()) {
-            tracing::debug!(source = %self.source, reason, why, "a listed event is not taken");
+            tracing::debug!(source = %self.source, reason, error = why, "a listed event is not taken");
             self.metrics.backfill_skipped(&self.source, reason);
         }
     }

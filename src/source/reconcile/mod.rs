@@ -127,7 +127,11 @@ impl Reconciler {
             match api.sandbox(&id).await {
                 Ok(answer) => match answer.value {
                     Some(sandbox) => live.listed(&sandbox, asked_at, intake.now()),
-                    None => live.missing(&id, asked_at, intake.now()),
+                    None => {
+                        // Said again at each walk until the set has let go of it.
+                        tracing::info!(source = %live.source(), sandbox_id = id, "sandbox not found");
+                        live.missing(&id, asked_at, intake.now());
+                    }
                 },
                 Err(error) => return Err(error),
             }

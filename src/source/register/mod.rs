@@ -193,11 +193,15 @@ impl Registrar {
         let said = &self.said;
         match ended {
             Ok(None) => tracing::info!(source, "the webhook is in line again"),
-            Ok(Some(_)) => tracing::error!(source, "the webhook is in line, but not alone: {said}"),
+            Ok(Some(_)) => tracing::error!(source, error = said, "the webhook is in line, but not alone"),
             Err(trouble) if trouble.lasts() => {
-                tracing::error!(source, "the webhook is not registered as sources.{source}.register has it: {said}");
+                tracing::error!(
+                    source,
+                    error = said,
+                    "the webhook is not registered as sources.{source}.register has it"
+                );
             }
-            Err(_) => tracing::warn!(source, "the webhook cannot be brought in line yet: {said}"),
+            Err(_) => tracing::warn!(source, error = said, "the webhook cannot be brought in line yet"),
         }
     }
 

@@ -146,7 +146,9 @@ impl Scraper {
         let source = self.parts.live.source();
         match &ended {
             Ok(()) if changed => tracing::info!(%source, "the sandboxes' metrics are read"),
-            Err(cut) if changed => tracing::warn!(%source, outcome, "the sandboxes' metrics cannot be read: {cut}"),
+            Err(cut) if changed => {
+                tracing::warn!(%source, outcome, error = %cut, "the sandboxes' metrics cannot be read")
+            }
             _ => {}
         }
         match ended {

@@ -9,7 +9,6 @@ mod answer;
 mod body;
 mod buffer;
 mod claims;
-mod occasional;
 mod settings;
 
 pub use answer::{error, method_not_allowed};
@@ -18,6 +17,7 @@ pub use settings::{DEFAULT_PATH, MAX_SECRETS, Settings};
 use crate::decode::{self, Malformed, Redaction};
 use crate::event::{Arrival, Origin};
 use crate::intake::{self, Intake};
+use crate::logging::Occasional;
 use crate::metrics::Metrics;
 use crate::verify::{Presented, Refusal, Verified, Verifier};
 use answer::Answer;
@@ -28,14 +28,10 @@ use axum::response::Response;
 use buffer::Buffers;
 use bytes::Bytes;
 use claims::Claims;
-use occasional::Occasional;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// Refused deliveries are told of in the log once per source, kind and this long.
-const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// A request's extension: when its first byte came. Without it that is when the request gets here.
 #[derive(Debug, Clone, Copy)]
@@ -101,8 +97,8 @@ impl Receiver {
                 team_id: source.team_id.clone(),
                 verifier: Verifier::new(&webhook.secrets, webhook.signature),
                 redaction: source.redact.clone(),
-                unsigned: Occasional::every(LOG_EVERY),
-                signed: Occasional::every(LOG_EVERY),
+                unsigned: Occasional::default(),
+                signed: Occasional::default(),
             };
             by_path.insert(path.to_owned(), source);
         }
@@ -155,7 +151,7 @@ impl Receiver {
         match source.verifier.verify(&presented, Bytes::clone(&body)) {
             Ok(verified) => self.offer(source, &verified, claims).await,
             Err(refusal) => {
-                self.log_refusal(source, by_path, &presented, &body, refusal);
+                self.log_refusal(source, by_path, &presented, &body, refusal, claims.delivery_id.as_deref());
                 Answer::Unsigned(refusal)
             }
         }
@@ -167,7 +163,7 @@ impl Receiver {
         let mut decoded = match decode::delivery(verified) {
             Ok(decoded) => decoded,
             Err(malformed) => {
-                self.quarantine(source, verified, &malformed).await;
+                self.quarantine(source, verified, &malformed, claims.delivery_id.as_deref()).await;
                 return Answer::Malformed(malformed);
             }
         };
@@ -175,7 +171,7 @@ impl Receiver {
             && own != team
         {
             if let Some(suppressed) = source.signed.pass(Instant::now()) {
-                tracing::warn!(source = %source.name, suppressed, "refused a well signed delivery of another team");
+                tracing::warn!(source = %source.name, delivery_id = claims.delivery_id, event_id = decoded.event.id, suppressed, "refused a well signed delivery of another team");
             }
             return Answer::WrongTeam;
         }
@@ -194,7 +190,7 @@ impl Receiver {
 
     /// What is no text is not kept: it is what a length extension looks like. Nor is what cannot be read, where values are
     /// to be taken out of it.
-    async fn quarantine(&self, source: &Source, verified: &Verified, malformed: &Malformed) {
+    async fn quarantine(&self, source: &Source, verified: &Verified, malformed: &Malformed, delivery_id: Option<&str>) {
         let copy = match malformed {
             Malformed::NotUtf8 { .. } => None,
             _ => source.redaction.copy(Bytes::clone(verified.body())),
@@ -206,20 +202,35 @@ impl Receiver {
         if let Some(suppressed) = source.signed.pass(Instant::now()) {
             let source = &source.name;
             match kept {
-                Ok(kept) => tracing::warn!(%source, %malformed, kept, suppressed, "refused a malformed delivery"),
+                Ok(kept) => {
+                    tracing::warn!(%source, delivery_id, error = %malformed, kept, suppressed, "invalid payload: refused a well signed delivery")
+                }
                 Err(error) => {
-                    tracing::warn!(%source, %malformed, %error, suppressed, "refused a malformed delivery and could not keep a copy");
+                    tracing::warn!(%source, delivery_id, error = %malformed, kept = %error, suppressed, "invalid payload: refused a well signed delivery, and could not keep a copy");
                 }
             }
         }
     }
 
-    fn log_refusal(&self, source: &Source, by_path: &ByPath, presented: &Presented<'_>, body: &[u8], refusal: Refusal) {
+    fn log_refusal(
+        &self,
+        source: &Source,
+        by_path: &ByPath,
+        presented: &Presented<'_>,
+        body: &[u8],
+        refusal: Refusal,
+        delivery_id: Option<&str>,
+    ) {
         let Some(suppressed) = source.unsigned.pass(Instant::now()) else { return };
         let others = by_path.values().filter(|other| other.name != source.name);
         let others = others.map(|other| (&*other.name, &other.verifier));
         let seen = source.verifier.diagnose(presented, body, others);
-        tracing::warn!(source = %source.name, %refusal, %seen, suppressed, "refused a delivery: not signed by this source's secret");
+        let source = &source.name;
+        if refusal == Refusal::Missing {
+            tracing::warn!(%source, delivery_id, error = %refusal, %seen, suppressed, "missing signature: refused a delivery");
+        } else {
+            tracing::warn!(%source, delivery_id, error = %refusal, %seen, suppressed, "invalid signature: refused a delivery");
+        }
     }
 }
 

@@ -1,11 +1,14 @@
-//! Log lines about what strangers send, so few that they cannot fill a disk.
+//! Log lines that come again and again, about what strangers send or what stays broken: so few that they cannot fill a disk.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lets one through per interval, and counts the others.
-pub(super) struct Occasional {
+/// How often one line is written, unless its place says otherwise.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Lets one through per interval, and counts the others. The line that passes tells their number as `suppressed`.
+pub struct Occasional {
     every: Duration,
     state: Mutex<State>,
 }
@@ -17,12 +20,13 @@ struct State {
 }
 
 impl Occasional {
-    pub(super) fn every(interval: Duration) -> Self {
+    /// One in that interval.
+    pub fn every(interval: Duration) -> Self {
         Self { every: interval, state: Mutex::default() }
     }
 
     /// `Some` when a line may be written now, with how many were not since the last one.
-    pub(super) fn pass(&self, now: Instant) -> Option<u64> {
+    pub fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.last.is_some_and(|last| now.saturating_duration_since(last) < self.every) {
             state.suppressed += 1;
@@ -30,6 +34,12 @@ impl Occasional {
         }
         state.last = Some(now);
         Some(std::mem::take(&mut state.suppressed))
+    }
+}
+
+impl Default for Occasional {
+    fn default() -> Self {
+        Self::every(EVERY)
     }
 }
 
