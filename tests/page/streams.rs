@@ -17,7 +17,7 @@ impl Stream {
     async fn open(daemon: &Daemon, parameters: &str) -> Self {
         let response = reqwest_client().get(url(daemon, &format!("/stream{parameters}"))).send().await.unwrap();
         assert_eq!(
-            (response.status().as_u16(), &response.headers()["content-type"].to_str().unwrap()[..]),
+            (response.status().as_u16(), response.headers()["content-type"].to_str().unwrap()),
             (200, "text/event-stream")
         );
         Self { response, text: String::new() }
