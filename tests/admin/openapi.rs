@@ -144,7 +144,7 @@ async fn every_answer_is_as_described_and_nothing_else_is() {
         (status, serde_json::from_str::<Value>(&text).unwrap_or_default())
     };
     let get = async |judge: &mut Judge, path: &str, real: &str| ask(judge, "get", path, real, Value::Null).await;
-    for path in ["/metrics", "/livez", "/readyz", "/api/openapi.json", "/api/sources", "/api/sinks"] {
+    for path in ["/metrics", "/livez", "/readyz", "/api/openapi.json", "/api/log-level", "/api/sources", "/api/sinks"] {
         assert_eq!(get(&mut judge, path, path).await.0, 200, "{path}");
     }
     let pages = ["/api/sandboxes", "/api/events", "/api/dead-letters", "/api/quarantine"];
@@ -191,6 +191,8 @@ async fn every_answer_is_as_described_and_nothing_else_is() {
         ("/api/dead-letters/retry", json!({"sink": "broken", "ids": [letter_id]})),
         ("/api/dead-letters/drop", json!({"sink": "broken", "ids": [letter_id]})),
         ("/api/quarantine/drop", json!({"ids": [copy]})),
+        ("/api/log-level", json!({"level": "debug"})),
+        ("/api/log-level", json!({"level": "loud"})),
         ("/api/sinks/forget", json!({"sink": "audit"})),
         ("/api/sinks/forget", json!({"sink": "gone"})),
     ] {

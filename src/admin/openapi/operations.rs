@@ -3,6 +3,7 @@
 use super::Shapes;
 use crate::admin::backfill::Asked;
 use crate::admin::dead_letters::{Chosen, LetterPage, LetterWithRecord};
+use crate::admin::log_level::Level;
 use crate::admin::quarantine::{Dropped, Dropping, Page as QuarantinePage, Whole};
 use crate::admin::replay::{Order, Replays};
 use crate::admin::sinks::{Forgotten, OneSink, SinkList};
@@ -161,6 +162,13 @@ pub(super) fn operations(shapes: &mut Shapes) -> Vec<Operation> {
         )
         .also(202, "It has begun, and goes on by itself.", JSON, shapes.answered::<Replay>()),
         changing("/api/replay/cancel", "Ends one.", shapes.read::<OneSink>(), shapes.answered::<Replay>()),
+        reading("/api/log-level", "How much the log says.", shapes.answered::<Level>()),
+        changing(
+            "/api/log-level",
+            "Changes that, until the process ends.",
+            shapes.read::<Level>(),
+            shapes.answered::<Level>(),
+        ),
         telling(changing(
             "/api/backfill",
             "Fetches what the deliveries missed.",
