@@ -97,7 +97,8 @@ impl Gate {
     }
 }
 
-/// The token that a request shows: besides a session's cookie the one place where anything may stand. Never the URL, which ends up in logs.
+/// The token that a request shows: besides a session's cookie the one place where anything may stand. Never the URL, which
+/// ends up in logs.
 fn credentials(request: &Request) -> Option<&[u8]> {
     let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
     let (Some(only), None) = (headers.next(), headers.next()) else { return None };

@@ -19,8 +19,8 @@ impl Tls {
 }
 
 impl Metrics {
-    /// The certificate that a section of the settings names (`server.tls`, `sinks.lake`) ends at `unix_seconds`; `None`: there is none
-    /// there any more.
+    /// The certificate that a section of the settings names (`server.tls`, `sinks.lake`) ends at `unix_seconds`; `None`:
+    /// there is none there any more.
     pub fn certificate(&self, section: &str, unix_seconds: Option<i64>) {
         match unix_seconds {
             Some(end) => self.tls.0.with_label_values(&[section]).set(end),

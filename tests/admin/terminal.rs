@@ -1,7 +1,7 @@
 //! Every command that asks a daemon, on a terminal and piped: the same table on both, colours and progress on the terminal
 //! alone, JSON that programs can read.
 
-use super::{asking, command, deliver, home, run};
+use super::{asking, command, deliver, event, home, run};
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home};
 use crate::support::load::SECRET;
@@ -66,6 +66,7 @@ async fn tables_are_the_same_piped_and_coloured_on_a_terminal_unless_that_is_not
         (&["sandboxes"][..], "ID ", "\u{1b}[1mSTATE"),
         (&["events", "--limit", "100"], "TIME ", "\u{1b}[32msandbox.lifecycle.created"),
         (&["events", "--summary"], "60 events", "\u{1b}[1mTYPE"),
+        (&["sources"], "SOURCE ", "\u{1b}[32mok"),
         (&["sinks", "list"], "SINK ", "\u{1b}[32mup"),
         (&["dead-letters", "list"], "SINK ", "\u{1b}[31mfilter"),
         (&["quarantine", "list"], "ID ", "\u{1b}[1mREASON"),
@@ -75,8 +76,8 @@ async fn tables_are_the_same_piped_and_coloured_on_a_terminal_unless_that_is_not
         assert!(piped.out.starts_with(heading) && !piped.out.contains(ESCAPE), "{arguments:?}: {}", piped.out);
         let shown = run(on_terminal(&asking(&home, &daemon, arguments))).await;
         assert!(shown.code == Some(0) && shown.out.contains(colour), "{arguments:?}: {shown:?}");
-        // The one goes on meanwhile, the other says up to when it counts.
-        if !arguments.contains(&"sandboxes") && !arguments.contains(&"--summary") {
+        // These go on meanwhile, or say up to when they count.
+        if !["sandboxes", "sources", "--summary"].iter().any(|word| arguments.contains(word)) {
             assert_eq!(plain(&shown.out), piped.out, "{arguments:?}");
         }
         let mut without = on_terminal(&asking(&home, &daemon, arguments));
@@ -94,6 +95,15 @@ async fn tables_are_the_same_piped_and_coloured_on_a_terminal_unless_that_is_not
         let json: Value = serde_json::from_str(&json.out).unwrap();
         assert!(json.is_array() || json.is_object());
     }
+    let tap = tokio::spawn(run(on_terminal(&asking(&home, &daemon, &["tap", "--limit", "1"]))));
+    let mut number = 0;
+    while !tap.is_finished() {
+        let event = event(&format!("tapped-{number}"), "sbx", &json!({}));
+        assert_eq!(deliver(&daemon, &event).await, 200);
+        number += 1;
+    }
+    let shown = tap.await.unwrap();
+    assert!(shown.code == Some(0) && shown.out.contains("\u{1b}[1mTIME") && shown.out.contains(" sbx "), "{shown:?}");
     assert!(daemon.terminate().await.success());
 }
 

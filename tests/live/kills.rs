@@ -39,6 +39,9 @@ async fn a_kill_is_verified_and_one_that_did_not_come_true_is_told() {
     assert_eq!(told[0]["event_data"], json!({"killed_event_id": event["id"], "state": "running"}));
     let counted = |metrics: &Metrics| metrics.sum("kills_unconfirmed_total", "acme") == 1.0;
     scene.daemon().until("it is counted", counted).await;
+    scene.daemon().says(0, "a killed sandbox is still there").await;
+    let line = scene.daemon().says(0, "sandbox verified removed").await;
+    assert!(line.contains(&ids[0]), "{line}");
     // The list has the last word: it lives on.
     scene.until_alike().await;
     let bases: BTreeMap<String, Value> = scene

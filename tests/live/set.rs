@@ -16,9 +16,11 @@ async fn the_set_is_what_the_provider_lists_through_silent_ends_lost_deliveries_
     );
     scene.provider.faults.set(Fault::DropDeliveries, 0.3).unwrap();
     scene.provider.faults.set(Fault::Crashes, 0.1).unwrap();
+    let mut not_found = 0;
     for _ in 0..3 {
         scene.provider.happen(150, 0).await;
         scene.until_alike().await;
+        not_found += scene.daemon().log().iter().filter(|line| line.contains("sandbox not found")).count();
         scene.kill().await;
         scene.provider.happen(50, 0).await;
         scene.begin().await;
@@ -39,7 +41,7 @@ async fn the_set_is_what_the_provider_lists_through_silent_ends_lost_deliveries_
     let ids: BTreeSet<String> = records.iter().map(|record| text(&record["id"])).collect();
     let gone = records.iter().filter(|record| record["event_data"]["state"] == "gone").count();
     println!("{} states told by the list alone, {gone} of them ends", ids.len());
-    assert!(gone > 0);
+    assert!(gone > 0 && not_found > 0);
     scene.terminate().await;
 }
 
