@@ -19,7 +19,7 @@ const SANDBOXES: usize = 10_000;
 /// Of the API's list.
 const PAGE: usize = 100;
 /// The sandboxes are all seen by then, or something is wrong.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -46,8 +46,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let source = json!({
         "api": {"url": api, "api_key": "e2b_0123456789abcdef0123456789abcdef01234567"},
         "backfill": {"enabled": false},
-        // The samples are read once: what is measured is the scrape of the relay, and not by it.
-        "metrics": {"interval": "10m", "records": false, "max_series": SANDBOXES},
+        // The samples are read at the start, when no sandbox is known yet, then after this, and not again while it is
+        // measured: what is measured is the scrape of the relay, and not by it.
+        "metrics": {"interval": "45s", "records": false, "max_series": SANDBOXES},
     });
     let sink = json!({"out": {"type": "file", "path": "./out.ndjson"}});
     let subject = subject::relay_with(&options.places.relay, &json!({}), &source, &sink, None).await?;
