@@ -1,9 +1,20 @@
 //! Long lists come a page at a time, everywhere in the same way: `limit`, `cursor`, and `next_cursor` in the answer.
 
+use serde::Deserialize;
+
 /// Items of a page where none is asked for …
 pub(super) const LIMIT: usize = 100;
 /// … and at most.
 pub(super) const MAX_LIMIT: usize = 1000;
+
+/// What stands behind the `?` of a list that may be one source's; an empty value is none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Wanted {
+    pub(super) source: String,
+    pub(super) limit: String,
+    pub(super) cursor: String,
+}
 
 /// A parameter that is there; an empty value is none.
 pub(super) fn given(text: &str) -> Option<&str> {

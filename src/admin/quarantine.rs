@@ -1,6 +1,6 @@
 //! `/api/quarantine`: copies of bodies that were well signed and yet no events, to be read or dropped.
 
-use super::paging::{self, given};
+use super::paging::{self, Wanted, given};
 use super::reply::{Change, Params, blocking, problem};
 use crate::store::Quarantined as Kept;
 use crate::store::Store;
@@ -13,15 +13,6 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// What stands behind the `?`; an empty value is none.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Wanted {
-    source: String,
-    limit: String,
-    cursor: String,
-}
 
 /// One copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

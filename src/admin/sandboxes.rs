@@ -1,22 +1,12 @@
 //! `/api/sandboxes`: those that live, all of them or a page at a time.
 
-use super::paging::{self, given};
+use super::paging::{self, Wanted, given};
 use super::reply::{Params, problem};
 use crate::sandboxes::{Part, Sandboxes};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-
-/// What stands behind the `?`; an empty value is none.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Wanted {
-    source: String,
-    limit: String,
-    cursor: String,
-}
 
 /// Without `limit` and `cursor` the whole list.
 pub(super) async fn list(State(sandboxes): State<Sandboxes>, Params(wanted): Params<Wanted>) -> Response {

@@ -146,7 +146,6 @@ mod many_segments {
     use e2b_relay::health::Health;
     use e2b_relay::http::Listener;
     use e2b_relay::metrics::Metrics;
-    use e2b_relay::sandboxes::Sandboxes;
     use e2b_relay::shutdown;
     use e2b_relay::store::{Accepted, Parts, RealDisk, Settings, SinkStart, Start, Store};
     use jiff::SignedDuration;
@@ -199,18 +198,13 @@ mod many_segments {
             let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into(), None).await.unwrap();
             let base = format!("http://{}", listener.address());
             let (trigger, shutdown) = shutdown::channel();
-            let router = admin::router(admin::Parts {
-                listen: listener.address(),
-                access: Access::new(&admin::Settings::default(), Token::own(folder.path()).unwrap()),
-                intake: relay.intake.clone(),
-                metrics: relay.metrics.clone(),
-                sandboxes: Sandboxes::default(),
-                store: Arc::clone(&store),
-                backfills: Default::default(),
-                sinks: e2b_relay::deliver::Sinks::default(),
-                sources: Default::default(),
-                ending: shutdown.clone(),
-            });
+            let router = admin::router(crate::admin::parts(
+                listener.address(),
+                Access::new(&admin::Settings::default(), Token::own(folder.path()).unwrap()),
+                &relay,
+                Arc::clone(&store),
+                shutdown.clone(),
+            ));
             tokio::spawn(listener.serve(router, shutdown));
             (base, trigger)
         };

@@ -12,11 +12,14 @@ mod streams;
 mod tap;
 mod terminal;
 
+use crate::receiver::harness::Relay;
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home};
 use crate::support::load::SECRET;
+use e2b_relay::admin::Access;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
+use e2b_relay::shutdown::Shutdown;
 use e2b_relay::store::{Parts, RealDisk, Settings, Store};
 use serde_json::Value;
 use std::process::Output;
@@ -36,6 +39,28 @@ pub(crate) fn store() -> (tempfile::TempDir, Arc<Store>) {
     };
     let store = Store::open(settings, parts).unwrap();
     (folder, Arc::new(store))
+}
+
+/// A listener for operators on this address: of an intake, a store, and nothing else.
+pub(crate) fn parts(
+    listen: std::net::SocketAddr,
+    access: Access,
+    relay: &Relay,
+    store: Arc<Store>,
+    ending: Shutdown,
+) -> e2b_relay::admin::Parts {
+    e2b_relay::admin::Parts {
+        listen,
+        access,
+        intake: relay.intake.clone(),
+        metrics: relay.metrics.clone(),
+        sandboxes: Default::default(),
+        store,
+        backfills: Default::default(),
+        sinks: Default::default(),
+        sources: Default::default(),
+        ending,
+    }
 }
 
 /// A daemon with one source that only has the simulated API, which it does not look at by itself.

@@ -6,7 +6,6 @@ use axum::extract::ConnectInfo;
 use axum::http::Request;
 use e2b_relay::admin::{self, Access, Token};
 use e2b_relay::http::Listener;
-use e2b_relay::sandboxes::Sandboxes;
 use e2b_relay::shutdown::{self, Trigger};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -30,18 +29,8 @@ async fn serve(listen: &str) -> Served {
     let token = Token::own(folder.path()).unwrap();
     let text = token.secret().expose().to_owned();
     let (trigger, shutdown) = shutdown::channel();
-    let router = admin::router(admin::Parts {
-        listen: listener.address(),
-        access: Access::new(&settings, token),
-        intake: relay.intake.clone(),
-        metrics: relay.metrics.clone(),
-        sandboxes: Sandboxes::default(),
-        store,
-        backfills: Default::default(),
-        sinks: e2b_relay::deliver::Sinks::default(),
-        sources: Default::default(),
-        ending: shutdown.clone(),
-    });
+    let router =
+        admin::router(super::parts(listener.address(), Access::new(&settings, token), &relay, store, shutdown.clone()));
     let port = listener.address().port();
     tokio::spawn(listener.serve(router.clone(), shutdown));
     Served { port, token: text, router, _kept: (relay, folder, trigger) }

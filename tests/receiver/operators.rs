@@ -4,7 +4,6 @@ use super::harness::{Behaviour, Client, Relay};
 use e2b_relay::admin;
 use e2b_relay::http::Listener;
 use e2b_relay::intake::Refused;
-use e2b_relay::sandboxes::Sandboxes;
 use e2b_relay::shutdown::{self, Trigger};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,18 +15,13 @@ async fn serve(relay: &Relay) -> (SocketAddr, (Trigger, tempfile::TempDir)) {
     let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into(), None).await.unwrap();
     let (address, (trigger, shutdown)) = (listener.address(), shutdown::channel());
     let (folder, store) = crate::admin::store();
-    let router = admin::router(admin::Parts {
-        listen: address,
-        access: admin::Access::new(&settings, admin::Token::own(folder.path()).unwrap()),
-        intake: relay.intake.clone(),
-        metrics: relay.metrics.clone(),
-        sandboxes: Sandboxes::default(),
+    let router = admin::router(crate::admin::parts(
+        address,
+        admin::Access::new(&settings, admin::Token::own(folder.path()).unwrap()),
+        relay,
         store,
-        backfills: Default::default(),
-        sinks: e2b_relay::deliver::Sinks::default(),
-        sources: Default::default(),
-        ending: shutdown.clone(),
-    });
+        shutdown.clone(),
+    ));
     tokio::spawn(listener.serve(router, shutdown));
     (address, (trigger, folder))
 }

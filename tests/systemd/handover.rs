@@ -90,3 +90,28 @@ async fn restarts_under_load_refuse_no_connection_and_lose_nothing() {
     let got = consume::file(&home.path().join("audit.ndjson"));
     judge("audit", &got, &verify::remains(&home, &proof, "audit"), &ledger, Terms::default()).assert_kept();
 }
+
+#[tokio::test]
+async fn two_sockets_for_one_listener_are_refused_with_what_to_do() {
+    let home = Home::new(&format!(
+        "sources: {{acme: {{webhook: {{secrets: [\"{SECRET}\"]}}}}}}\nsinks: {{audit: {{type: file, path: ./audit.ndjson}}}}\n"
+    ));
+    let [first, second] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let mut command = Command::new("systemd-socket-activate");
+    command.args(["-l", &first, "-l", &second, env!("CARGO_BIN_EXE_e2b-relay"), "run", "--config"]);
+    let ended = command.arg(home.configuration()).kill_on_drop(true).output();
+    let connected = async {
+        // The first connection has it start.
+        while TcpStream::connect(&first).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        std::future::pending().await
+    };
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(PATIENCE, ended) => ended.expect("it does not end").unwrap(),
+        () = connected => unreachable!(),
+    };
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(78), "{said}");
+    assert!([&first, &second, "FileDescriptorName=admin"].iter().all(|word| said.contains(*word)), "{said}");
+}
