@@ -5,7 +5,7 @@
 //!   └─► latest sample ─► known or stale: dropped
 //!                     ─► next to the last one: a record, durable, then counted
 //!                     ─► a gap over 15 s before it: the gap's samples first, if the round's share of calls allows, else
-//!                        the sandbox waits for a later round with what is missing
+//!                        its records wait for a later round with what is missing, and its gauges do not
 //! ```
 //!
 //! A sample counts once it is durable: the set's last sample moves after that, and after a kill it is read from the journal
@@ -220,13 +220,12 @@ impl Scraper {
         sample: Option<Sample>,
         asked_at: jiff::Timestamp,
     ) -> Result<Option<(String, Sample)>, Cut> {
-        if let Some(sample) = &sample
-            && !self.take(one, sample).await?
-        {
-            // It waits for what it lacks, its end too.
-            return Ok(None);
-        }
-        if !one.running {
+        let is_told = match &sample {
+            Some(sample) => self.take(one, sample).await?,
+            None => true,
+        };
+        // One that waits for what it lacks waits with its end, too; what it uses now is shown all the same.
+        if is_told && !one.running {
             self.parts.live.measured_out(&one.sandbox_id, asked_at);
         }
         Ok(sample.map(|sample| (one.sandbox_id.clone(), sample)))
