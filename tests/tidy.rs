@@ -102,6 +102,8 @@ const TOP: &[&str] = &[
     "clippy.toml",
     "config",
     "deploy",
+    "docs",
+    "examples",
     "rustfmt.toml",
     "src",
     "tests",
