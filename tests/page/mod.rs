@@ -124,7 +124,8 @@ async fn its_figures_are_those_of_metrics_and_those_of_an_independent_count() {
         (sinks[1][..3].to_vec(), sinks[1][5].as_str()),
         (vec!["audit".into(), "up".into(), "0".into()], "1,500")
     );
-    assert_eq!(rows(&html, "sources")[0][..3], ["acme", "1,500", &sent.duplicates.to_string()]);
+    let told = ["acme", "1,500", &sent.duplicates.to_string(), &sent.forged.to_string()];
+    assert_eq!(rows(&html, "sources")[0][..4], told);
     assert!(figure(&html, "status").contains("Down: lake"), "{}", figure(&html, "status"));
 
     // The newest events, as the API tells them.

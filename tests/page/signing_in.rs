@@ -136,9 +136,14 @@ async fn a_dead_letter_is_shown_with_its_reason_and_what_its_button_sends_retrie
     daemon.hang_up();
     daemon.says(0, "in force").await;
     let (pair, _) = cookie(&post(&daemon, "/login", json!({"token": token(&home)}), &[]).await);
-    let body = html.split("data-table=\"letters\"").nth(1).unwrap().split("data-body=\"").nth(1).unwrap();
-    let body: Value = serde_json::from_str(&body.split_once('"').unwrap().0.replace("&quot;", "\"")).unwrap();
-    let answer = post(&daemon, "/api/dead-letters/retry", body, &[("cookie", &pair)]).await;
+    let shown = html.split("data-table=\"letters\"").nth(1).unwrap();
+    let attribute = |name: &str| {
+        let text = shown.split(&format!(" {name}=\"")).nth(1).unwrap().split_once('"').unwrap().0;
+        text.replace("&quot;", "\"").replace("&#x2f;", "/")
+    };
+    assert_eq!(attribute("aria-label"), format!("Retry {} to audit", letters[0][7]));
+    let body: Value = serde_json::from_str(&attribute("data-body")).unwrap();
+    let answer = post(&daemon, &format!("/{}", attribute("data-path")), body, &[("cookie", &pair)]).await;
     let last: Value = serde_json::from_str(answer.text().await.unwrap().trim_end().lines().last().unwrap()).unwrap();
     assert_eq!((&last["result"]["sent"], &last["result"]["rejected"]), (&json!(1), &json!(0)));
     let html = page(&daemon, "/").await;
