@@ -173,3 +173,33 @@ fn a_sink_that_is_not_there_is_told_of_at_the_end() {
     assert_eq!((code, records.len()), (Some(0), 0), "{said}");
     assert!(said.contains("; 0 records sent, ") && said.contains("not, since the sink did not take them"), "{said}");
 }
+
+/// As a newcomer has it: 80 columns and 24 rows.
+#[test]
+fn on_a_terminal_each_record_is_one_row_and_what_to_do_next_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_e2b-relay");
+    let shown = Command::new("script")
+        .args(["-qec", &format!("stty cols 80 rows 24; {program} dev --duration 12s"), "/dev/null"])
+        .env_clear()
+        .envs([("PATH", "/usr/bin:/bin"), ("TERM", "xterm"), ("TMPDIR", folder.path().to_str().unwrap())])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let status = shown.lines().next().unwrap().strip_prefix("status:     ").unwrap_or_else(|| panic!("{shown}"));
+    let (first, records) = shown.split_once("\u{1b}[?7l").expect("what is too long is cut");
+    let (records, last) = records.split_once("\u{1b}[?7h").expect("and nothing is once it has ended");
+    for line in first.lines() {
+        assert!(line.chars().count() <= 80 || line.contains(program) || line.contains("  INFO "), "{line}");
+    }
+    for next in ["sandboxes --admin http://", "dev --drop-deliveries", "dev --sink nats://", "init --sink file"] {
+        assert!(first.contains(&format!("    {program} {next}")), "{next}: {first}");
+    }
+    assert!(first.contains(&format!("open {status} in a browser")), "{first}");
+    let rows: Vec<&str> = records.lines().collect();
+    assert!(rows.iter().filter(|row| row.starts_with("{\"id\":")).count() > 15, "{records}");
+    // Seen again before it is out of the window for long.
+    assert!(rows.iter().any(|row| *row == format!("status: {status}")), "{records}");
+    assert!(last.contains("events made: ") && last.contains(&format!("{program} init")), "{last}");
+}

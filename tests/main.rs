@@ -12,6 +12,7 @@ mod cloudevents;
 mod dev;
 mod e2b;
 mod faults;
+mod first_contact;
 mod health;
 mod kubernetes;
 mod live;

@@ -2,8 +2,9 @@
 
 mod plan;
 mod progress;
+mod wide;
 
-use super::outcome::{Exit, Failure};
+use super::outcome::{Exit, Failure, program};
 use super::run::{Signals, until_told};
 use super::runtime;
 use crate::app::Daemon;
@@ -22,6 +23,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use wide::Cut;
 
 /// Events that the simulated E2B can tell of at `/simulator/ledger`; it counts all.
 const LEDGER: usize = 10_000;
@@ -56,7 +58,7 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     let end = runtime.block_on(run(options, &plan, &folder.0));
     runtime.shutdown_background();
     tell(format_args!("{}\n", end?.last()))?;
-    tell("Next, a configuration of your own: e2b-relay init --sink file, or kafka, nats, amqp\n")
+    tell(format_args!("Next, a configuration of your own: {} init --sink file, or kafka, nats, amqp\n", program()))
 }
 
 async fn run(options: &Options, plan: &Plan, folder: &Path) -> Result<Progress, Failure> {
@@ -71,7 +73,8 @@ async fn run(options: &Options, plan: &Plan, folder: &Path) -> Result<Progress, 
     let daemon = Daemon::start(loaded, Inherited::default()).await?;
     provider.deliver_to(&format!("http://{}{WEBHOOK_PATH}", daemon.public_address()), plan.secret())?;
     announce(&daemon, &provider, options.sink.is_some())?;
-    let progress = Progress::new(daemon.metrics(), provider.ledger());
+    let progress = Progress::new(daemon.metrics(), provider.ledger(), daemon.admin_address());
+    let _cut = Cut::begin();
     let over = provider.over();
     until_told(daemon, signals, async |shutdown| {
         tokio::select! {
@@ -110,19 +113,33 @@ fn load(configuration: &str, folder: &Path) -> Result<Loaded, Failure> {
     Ok(loaded?)
 }
 
-/// The addresses first; what is going on and what one can do come after them.
+/// The addresses first; what is going on and what one can do come after them, short enough for 80 columns: on a terminal
+/// the rest of a long line is not seen.
 fn announce(daemon: &Daemon, provider: &Provider, to_a_broker: bool) -> Result<(), Failure> {
     let (admin, public, api) = (daemon.admin_address(), daemon.public_address(), provider.address());
-    let records = if to_a_broker { "go to the sink" } else { "follow on standard output, one to a line" };
+    let records = if to_a_broker { "go to the sink" } else { "follow, one to a line" };
+    let program = program();
     tell(format_args!(
         "status:     http://{admin}/\n\
          metrics:    http://{admin}/metrics\n\
          health:     http://{admin}/readyz\n\
          deliveries: http://{public}{WEBHOOK_PATH}\n\
          E2B's API:  http://{api} (simulated; any key)\n\
-         A simulated E2B starts, changes, pauses, resumes, checkpoints and kills sandboxes, and delivers a signed event\n\
-         for each. What it does not deliver is fetched from its API. The relay's records {records}.\n\
-         Ctrl-C ends it.\n"
+         A simulated E2B starts, changes, pauses, resumes, checkpoints and kills\n\
+         sandboxes, and delivers a signed event for each. What it does not deliver is\n\
+         fetched from its API. The relay's records {records}.\n\
+         \n\
+         What to do next:\n\
+         - open http://{admin}/ in a browser\n\
+         - ask the relay, in a second shell:\n\
+         \x20   {program} sandboxes --admin http://{admin}\n\
+         - Ctrl-C ends it. See it repair what is not delivered:\n\
+         \x20   {program} dev --drop-deliveries 0.3\n\
+         - or send the records to a broker of yours, nats://, amqp:// or kafka://:\n\
+         \x20   {program} dev --sink nats://127.0.0.1:4222\n\
+         - then write a configuration of your own:\n\
+         \x20   {program} init --sink file\n\
+         \n"
     ))
 }
 

@@ -1,10 +1,11 @@
 //! `init`: a working configuration with a fresh secret, and what to do next.
 
 use super::Format;
-use super::outcome::{Exit, Failure, print, print_json};
+use super::outcome::{Exit, Failure, print, print_json, program};
 use crate::secret::Secret;
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Where records shall go.
-    #[arg(long, value_name = "KIND")]
-    sink: Kind,
+    /// Where records shall go; several are parted by commas, or each has a --sink.
+    #[arg(long = "sink", value_name = "KIND", required = true, value_delimiter = ',')]
+    sinks: Vec<Kind>,
     /// The file to write.
     #[arg(long, default_value = "e2b-relay.yaml", value_name = "FILE")]
     output: PathBuf,
@@ -26,7 +27,7 @@ pub(super) struct Options {
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Kind {
     Kafka,
     Nats,
@@ -58,13 +59,31 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// How one sees records there, with the peer's own tools.
+    fn reader(self) -> &'static str {
+        match self {
+            Self::Kafka => {
+                "kafka-console-consumer.sh --bootstrap-server 127.0.0.1:9092 --topic e2b.events --from-beginning"
+            }
+            Self::Nats => "nats sub 'e2b.>'",
+            Self::Amqp => "amqp-consume --queue e2b-events cat",
+            Self::File => "tail -f events.ndjson",
+        }
+    }
+}
+
 pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     // Longer than the 32 characters that E2B's dashboard asks for.
     let secret = Secret::fresh().map_err(|error| Failure::new(Exit::Io, format_args!("a fresh secret: {error}")))?;
-    let (section, peer) = options.sink.section();
-    write(&options.output, &configuration(secret.expose(), section), options.force)?;
+    let kinds: BTreeSet<Kind> = options.sinks.iter().copied().collect();
+    let (sections, peers): (Vec<_>, Vec<_>) = kinds.iter().map(|kind| kind.section()).unzip();
+    write(&options.output, &configuration(secret.expose(), &sections.concat()), options.force)?;
     match options.format {
-        Format::Text => print(next_steps(&options.output, peer)),
+        Format::Text => {
+            let ways: Vec<_> = kinds.iter().map(|kind| kind.reader()).collect();
+            print(next_steps(&options.output, &peers.join("\n     "), &ways.join("\n     ")))
+        }
         Format::Json => print_json(&json!({"config": options.output.display().to_string()})),
     }
 }
@@ -94,20 +113,24 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
     if force { std::fs::rename(&target, path).map_err(failed) } else { Ok(()) }
 }
 
-fn next_steps(path: &Path, peer: &str) -> String {
-    let file = path.display();
+fn next_steps(path: &Path, peers: &str, readers: &str) -> String {
+    let (file, program) = (path.display(), program());
     format!(
         r#"Wrote {file} with a fresh secret.
 
 Next:
-  1. {peer}
+  1. {peers}
   2. Check it:
-     e2b-relay check --connect --config {file}
+     {program} check --connect --config {file}
   3. Start the relay:
-     e2b-relay run --config {file}
-  4. Make it reachable for E2B. On a laptop a tunnel does, for example:
+     {program} run --config {file}
+  4. Read what it sends, in a second shell:
+     {readers}
+     and send it an event of your own making, in a third:
+     {program} trigger created --config {file}
+  5. Make it reachable for E2B. On a laptop a tunnel does, for example:
      cloudflared tunnel --url http://127.0.0.1:8080
-  5. Register the webhook at E2B, with your API key in E2B_API_KEY and the address that the tunnel printed. The relay does
+  6. Register the webhook at E2B, with your API key in E2B_API_KEY and the address that the tunnel printed. The relay does
      it by itself, and keeps it so, with two more lines below `e2b:` in {file} and a restart:
          api: {{}}
          register: {{url: "https://YOUR-ADDRESS/webhooks/e2b"}}

@@ -71,6 +71,12 @@ impl From<Problems> for Failure {
     }
 }
 
+/// What one types to start this program once more: its path if that was typed, as `cargo run` does, else its name.
+pub(super) fn program() -> String {
+    let plain = |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+    std::env::args().next().filter(plain).unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned())
+}
+
 /// Writes a result for people.
 pub(super) fn print(text: impl Display) -> Result<(), Failure> {
     print_bytes(text.to_string().as_bytes())

@@ -1,7 +1,7 @@
 //! `e2b-relay simulate` as its users start it.
 
 use super::hooks::{Receiver, SECRET};
-use crate::support::daemon::{PATIENCE, reqwest_client};
+use crate::support::daemon::{Home, PATIENCE, reqwest_client};
 use e2b_relay::simulator::Fault;
 use serde_json::Value;
 use std::process::Stdio;
@@ -77,4 +77,38 @@ async fn what_cannot_be_is_refused() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!((output.status.code(), said.contains(word)), (Some(code), true), "{arguments:?}: {said}");
     }
+}
+
+/// Nothing but the configuration of the relay that it shall reach is needed; what is missing there is said.
+#[tokio::test]
+async fn trigger_finds_the_relay_by_its_configuration() {
+    let home = Home::new(&format!(
+        "sources: {{e2b: {{team_id: 5b7f3a52-6c5e-4f0c-9d3f-1f6f2f7d8c90, webhook: {{path: /own, secrets: ['{SECRET}']}}}}}}\n\
+         sinks: {{audit: {{type: file, path: ./a.ndjson}}}}\n"
+    ));
+    let daemon = home.start().await;
+    let trigger = |arguments: &[&str], listen: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_e2b-relay"));
+        command.args(["trigger", "killed"]).args(arguments).current_dir(home.path()).env_remove("E2B_WEBHOOK_SECRET");
+        let output = command.env("E2B_RELAY__SERVER__LISTEN", listen).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), said)
+    };
+    let (code, said) = trigger(&[], &daemon.public.replace("127.0.0.1", "0.0.0.0"));
+    assert!(code == Some(0) && said.starts_with("200 "), "{said}");
+    daemon.until_settled("audit", 1).await;
+    assert!(daemon.terminate().await.success());
+
+    for (arguments, listen, code, words) in [
+        (&[][..], "127.0.0.1:0", 64, "give --url"),
+        (&["--source", "other"], "127.0.0.1:1", 64, "--source has to name"),
+        (&["--config", "nosuch.yaml"], "127.0.0.1:1", 78, "nosuch.yaml"),
+        (&[], "127.0.0.1:1", 69, "127.0.0.1:1"),
+    ] {
+        let (ended, said) = trigger(arguments, listen);
+        assert!(ended == Some(code) && said.contains(words), "{arguments:?}: {said}");
+    }
+    std::fs::remove_file(home.configuration()).unwrap();
+    let (ended, said) = trigger(&[], "127.0.0.1:1");
+    assert!(ended == Some(78) && said.contains("give --url, and --secret-file") && said.contains("init"), "{said}");
 }

@@ -5,6 +5,7 @@ use super::tell;
 use crate::event::Origin;
 use crate::metrics::Metrics;
 use crate::simulator::Ledger;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -21,11 +22,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Progress {
     metrics: Metrics,
     ledger: Ledger,
+    /// Where the status page is.
+    admin: SocketAddr,
 }
 
 impl Progress {
-    pub(super) fn new(metrics: Metrics, ledger: Ledger) -> Self {
-        Self { metrics, ledger }
+    pub(super) fn new(metrics: Metrics, ledger: Ledger, admin: SocketAddr) -> Self {
+        Self { metrics, ledger, admin }
     }
 
     /// Tells how it goes, now and then; ends when the story is over and everything has come, or could have.
@@ -46,7 +49,9 @@ impl Progress {
                 () = &mut repaired => return,
                 _ = ticks.tick() => {
                     // Without a standard error there is nobody to tell.
-                    let _ = tell(format_args!("{}{}\n", self.ways(), rest(self.missing(), "not here yet")));
+                    let missing = rest(self.missing(), "not here yet");
+                    // The address once more, since by now it has been scrolled away.
+                    let _ = tell(format_args!("{}{missing}\nstatus: http://{}/\n", self.ways(), self.admin));
                 }
             }
         }
