@@ -37,4 +37,5 @@ mod store_verify;
 mod support;
 mod systemd;
 mod tidy;
+mod upgrade;
 mod watched;

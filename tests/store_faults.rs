@@ -6,6 +6,7 @@ mod corners;
 mod ledger;
 mod life;
 mod sled_files;
+mod upgrades;
 
 use crate::support::fault_disk::{End, Fault, Plan};
 use crate::support::seed::{seed, soak};

@@ -10,6 +10,7 @@
 
 mod check;
 mod defaults;
+mod deprecated;
 mod interpolate;
 mod layer;
 mod problem;
@@ -29,6 +30,7 @@ pub use sinks::{SinkKind, SinkSettings};
 use crate::source;
 use crate::store;
 use crate::{admin, http};
+use deprecated::Deprecated;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -78,7 +80,17 @@ const ALWAYS: [&str; 3] = ["server", "admin", "store"];
 /// # Errors
 /// Everything that is wrong, as far as it can be seen at once. No message holds a secret.
 pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Problems> {
-    let (mut tree, provenance) = provenance::merge(files, environment)?;
+    load_with(files, environment, deprecated::DEPRECATED)
+}
+
+/// The same with other old names than this version's own.
+fn load_with(files: &[PathBuf], environment: &Environment, old_names: &[Deprecated]) -> Result<Loaded, Problems> {
+    let (mut tree, mut provenance) = provenance::merge(files, environment)?;
+    let mut warnings = Vec::new();
+    let faults = deprecated::rename(old_names, &mut tree, &mut provenance, &mut warnings);
+    if !faults.is_empty() {
+        return Err(Problems(faults));
+    }
     if let Value::Object(tree) = &mut tree {
         for section in ALWAYS {
             // So that their default paths too are placed beside the file.
@@ -106,7 +118,8 @@ pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Prob
     defaults::of_keys(&mut settings);
     let shown = show::masked(&settings, &tree)
         .map_err(|error| Problem::new(&KeyPath::root(), format!("cannot be shown: {error}")))?;
-    Ok(Loaded { settings, warnings: tell(findings.warnings, &secrets), shown, said: Said::of(&tree) })
+    warnings.append(&mut tell(findings.warnings, &secrets));
+    Ok(Loaded { settings, warnings, shown, said: Said::of(&tree) })
 }
 
 /// Masks what must not be seen, should a message quote it after all: other rooms and libraries word some of them.
@@ -122,7 +135,9 @@ fn redact(mut problem: Problem, secrets: &[String]) -> Problem {
 
 /// The JSON Schema of the configuration (2020-12).
 pub fn schema() -> Value {
-    schema::schema_of::<Settings>()
+    let mut schema = schema::schema_of::<Settings>();
+    deprecated::mark(deprecated::DEPRECATED, &mut schema);
+    schema
 }
 
 /// What serde minds although the walk did not: an address, a number's range, a time.

@@ -65,6 +65,12 @@ impl KeyPath {
         self.0.starts_with(&outer.0) && self.0.len() > outer.0.len()
     }
 
+    /// The same way through `to`, if it leads to `from` or through it.
+    pub(super) fn moved(&self, from: &Self, to: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(from.0.as_slice())?;
+        Some(Self(to.0.iter().chain(rest).cloned().collect()))
+    }
+
     /// Whether this is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

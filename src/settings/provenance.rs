@@ -40,6 +40,19 @@ impl Provenance {
         Some(Place { origin: last.name.clone(), line: None })
     }
 
+    /// What stands at `from`, and below it, is known as what stands at `to`; where it was written stays.
+    pub(super) fn rename(&mut self, from: &KeyPath, to: &KeyPath) {
+        fn moved<V: Clone>(map: &mut BTreeMap<KeyPath, V>, from: &KeyPath, to: &KeyPath) {
+            let found = map.iter().filter_map(|(key, value)| Some((key.moved(from, to)?, value.clone())));
+            let found: Vec<_> = found.collect();
+            map.extend(found);
+        }
+        moved(&mut self.leaves, from, to);
+        self.layers.iter_mut().for_each(|layer| moved(&mut layer.places, from, to));
+        let variables: Vec<_> = self.from_variable.iter().filter_map(|key| key.moved(from, to)).collect();
+        self.from_variable.extend(variables);
+    }
+
     /// The same problem with its place.
     pub(super) fn locate(&self, problem: Problem) -> Problem {
         let place = self.place(&problem.key);

@@ -13,6 +13,59 @@ pub(super) struct Format {
     pub(super) instance: String,
     /// Drawn at random, so that nobody outside can make two ids collide.
     pub(super) hash_key: [u8; 16],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    migrated: Option<Migrated>,
+}
+
+/// The last step from one format to the next.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Migrated {
+    /// The format before.
+    pub(super) from: u32,
+    /// When it began.
+    pub(super) at: jiff::Timestamp,
+    /// Whether it came to its end; if not, it is to be done again.
+    pub(super) finished: bool,
+}
+
+impl Format {
+    pub(super) fn number(&self) -> u32 {
+        self.format
+    }
+
+    /// The format from which a step was begun that did not come to its end.
+    pub(super) fn unfinished(&self) -> Option<u32> {
+        self.migrated.filter(|migrated| !migrated.finished).map(|migrated| migrated.from)
+    }
+
+    /// Since when, and of which format, a copy is kept.
+    pub(super) fn kept(&self) -> Option<Migrated> {
+        self.migrated
+    }
+
+    /// The same store one format later.
+    pub(super) fn to_next(&self, migrated: Migrated) -> Self {
+        Self { format: migrated.from + 1, migrated: Some(migrated), ..self.clone() }
+    }
+
+    pub(super) fn finish(&mut self) {
+        if let Some(migrated) = &mut self.migrated {
+            migrated.finished = true;
+        }
+    }
+
+    /// Puts the file into a folder, durably and in one step.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), OpenError> {
+        let (file, temporary) = (folder.join("format"), folder.join("format.new"));
+        let write = || {
+            let mut out = std::fs::File::create(&temporary)?;
+            out.write_all(&serde_json::to_vec(self)?)?;
+            out.sync_all()?;
+            std::fs::rename(&temporary, &file)?;
+            std::fs::File::open(folder)?.sync_all()
+        };
+        write().map_err(|error: std::io::Error| OpenError::io(&file, error))
+    }
 }
 
 /// Reads the file, or writes it, durably, into a folder that holds no store yet.
@@ -27,17 +80,31 @@ pub(super) fn open(path: &Path) -> Result<Format, OpenError> {
                     file.display()
                 )));
             }
-            create(path, &file).map_err(|error| OpenError::io(&file, error))
+            let format = Format {
+                format: FORMAT,
+                instance: uuid::Uuid::new_v4().to_string(),
+                hash_key: *uuid::Uuid::new_v4().as_bytes(),
+                migrated: None,
+            };
+            format.write(path)?;
+            Ok(format)
         }
         Err(error) => Err(OpenError::io(&file, error)),
     }
 }
 
-/// Reads the file of a store that is there.
+/// Reads the file of a store that is there, and of this version's format.
 pub(super) fn read(path: &Path) -> Result<Format, OpenError> {
     let file = path.join("format");
     let text = std::fs::read(&file).map_err(|error| OpenError::io(&file, error))?;
-    check(&file, &text)
+    let format = check(&file, &text)?;
+    if format.format < FORMAT || format.unfinished().is_some() {
+        return Err(OpenError::Format(format!(
+            "{} is not yet of format {FORMAT}, which this version reads; start its daemon on it once, or use the version that wrote it",
+            file.display()
+        )));
+    }
+    Ok(format)
 }
 
 fn check(file: &Path, text: &[u8]) -> Result<Format, OpenError> {
@@ -45,25 +112,11 @@ fn check(file: &Path, text: &[u8]) -> Result<Format, OpenError> {
         .map_err(|error| OpenError::Format(format!("{} cannot be read: {error}", file.display())))?;
     if format.format > FORMAT {
         return Err(OpenError::Format(format!(
-            "{} has format {}, and this version knows formats up to {FORMAT}; use the version that wrote it, or a newer one",
+            "{} has format {}, and this version ({}) knows formats up to {FORMAT}; use the version that wrote it, or a newer one; how to go back to this one is said under Upgrading in deploy/OPERATIONS.md",
             file.display(),
-            format.format
+            format.format,
+            env!("CARGO_PKG_VERSION")
         )));
     }
-    Ok(format)
-}
-
-fn create(path: &Path, file: &Path) -> std::io::Result<Format> {
-    let format = Format {
-        format: FORMAT,
-        instance: uuid::Uuid::new_v4().to_string(),
-        hash_key: *uuid::Uuid::new_v4().as_bytes(),
-    };
-    let temporary = path.join("format.new");
-    let mut out = std::fs::File::create(&temporary)?;
-    out.write_all(&serde_json::to_vec(&format)?)?;
-    out.sync_all()?;
-    std::fs::rename(&temporary, file)?;
-    std::fs::File::open(path)?.sync_all()?;
     Ok(format)
 }

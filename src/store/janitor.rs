@@ -3,6 +3,7 @@
 use super::disk::Open;
 use super::ids;
 use super::log::{Sealed, ids_path, number_of};
+use super::migrate;
 use super::phase::{Phase, during};
 use super::shared::{LogShare, Shared};
 use super::sweep;
@@ -33,7 +34,7 @@ pub(super) struct Janitor {
     shared: Arc<Shared>,
     pulse: Pulse,
     /// What it says each time that it fails anew.
-    said: [Occasional; 5],
+    said: [Occasional; 6],
     /// Sealed segments whose ids could not be written yet.
     unwritten: Vec<(bool, Sealed)>,
 }
@@ -59,11 +60,12 @@ impl Janitor {
     pub(super) fn tidy(&mut self) {
         self.write_ids();
         let shared = Arc::clone(&self.shared);
-        let tasks: [(&str, &dyn Fn() -> io::Result<()>); 4] = [
+        let tasks: [(&str, &dyn Fn() -> io::Result<()>); 5] = [
             ("what is settled cannot be removed", &|| self.sweep(true)),
             ("samples that are settled cannot be removed", &|| self.sweep(false)),
             ("ids that need not be remembered cannot be removed", &|| self.forget_ids()),
             ("the space that is set aside cannot be held", &|| self.hold_space()),
+            ("the copy from before the upgrade cannot be removed", &|| self.give_up_copy()),
         ];
         for ((trouble, task), said) in tasks.into_iter().zip(&self.said) {
             if let Err(error) = task()
@@ -163,6 +165,32 @@ impl Janitor {
         if space.free > self.shared.min_free + 2 * super::reserve::SIZE {
             self.shared.reserve.hold()?;
         }
+        Ok(())
+    }
+}
+
+impl Janitor {
+    /// The copy from before an upgrade stays for as long as a delivered event does, and goes before anything is refused
+    /// for want of disk. It does not count towards `max_size`: it never makes an event go.
+    fn give_up_copy(&self) -> io::Result<()> {
+        let shared = &self.shared;
+        let Some(kept) = *shared.kept() else { return Ok(()) };
+        let retention = jiff::SignedDuration::try_from(shared.settings.retention).unwrap_or(jiff::SignedDuration::MAX);
+        let old = shared.clock_is_sane() && shared.now().duration_since(kept.at) > retention;
+        let path = &shared.settings.path;
+        if !old && shared.disk.space(path)?.free >= shared.min_free + super::reserve::SIZE {
+            return Ok(());
+        }
+        for from in 0..=kept.from {
+            let copy = migrate::copy_of(path, from);
+            if copy.exists() {
+                migrate::unless_missing(shared.disk.remove_dir_all(&copy))?;
+                shared.disk.sync_dir(path)?;
+                let why = if old { "it is older than store.retention" } else { "the disk is nearly full" };
+                tracing::info!(copy = %copy.display(), why, "the copy from before the upgrade is removed");
+            }
+        }
+        *shared.kept() = None;
         Ok(())
     }
 }

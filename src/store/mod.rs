@@ -10,6 +10,7 @@
 //! meta/         sled: position and counts per sink
 //! dead-letters/ letters.log
 //! quarantine/   well signed bodies that were no events
+//! before-format-1/  a copy from before an upgrade that changed the format; see `migrate`
 //! ```
 //!
 //! The journal is the truth. Why not sled for all of it: its `flush()` is `sync_file_range`, not fsync, so that a 200
@@ -34,6 +35,7 @@ mod librarian;
 mod lock;
 mod log;
 mod meta;
+mod migrate;
 mod open;
 mod phase;
 mod quarantine;
@@ -53,6 +55,7 @@ pub use dead_letters::{Cause, DeadLetter, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
 pub use inbox::Accepted;
 pub use meta::Progress;
+pub use migrate::{Step, Work};
 pub use open::{OpenError, Parts};
 pub use quarantine::Quarantined;
 pub use reader::{Mark, Reader};
@@ -93,7 +96,12 @@ impl Store {
     ///
     /// Blocks on the disk.
     pub fn open(settings: Settings, parts: Parts) -> Result<Self, OpenError> {
-        during(Phase::Recovery, || open::open(settings, parts))
+        Self::open_migrating(settings, parts, migrate::STEPS)
+    }
+
+    /// The same with other steps from older formats than this version's own.
+    pub fn open_migrating(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Self, OpenError> {
+        during(Phase::Recovery, || open::open(settings, parts, steps))
     }
 
     /// The store's UUID.

@@ -11,6 +11,7 @@ use super::librarian::Librarian;
 use super::lock::Lock;
 use super::log::{Found, Kind, Log, Place, Sealed, number_of};
 use super::meta::Meta;
+use super::migrate::{self, Step};
 use super::quarantine::Quarantine;
 use super::reserve::Reserve;
 use super::shared::{Clock, LogShare, Shared};
@@ -58,6 +59,18 @@ pub enum OpenError {
     /// Another version's, or not a store.
     #[error("{0}")]
     Format(String),
+    /// It is of an earlier version, and there is no room for the copy that is made before it is changed.
+    #[error(
+        "{path} is of an earlier version, and the copy that is made before it is changed needs {wanted} bytes, where {free} are free; make room, or use the version that wrote it"
+    )]
+    Room {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes.
+        wanted: u64,
+        /// Bytes.
+        free: u64,
+    },
     /// The disk does not do what is asked.
     #[error("{path}: {source}")]
     Io {
@@ -74,14 +87,14 @@ impl OpenError {
     }
 }
 
-pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError> {
+pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Store, OpenError> {
     let path = settings.path.clone();
     let at_path = |error| OpenError::io(&path, error);
     parts.disk.create_dir_all(&path).map_err(at_path)?;
     let make = |path: &Path| std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
     let lock = Lock::take(&path, make)?;
-    let format = format::open(&path)?;
     let now = (parts.clock)();
+    let format = migrate::migrate(&*parts.disk, &path, steps, format::open(&path)?, now)?;
 
     let (events, found) = open_log(&parts.disk, &path, Kind::Events, settings.max_size.as_u64(), now)?;
     let (samples, found_samples) =
@@ -136,6 +149,7 @@ pub(super) fn open(settings: Settings, parts: Parts) -> Result<Store, OpenError>
         dead: watch::Sender::new(false),
         min_free,
         sweeping: Mutex::new(()),
+        kept: Mutex::new(format.kept()),
         settings,
     });
     write_missing_ids(&shared.events).map_err(at_path)?;

@@ -2,6 +2,7 @@
 
 use super::dead_letters::DeadLetters;
 use super::disk::Disk;
+use super::format::Migrated;
 use super::frame::{Control, Day, SinkBirth};
 use super::ids::{self, Id};
 use super::log::{Place, Segment, Segments, ids_path, number_of};
@@ -143,6 +144,8 @@ pub(super) struct Shared {
     pub(super) dead: watch::Sender<bool>,
     pub(super) min_free: u64,
     pub(super) sweeping: Mutex<()>,
+    /// The copy from before an upgrade, unless it is given up already.
+    pub(super) kept: Mutex<Option<Migrated>>,
     pub(super) reserve: super::reserve::Reserve,
 }
 
@@ -187,6 +190,11 @@ impl Shared {
     /// Bytes that count towards `store.max_size`.
     pub(super) fn used(&self) -> u64 {
         self.events.bytes() + self.letters().size() + self.quarantine().bytes()
+    }
+
+    /// Of which format a copy is kept, and since when.
+    pub(super) fn kept(&self) -> MutexGuard<'_, Option<Migrated>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether wall and monotonic clock have moved alike since the start, within a tenth of the dedupe window. While

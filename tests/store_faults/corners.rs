@@ -65,7 +65,7 @@ impl Story {
 }
 
 /// Tells `story` where its second life is cut, until it says that this was behind the end.
-fn at_each_call(story: impl Fn(u64) -> bool) {
+pub(super) fn at_each_call(story: impl Fn(u64) -> bool) {
     let mut random = seed::random("corners");
     let (mut at, mut cuts) = (0, 0);
     while !story(at) {

@@ -7,15 +7,17 @@ use bytesize::ByteSize;
 use e2b_relay::event::Stored;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
-use e2b_relay::store::{Cause, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start, Store};
+use e2b_relay::store::{Cause, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start, Step, Store};
 use fastrand::Rng;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) struct Lives {
     pub world: World,
     pub ledger: Ledger,
     pub rng: Rng,
+    /// From formats before this version's.
+    pub steps: &'static [Step],
     path: PathBuf,
     copy: PathBuf,
     metrics: Metrics,
@@ -35,11 +37,16 @@ impl Lives {
             world: World::new(folder.path(), seed),
             ledger: Ledger::default(),
             rng: Rng::with_seed(seed),
+            steps: &[],
             path: folder.path().join("store"),
             copy: folder.path().join("copy"),
             metrics: metrics.clone(),
             _folder: folder,
         }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn open(&mut self, plan: Option<Plan>) -> Result<Store, OpenError> {
@@ -61,7 +68,7 @@ impl Lives {
             max_in_flight: 10_000,
             health: Health::default(),
         };
-        Store::open(settings, parts)
+        Store::open_migrating(settings, parts, self.steps)
     }
 
     /// One life with everything in it that writes, up to `steps` of them or the planned cut.

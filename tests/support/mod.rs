@@ -7,6 +7,7 @@ pub(crate) mod fault_disk;
 pub(crate) mod forward;
 pub(crate) mod kafka_acl;
 pub(crate) mod load;
+pub(crate) mod old_format;
 pub(crate) mod oracle;
 pub(crate) mod phases;
 pub(crate) mod proxy;

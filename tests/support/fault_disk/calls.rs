@@ -48,6 +48,30 @@ impl Disk for FaultDisk {
         unless_cut(cut)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.world.state();
+        let cut = state.simple(self.life, true)?;
+        let node = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.change(NameChange::Link(to.into(), node));
+        unless_cut(cut)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.world.state();
+        let cut = state.simple(self.life, false)?;
+        let below: Vec<_> = state.names.keys().rev().filter(|name| name.starts_with(path)).cloned().collect();
+        let missing = below.is_empty();
+        for name in below {
+            state.change(NameChange::Unlink(name));
+        }
+        // What sled has below it is real.
+        match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound || missing => return Err(error),
+            _ => {}
+        }
+        unless_cut(cut)
+    }
+
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut state = self.world.state();
         let cut = state.simple(self.life, true)?;
