@@ -53,7 +53,7 @@ fn whatever_fails_in_a_migration_the_next_start_goes_on() {
     let (seed, began, metrics) = (seed(), Instant::now(), Metrics::new("test", "test").unwrap());
     let mut sum = Sum::default();
     let mut refused = 0;
-    for round in 0..times(60) {
+    for round in 0..times(36) {
         runtime().block_on(async {
             let mut lives = old(seed.wrapping_add(round), &metrics).await;
             let fault = [Fault::Io, Fault::Full, Fault::LostSync][round as usize % 3];
