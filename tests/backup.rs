@@ -4,6 +4,7 @@ use crate::support::daemon::{Daemon, Home, reqwest_client};
 use crate::support::load::{self, Ongoing, SECRET, body};
 use crate::support::verify;
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,47 @@ fn configuration() -> String {
     )
 }
 
+/// A `cp` that notes, before it copies, whether the daemon stands still.
+fn watched_path(home: &Home) -> std::ffi::OsString {
+    let folder = home.path().join("bin");
+    std::fs::create_dir_all(&folder).unwrap();
+    let watched = folder.join("cp");
+    if !watched.exists() {
+        let state = r#"$(sed 's/.*) //' "/proc/$RELAY/stat" | cut -c1)"#;
+        std::fs::write(&watched, format!("#!/bin/sh\necho \"{state} $*\" >>\"$CALLS\"\nexec /bin/cp \"$@\"\n"))
+            .unwrap();
+        std::fs::set_permissions(&watched, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = std::env::var_os("PATH").unwrap();
+    std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&path))).unwrap()
+}
+
+fn calls(home: &Home) -> std::path::PathBuf {
+    home.path().join("calls")
+}
+
+/// What is written to was copied while nobody wrote, and what is large was not.
+fn assert_stood_still_for_what_is_written_to(home: &Home) {
+    let calls = std::fs::read_to_string(calls(home)).unwrap();
+    std::fs::remove_file(self::calls(home)).unwrap();
+    let of = |what: &str| calls.lines().filter(|call| call.contains(what)).collect::<Vec<_>>();
+    let stood = |call: &&str| call.starts_with("T ");
+    for what in [" meta ", " dead-letters ", " sandboxes "] {
+        assert!(!of(what).is_empty() && of(what).iter().all(stood), "{what}: {calls}");
+    }
+    let segments = of(".seg ");
+    let newest = segments.iter().filter(|call| call.contains(" journal/")).take_while(|call| stood(call)).count();
+    assert!(newest == 2 && segments.len() > 4 && !segments.last().is_some_and(stood), "{calls}");
+}
+
 async fn backup(home: &Home, copy: &Path, daemon: Option<&Daemon>) -> (bool, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/backup");
     let mut command = tokio::process::Command::new(script);
-    command.arg(home.path().join("data")).arg(copy).args(daemon.map(|daemon| daemon.pid().to_string()));
+    command.arg(home.path().join("data")).arg(copy);
+    if let Some(daemon) = daemon {
+        let pid = daemon.pid().to_string();
+        command.arg(&pid).env("PATH", watched_path(home)).env("RELAY", pid).env("CALLS", calls(home));
+    }
     let output = command.output().await.unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -68,6 +106,7 @@ async fn a_copy_that_is_taken_under_load_has_all_that_was_acknowledged_before_it
         let (done, said) = backup(&home, &copy, Some(&daemon)).await;
         assert!(done, "{said}");
         println!("copied in {:?}", began.elapsed());
+        assert_stood_still_for_what_is_written_to(&home);
         copies.push((copy, name));
         assert_eq!(deliver(&daemon, &format!("after-{number}"), 0..5).await, [false; 5]);
     }
