@@ -10,7 +10,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 /// Installs it, where `tests/run` has not yet; the Python that has it.
-async fn python() -> String {
+pub(crate) async fn python() -> String {
     let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk/install");
     let output = Command::new(install).stderr(Stdio::inherit()).output().await.unwrap();
     assert!(output.status.success(), "the SDK cannot be had: run tests/sdk/install");

@@ -109,6 +109,18 @@ impl Daemon {
         self.understand(&reply)
     }
 
+    /// Asks one of the paths that answer 200 with one word, or 503 with what is wrong.
+    pub(super) async fn is_well(&self, path: &str, word: &str) -> Result<(), Failure> {
+        let reply = self.client.get(path, &[]).await.map_err(|error| self.unreachable(&error))?;
+        let said = String::from_utf8_lossy(&reply.body);
+        match (reply.status, said.trim_end()) {
+            (200, said) if said == word => Ok(()),
+            (503, said) => Err(Failure::new(Exit::Unavailable, said)),
+            (421, _) => Err(self.refused(&reply)),
+            _ => Err(self.no_daemon()),
+        }
+    }
+
     /// What a path of the API has to tell for as long as it is listened to: `each` is given every line of it as it comes,
     /// `None` for an empty one, until it breaks off.
     pub(super) async fn get_lines<T: DeserializeOwned>(

@@ -8,6 +8,7 @@ mod config;
 mod dead_letters;
 mod dev;
 mod events;
+mod health;
 mod init;
 mod outcome;
 mod pages;
@@ -103,6 +104,8 @@ enum Command {
     /// Deliveries that were well signed and yet no events: look at the copies, drop them.
     #[command(subcommand)]
     Quarantine(quarantine::Command),
+    /// Whether a running daemon is alive, by the exit code: 0, or 69.
+    Health(health::Options),
     /// How a running daemon's sinks are doing.
     #[command(subcommand)]
     Sinks(sinks::Command),
@@ -167,6 +170,7 @@ impl Cli {
             Command::Backfill(options) => backfill::execute(&options, screen),
             Command::Replay(options) => replay::execute(&options, screen),
             Command::DeadLetters(command) => dead_letters::execute(&command, screen),
+            Command::Health(options) => health::execute(&options),
             Command::Sinks(command) => sinks::execute(&command, screen),
             Command::Sources(options) => source_list::execute(&options, screen),
             Command::Sandboxes(options) => sandboxes::execute(&options, screen),

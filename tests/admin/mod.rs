@@ -98,10 +98,15 @@ fn event(id: &str, sandbox: &str, metadata: &Value) -> String {
 }
 
 /// `e2b-relay` without anything of this process's environment that could configure it.
-fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_e2b-relay"));
     command.env_clear().args(["--log-level", "warn"]).args(arguments).kill_on_drop(true);
     command
+}
+
+/// `e2b-relay health`, asking at this address.
+pub(crate) async fn health(address: &str, arguments: &[&str]) -> Ran {
+    run(command(&[&["health", "--admin", &format!("http://{address}")], arguments].concat())).await
 }
 
 /// The same, asking this daemon with its own token.

@@ -1,30 +1,11 @@
 //! What can be said of the chart's files without Helm.
 
+use crate::support::yaml;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use yaml_rust2::{Yaml, YamlLoader};
-
-/// A file of one YAML document, in the repository.
-pub(super) fn yaml(path: &str) -> Value {
-    let text = std::fs::read_to_string(super::repository().join(path)).unwrap();
-    json_of(&YamlLoader::load_from_str(&text).unwrap()[0])
-}
 
 fn values() -> Value {
-    yaml("deploy/helm/e2b-relay/values.yaml")
-}
-
-fn json_of(yaml: &Yaml) -> Value {
-    match yaml {
-        Yaml::Hash(map) => {
-            Value::Object(map.iter().map(|(key, value)| (key.as_str().unwrap().to_owned(), json_of(value))).collect())
-        }
-        Yaml::Array(list) => list.iter().map(json_of).collect(),
-        Yaml::Integer(number) => (*number).into(),
-        Yaml::Boolean(given) => (*given).into(),
-        Yaml::String(text) => text.as_str().into(),
-        other => panic!("{other:?} is none of the things that our files hold"),
-    }
+    yaml::file("deploy/helm/e2b-relay/values.yaml")
 }
 
 /// The paths of all values that are no object with something in it.
@@ -119,7 +100,7 @@ fn the_readme_lists_every_value() {
 
 #[test]
 fn the_version_is_the_daemons() {
-    let chart = yaml("deploy/helm/e2b-relay/Chart.yaml");
+    let chart = yaml::file("deploy/helm/e2b-relay/Chart.yaml");
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
     let oldest = format!(">={}.0-0", super::VERSIONS[0]);
     assert_eq!(chart["kubeVersion"], oldest.as_str(), "the schemas of another one are asked");

@@ -1,8 +1,8 @@
 //! The chart, rendered by Helm: where it is on the PATH or was built before, and in the soak, which builds it.
 
-use super::chart::yaml;
 use super::{chart, check, committed, repository, validate};
 use crate::support::seed::soak;
+use crate::support::yaml;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ async fn every_set_of_values_renders_is_taken_and_configures_a_daemon() {
         let manifests = render(&helm, &arguments).await;
         check(&manifests).await;
         for rules in manifests.iter().filter(|one| one["kind"] == "PrometheusRule") {
-            assert_eq!(rules["spec"], yaml("deploy/prometheus/rules.yml"));
+            assert_eq!(rules["spec"], yaml::file("deploy/prometheus/rules.yml"));
             ruled = true;
         }
         println!("{arguments:?}: {} manifests", manifests.len());

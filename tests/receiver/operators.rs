@@ -46,6 +46,12 @@ async fn metrics_and_health_are_served() {
     assert_eq!(get(address, "/nothing", "localhost").await.0, 404);
 }
 
+/// As the command tells it.
+async fn health(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String) {
+    let ran = crate::admin::health(&address.to_string(), arguments).await;
+    (ran.code, format!("{}{}", ran.out, ran.err))
+}
+
 #[tokio::test]
 async fn a_store_that_cannot_accept_and_a_drain_make_it_unready_but_not_dead() {
     let relay = Relay::start().await;
@@ -53,6 +59,7 @@ async fn a_store_that_cannot_accept_and_a_drain_make_it_unready_but_not_dead() {
     let ready =
         async || [get(address, "/readyz", "localhost").await.0, get(relay.address, "/readyz", "any.example").await.0];
     assert_eq!(ready().await, [200, 200]);
+    assert_eq!(health(address, &["--ready"]).await, (Some(0), "ready\n".to_owned()));
     relay.behave(Behaviour::Refuse(Refused::Full { retry_after: Duration::from_secs(1) }));
     assert_eq!(ready().await, [503, 503]);
     assert!(get(address, "/readyz", "localhost").await.1.contains("the store is full"));
@@ -62,6 +69,11 @@ async fn a_store_that_cannot_accept_and_a_drain_make_it_unready_but_not_dead() {
     relay.draining.fire();
     assert_eq!(ready().await, [503, 503]);
     assert_eq!(get(address, "/livez", "localhost").await.0, 200);
+    let unready = "e2b-relay: not ready: draining\n".to_owned();
+    assert_eq!(health(address, &["--ready"]).await, (Some(69), unready));
+    assert_eq!(health(address, &[]).await, (Some(0), "alive\n".to_owned()));
+    let (code, said) = health(relay.address, &[]).await;
+    assert!(code == Some(69) && said.contains("does not answer as a daemon"), "{code:?}: {said}");
 }
 
 #[tokio::test]

@@ -16,3 +16,4 @@ pub(crate) mod sending;
 pub(crate) mod sign;
 pub(crate) mod tls;
 pub(crate) mod verify;
+pub(crate) mod yaml;
