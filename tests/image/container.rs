@@ -89,7 +89,7 @@ impl Store {
     /// A delivery from within; its answer.
     async fn deliver(&self, id: &str) -> Value {
         let set = format!("id={id}");
-        let trigger = ["trigger", "killed", "--url", "http://127.0.0.1:8080/webhooks/e2b", "--secret", SECRET];
+        let trigger = ["trigger", "killed", "--url", "http://localhost:8080/webhooks/e2b", "--secret", SECRET];
         let arguments =
             [&["exec", "relay", "/usr/bin/e2b-relay"], &trigger[..], &["--format", "json", "--set", &set]].concat();
         serde_json::from_str(&self.done(&arguments).await).unwrap()
