@@ -19,6 +19,7 @@ mod image;
 mod kubernetes;
 mod live;
 mod operations;
+mod packages;
 mod page;
 mod readme;
 mod receiver;

@@ -116,6 +116,7 @@ const PUBLIC_HOSTS: &[&str] = &[
     "cel.dev",
     "cloudevents.io",
     "crates.io",
+    "debian.org",
     "docs.rs",
     "e2b.app",
     "e2b.dev",
