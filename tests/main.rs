@@ -10,6 +10,7 @@ mod backfill;
 mod backup;
 mod client;
 mod cloudevents;
+mod consumers;
 mod dev;
 mod e2b;
 mod faults;
