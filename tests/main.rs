@@ -12,6 +12,7 @@ mod client;
 mod cloudevents;
 mod consumers;
 mod dev;
+mod documents;
 mod e2b;
 mod faults;
 mod first_contact;
@@ -22,7 +23,7 @@ mod live;
 mod operations;
 mod packages;
 mod page;
-mod readme;
+
 mod receiver;
 mod redact;
 mod register;

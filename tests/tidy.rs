@@ -162,13 +162,13 @@ fn root() -> PathBuf {
 }
 
 /// The first names in each line of `.gitignore`, as far as they stand at the top.
-fn ignored() -> BTreeSet<String> {
+pub(crate) fn ignored() -> BTreeSet<String> {
     let text = std::fs::read_to_string(root().join(".gitignore")).expect(".gitignore");
     text.lines().map(|line| line.trim_matches('/').to_owned()).filter(|line| !line.is_empty()).collect()
 }
 
 /// Every file below `folder`, sorted; never an empty list.
-fn walk(folder: &Path, skip: &BTreeSet<String>) -> Vec<PathBuf> {
+pub(crate) fn walk(folder: &Path, skip: &BTreeSet<String>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
