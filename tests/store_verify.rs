@@ -1,5 +1,8 @@
 //! `store verify`: a sound store is proven so and left as it was; each kind of damage is told.
 
+use crate::admin::{command, run};
+use crate::support::daemon::Home;
+use crate::support::load::SECRET;
 use bytes::Bytes;
 use bytesize::ByteSize;
 use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
@@ -121,6 +124,22 @@ async fn a_store_that_is_open_or_not_there_is_no_proof() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it made something");
     let _store = open(folder.path());
     assert!(matches!(verify(folder.path(), |_, _| ()), Err(OpenError::InUse { .. })));
+}
+
+/// As in a container whose root is read-only.
+#[tokio::test]
+async fn where_no_copy_can_be_made_it_is_told_what_helps() {
+    let home = Home::new(&format!(
+        "sources: {{acme: {{webhook: {{secrets: ['{SECRET}']}}}}}}\nsinks: {{audit: {{type: file, path: ./audit.ndjson}}}}\n"
+    ));
+    assert!(home.start().await.terminate().await.success());
+    for (folder, code, word) in [("/nosuch", 74, "/nosuch/e2b-relay-verify-"), (home.path().to_str().unwrap(), 0, "")] {
+        let mut command = command(&["store", "verify", "--config", home.configuration().to_str().unwrap()]);
+        command.env("TMPDIR", folder);
+        let ran = run(command).await;
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.err.contains(word) && (code == 0 || ran.err.contains("let TMPDIR name a folder")), "{ran:?}");
+    }
 }
 
 fn flip(path: &Path, offset: usize) {

@@ -16,8 +16,9 @@ use tokio::process::Command;
 const BUILD: Duration = Duration::from_secs(1800);
 
 /// No right that it could do without. The limits that podman would set by itself are more than some machines allow.
-const CONFINED: [&str; 9] = [
+const CONFINED: [&str; 10] = [
     "--read-only",
+    "--read-only-tmpfs=false",
     "--cap-drop",
     "all",
     "--security-opt",

@@ -112,6 +112,7 @@ fn its_user_folders_ports_and_arguments_are_those_of_the_chart() {
     let data = container["volumeMounts"].as_array().unwrap().iter().find(|mount| mount["name"] == "data").unwrap();
     let data = data["mountPath"].as_str().unwrap();
     assert_eq!((only("VOLUME"), only("WORKDIR")), (format!("[\"{data}\"]"), data.to_owned()));
+    assert_eq!(only("ENV"), format!("TMPDIR={data}"), "the one place that can be written");
     assert!(last_stage("COPY").contains(&format!("--from=root --chown={user} /data {data}")), "a new volume's owner");
     let ports: Vec<String> =
         container["ports"].as_array().unwrap().iter().map(|port| port["containerPort"].to_string()).collect();

@@ -12,7 +12,14 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new() -> io::Result<Self> {
         let path = std::env::temp_dir().join(format!("e2b-relay-verify-{}", uuid::Uuid::new_v4()));
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| {
+            let message = format!(
+                "is read from a copy, for which {} cannot be made: {error}; let TMPDIR name a folder that can be written",
+                path.display()
+            );
+            io::Error::new(error.kind(), message)
+        })?;
         Ok(Self(path))
     }
 }
