@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// Grows with each call of [`Backoff::next`], starts anew with [`Backoff::reset`].
+/// Grows with each call of [`Backoff::next_delay`], starts anew with [`Backoff::reset`].
 #[derive(Debug, Clone)]
 pub struct Backoff {
     base: Duration,

@@ -6,7 +6,7 @@
 //! journal  ────────────────────────────────────────────────────────────► members ─► fields ─► Record
 //! ```
 //!
-//! [`strict`] is what defeats the length extension of SHA-256(secret ‖ body): whoever has seen one signed body can sign
+//! `strict` is what defeats the length extension of SHA-256(secret ‖ body): whoever has seen one signed body can sign
 //! body ‖ glue ‖ anything, but the glue begins with the byte 0x80, which no UTF-8 text has there.
 
 mod fields;

@@ -235,7 +235,7 @@ impl ListedSandbox {
 }
 
 impl Live {
-    /// See [`Set::listed`].
+    /// See `Set::listed`.
     pub fn listed(&self, listed: &ListedSandbox, read_at: Timestamp, now: Timestamp) {
         self.set().listed(listed, read_at, now);
     }

@@ -145,7 +145,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A fault of the value at `key`; [`super::provenance::Provenance::place`] knows where that is.
+    /// A fault of the value at `key`; `Provenance::place` knows where that is.
     pub fn new(key: &KeyPath, message: impl Into<String>) -> Self {
         Self { place: None, key: key.clone(), message: message.into(), remedy: None }
     }

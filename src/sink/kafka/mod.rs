@@ -7,7 +7,7 @@
 //! `deliver` can send them again in their order. Records of other batches may have been confirmed by then; what is sent
 //! again lands behind those.
 //!
-//! With `exactly_once` records go in transactions instead, see [`transactions`]; what is replayed goes as above.
+//! With `exactly_once` records go in transactions instead, see `transactions`; what is replayed goes as above.
 //!
 //! A broker refuses whole batches, so one record that is too large takes its neighbours with it. They are then sent
 //! again one by one, and only what is refused alone is rejected.

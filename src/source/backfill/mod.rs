@@ -7,7 +7,7 @@
 //!
 //! The cursor moves after the whole of a sweep is durable, to the newest time seen, or to when the sweep began by the
 //! API's own clock if that is earlier: an event from a machine whose clock is fast does not move it past what is still
-//! to come. A sweep that is cut short begins anew at the old cursor. See [`walk`] for why the pages hold everything.
+//! to come. A sweep that is cut short begins anew at the old cursor. See `walk` for why the pages hold everything.
 //!
 //! An API may refuse a page that is too far down. What came before it is then accepted and followed up, and the cursor
 //! stays where it was, and with it the time up to which everything is verified.
