@@ -220,12 +220,12 @@ async fn what_cannot_be_taken_on_is_refused_with_what_to_do_and_left_as_it_is() 
         (
             2,
             [
-                "has format 2",
-                concat!("this version (", env!("CARGO_PKG_VERSION"), ") knows formats up to 1"),
+                "has format 2 of version 9.9.9",
+                concat!("this version, ", env!("CARGO_PKG_VERSION"), ", knows formats up to 1"),
                 "Upgrading",
             ],
         ),
-        (7, ["has format 7", "use the version that wrote it", "Upgrading"]),
+        (7, ["has format 7", "use the version that wrote it, or a newer one", "Upgrading"]),
     ] {
         old_format::renumber(folder.path(), number);
         let before = files(folder.path());

@@ -13,9 +13,14 @@ pub(super) struct Format {
     pub(super) instance: String,
     /// Drawn at random, so that nobody outside can make two ids collide.
     pub(super) hash_key: [u8; 16],
+    /// The version that made the store, or brought it to this format; some of format 1 are without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     migrated: Option<Migrated>,
 }
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The last step from one format to the next.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -45,7 +50,8 @@ impl Format {
 
     /// The same store one format later.
     pub(super) fn to_next(&self, migrated: Migrated) -> Self {
-        Self { format: migrated.from + 1, migrated: Some(migrated), ..self.clone() }
+        let version = Some(VERSION.to_owned());
+        Self { format: migrated.from + 1, version, migrated: Some(migrated), ..self.clone() }
     }
 
     pub(super) fn finish(&mut self) {
@@ -84,6 +90,7 @@ pub(super) fn open(path: &Path) -> Result<Format, OpenError> {
                 format: FORMAT,
                 instance: uuid::Uuid::new_v4().to_string(),
                 hash_key: *uuid::Uuid::new_v4().as_bytes(),
+                version: Some(VERSION.to_owned()),
                 migrated: None,
             };
             format.write(path)?;
@@ -111,11 +118,11 @@ fn check(file: &Path, text: &[u8]) -> Result<Format, OpenError> {
     let format: Format = serde_json::from_slice(text)
         .map_err(|error| OpenError::Format(format!("{} cannot be read: {error}", file.display())))?;
     if format.format > FORMAT {
+        let by = format.version.map_or_else(String::new, |version| format!(" of version {version}"));
         return Err(OpenError::Format(format!(
-            "{} has format {}, and this version ({}) knows formats up to {FORMAT}; use the version that wrote it, or a newer one; how to go back to this one is said under Upgrading in deploy/OPERATIONS.md",
+            "{} has format {}{by}, and this version, {VERSION}, knows formats up to {FORMAT}; use the version that wrote it, or a newer one; how to go back to this one is said under Upgrading in deploy/OPERATIONS.md",
             file.display(),
-            format.format,
-            env!("CARGO_PKG_VERSION")
+            format.format
         )));
     }
     Ok(format)

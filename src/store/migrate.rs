@@ -124,7 +124,10 @@ fn keep(disk: &dyn Disk, store: &Path, copy: &Path, step: &Step, format: &Format
         disk.sync_dir(&to).map_err(at_copy)?;
     }
     for folder in BY_OTHERS {
-        unless_missing(copy_folder(&store.join(folder), &copy.join(folder))).map_err(at_copy)?;
+        let from = store.join(folder);
+        if from.exists() {
+            copy_folder(&from, &copy.join(folder)).map_err(at_copy)?;
+        }
     }
     format.write(copy)?;
     disk.sync_dir(copy).and_then(|()| disk.sync_dir(store)).map_err(at_copy)

@@ -47,6 +47,7 @@ pub(crate) fn renumber(store: &Path, number: u32) {
     let file = store.join("format");
     let mut format: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     format["format"] = number.into();
+    format["version"] = "9.9.9".into();
     format.as_object_mut().unwrap().remove("migrated");
     std::fs::write(file, format.to_string()).unwrap();
 }
