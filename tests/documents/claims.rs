@@ -21,6 +21,12 @@ pub(super) const CLAIMS: &[(&str, &str, &str, &str)] = &[
     ("docs/CONSUMERS.md", "node nats.ts …", "consumers::from_jetstream_each_record_has_its_effect_once", "it does not end by itself"),
     ("docs/CONSUMERS.md", "python amqp_consumer.py …", "consumers::from_rabbitmq_each_record_has_its_effect_once", "it does not end by itself"),
     ("docs/CONSUMERS.md", "node amqp.ts …", "consumers::from_rabbitmq_each_record_has_its_effect_once", "it does not end by itself"),
+    ("deploy/OPERATIONS.md", "apt install ./e2b-relay_0.1.0-1_amd64.deb", "packages::life::where_no_systemd_runs_it_is_installed_all_the_same_and_leaves_nothing", "it installs on the machine: there by dpkg below a folder"),
+    ("deploy/OPERATIONS.md", "systemctl status e2b-relay", "packages::life::where_no_systemd_runs_it_is_installed_all_the_same_and_leaves_nothing", "no systemd runs here: a stand-in is asked"),
+    ("deploy/docker/README.md", "docker compose …", "image::composed::what_the_simulated_e2b_does_comes_out_of_all_three_brokers_and_the_file", "no Docker is here: its files configure the programs themselves"),
+    ("deploy/docker/README.md", "docker build …", "image::container::the_image_is_built_runs_without_rights_keeps_its_store_and_is_judged_right", "no Docker is here: Podman builds it, in the soak"),
+    ("deploy/docker/README.md", "docker run …", "image::container::the_image_is_built_runs_without_rights_keeps_its_store_and_is_judged_right", "no Docker is here: runc runs it, in the soak"),
+    ("deploy/docker/README.md", "docker stop …", "image::container::the_image_is_built_runs_without_rights_keeps_its_store_and_is_judged_right", "no Docker is here: runc ends it, in the soak"),
     ("deploy/helm/e2b-relay/README.md", "helm install e2b-relay …", "kubernetes::helm::every_set_of_values_renders_is_taken_and_configures_a_daemon", "no cluster is here: what would be installed is rendered and validated"),
     ("deploy/helm/e2b-relay/README.md", "kubectl exec e2b-relay-0 -- e2b-relay sinks list", "again::letters", "no cluster is here: the command is run beside a daemon"),
 ];

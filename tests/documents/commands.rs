@@ -7,8 +7,9 @@ use crate::support::load::SECRET;
 use crate::tidy;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What fenced code may be; the rest of this folder knows what to do with each.
-const LANGUAGES: [&str; 9] = ["sh", "yaml", "toml", "json", "python", "typescript", "mermaid", "sql", "text"];
+/// What fenced code may be; the rest of this folder knows what to do with all but the last three: units of systemd
+/// (`systemd/` looks at those that are shipped), pictures, text.
+const LANGUAGES: [&str; 9] = ["sh", "yaml", "json", "python", "typescript", "sql", "ini", "mermaid", "text"];
 
 /// One command and where it stands.
 struct Told {
