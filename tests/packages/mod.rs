@@ -5,3 +5,4 @@ mod build;
 mod contents;
 mod life;
 mod machine;
+mod systemd;
