@@ -126,10 +126,10 @@ impl Consumer {
         Running { child, lines }
     }
 
-    /// Runs it until the commit of its `effects`-th effect in this life has reached the disk's cache, and the program has
-    /// not gone on: SIGKILL as it enters the system call that ends the commit. What it printed until then.
-    pub(super) async fn killed_between_effect_and_acknowledgement(&self, effects: usize) -> Vec<String> {
-        let at = format!("inject=fsync,fdatasync:signal=KILL:when={effects}");
+    /// Runs it until an effect's commit has reached the disk's cache, and the program has not gone on: SIGKILL as it enters
+    /// the system call that ends the commit, its `syncs`-th in this life. What it printed until then.
+    pub(super) async fn killed_between_effect_and_acknowledgement(&self, syncs: usize) -> Vec<String> {
+        let at = format!("inject=fsync,fdatasync:signal=KILL:when={syncs}");
         let mut running = self.start(&["strace", "-f", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &at]);
         let mut printed = Vec::new();
         while let Some(line) = running.next_line().await {
