@@ -23,18 +23,28 @@ struct State {
     /// Those of them whose body has arrived too.
     complete: usize,
     idle_since: Instant,
+    /// No request has begun yet.
+    fresh: bool,
 }
 
 impl Activity {
     pub(super) fn new(place: Place) -> Arc<Self> {
-        let state = State { requests: 0, complete: 0, idle_since: Instant::now() };
+        let state = State { requests: 0, complete: 0, idle_since: Instant::now(), fresh: true };
         Arc::new(Self { place, state: Mutex::new(state), idle_again: Notify::new() })
     }
 
     /// A request's header has arrived.
     pub(super) fn begin(self: &Arc<Self>) -> InProgress {
-        self.lock().requests += 1;
+        let mut state = self.lock();
+        state.requests += 1;
+        state.fresh = false;
+        drop(state);
         InProgress(Arc::new(Progress { activity: Arc::clone(self), complete: Mutex::new(false) }))
+    }
+
+    /// Whether no request has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.lock().fresh
     }
 
     /// Returns when no request has been in progress for `limit`.

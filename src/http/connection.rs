@@ -8,10 +8,12 @@ use crate::source::webhook::Received;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,10 @@ const HTTP2_CONNECTION_WINDOW: u32 = 128 << 10;
 /// the connection, and the peer might never see the answer (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 8 << 20;
+
+/// How long a peer that has connected and not asked yet has for that, once the listener ends: its request may be under way,
+/// and hyper would close without an answer.
+pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// The answer to a header that does not end; hyper would close without one.
 const HEADER_TIMEOUT: &str = concat!(
@@ -125,7 +131,7 @@ where
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
     let stream = TokioIo::new(Traced::new(stream, Arc::clone(trace)));
     let mut connection = Box::pin(builder.serve_connection(stream, service));
-    let mut draining = false;
+    let (mut draining, mut closing) = (false, pending::<()>().boxed());
     loop {
         tokio::select! {
             result = connection.as_mut() => {
@@ -137,6 +143,11 @@ where
             }
             () = shutdown.requested(), if !draining => {
                 draining = true;
+                let grace = if activity.is_fresh() { FIRST_REQUEST } else { Duration::ZERO };
+                closing = tokio::time::sleep(grace).boxed();
+            }
+            () = closing.as_mut() => {
+                closing = pending().boxed();
                 connection.as_mut().graceful_shutdown();
             }
             () = activity.idle_for(limits.request_timeout) => return End::Idle,

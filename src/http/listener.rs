@@ -163,7 +163,10 @@ async fn handle(
         encrypted = Box::pin(tls.accept(stream)) => encrypted,
         () = activity.idle_for(limits.request_timeout) => return,
         () = activity.evicted() => return,
-        () = shutdown.requested() => return,
+        () = async {
+            shutdown.requested().await;
+            tokio::time::sleep(connection::FIRST_REQUEST).await;
+        } => return,
     };
     match encrypted {
         Ok(stream) => Box::pin(connection::serve(stream, peer, router, activity, limits, shutdown)).await,

@@ -129,13 +129,13 @@ async fn a_commit_that_does_not_return_is_seen_after_thirty_seconds_and_no_longe
     assert_eq!(scene.livez().await.0, 200);
     assert_eq!(scene.look(), ["WATCHDOG=1\n"]);
     scene.pass(1);
-    assert_eq!(scene.livez().await, (503, "not alive: the store's committer has not moved for 31 s\n".to_owned()));
-    let ran = crate::admin::health(scene.livez.trim_start_matches("http://").trim_end_matches("/livez"), &[]).await;
-    assert!(
-        ran.code == Some(69) && ran.err.contains("the store's committer has not moved") && ran.out.is_empty(),
-        "{ran:?}"
-    );
-    assert_eq!(scene.look(), ["STATUS=something stands still: the store's committer has not moved for 31 s\n"]);
+    // Tasks beat by their own clock, so that one or another may stand beside it.
+    let (status, body) = scene.livez().await;
+    assert_eq!(status, 503);
+    assert!(body.contains("not alive: the store's committer has not moved for 31 s\n"), "{body}");
+    let said = scene.look().concat();
+    assert!(said.starts_with("STATUS=something stands still: ") && !said.contains("WATCHDOG"), "{said}");
+    assert!(said.contains("the store's committer has not moved for 31 s"), "{said}");
     scene.pass(10);
     assert_eq!(scene.look(), [""; 0], "said once, and the watchdog not fed");
 

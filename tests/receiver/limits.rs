@@ -194,3 +194,18 @@ async fn requests_that_have_begun_end_before_the_listener_does() {
     tokio::time::timeout(Duration::from_secs(30), relay.served).await.expect("the listener's end").unwrap();
     assert!(tokio::net::TcpStream::connect(relay.address).await.is_err());
 }
+
+#[tokio::test]
+async fn who_has_just_connected_is_answered_though_the_listener_ends() {
+    let relay = Relay::start().await;
+    let (mut fresh, mut silent) = (relay.connect().await, relay.connect().await);
+    // Connections are taken in turn, so those before it are taken.
+    let mut idle = relay.connect().await;
+    idle.send(&post(PATH, &[], b"")).await.error(401);
+    relay.shutdown.fire();
+    assert_eq!(idle.rest().await, b"");
+    let body = event().to_string().into_bytes();
+    fresh.send(&post(PATH, &[sign::e2b(SECRET, &body)], &body)).await.accepted();
+    assert_eq!(silent.rest().await, b"", "who says nothing is not waited for");
+    tokio::time::timeout(Duration::from_secs(30), relay.served).await.expect("the listener's end").unwrap();
+}

@@ -25,6 +25,7 @@ use super::gate::Gate;
 use super::journal::Journal;
 use super::reply::Params;
 use crate::deliver::Sinks;
+use crate::health;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::sandboxes::Sandboxes;
@@ -100,9 +101,10 @@ impl Inner {
 /// `/` and what it needs. The figures of the last hour are taken until the shutdown.
 pub(super) fn routes(parts: Parts) -> Router {
     let (gate, shutdown) = (parts.gate.clone(), parts.shutdown.clone());
+    let pulse = parts.store.health().join("the status page", health::PATIENCE);
     let inner = Inner { parts, template: Template::new(), history: Mutex::default(), live: Live::default() };
     let page = Page(Arc::new(inner));
-    tokio::spawn(live::keep(page.clone(), shutdown));
+    tokio::spawn(pulse.keep(live::keep(page.clone(), shutdown)));
     Router::new()
         .route("/", get(show))
         .route("/page.js", get(script))
