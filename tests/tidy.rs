@@ -338,6 +338,12 @@ fn every_dependency_has_a_room_or_is_common() {
 }
 
 #[test]
+fn the_breakages_of_mutants_still_apply() {
+    let output = std::process::Command::new(root().join("tests/mutants")).arg("--apply").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn files_are_short() {
     let long: Vec<String> = sources()
         .iter()
