@@ -3,16 +3,14 @@
 use super::build::{packages, repository};
 use super::machine::Machine;
 use crate::support::consume;
-use crate::support::daemon::{Home, PATIENCE, Spawned};
+use crate::support::daemon::{Home, Spawned};
 use crate::support::load::{Ongoing, Secret};
 use crate::support::oracle::{Remains, Terms, judge};
+use crate::support::probe::Probe;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 const CONFIGURATION: &str = "/etc/e2b-relay/e2b-relay.yaml";
 const SECRETS: &str = "/etc/e2b-relay/credentials/webhook-secrets";
@@ -123,23 +121,7 @@ async fn an_upgrade_under_load_refuses_nothing_and_loses_nothing_and_purge_leave
     let home = Home::new("");
     let service = start(&machine, &home, &public);
     // The first connection has it start; from then on somebody connects all the time.
-    let (refused, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let stop = Arc::new(AtomicBool::new(false));
-    let probe = {
-        let (public, refused, connections, stop) =
-            (public.clone(), Arc::clone(&refused), Arc::clone(&connections), Arc::clone(&stop));
-        tokio::spawn(async move {
-            while TcpStream::connect(&public).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-            while !stop.load(Ordering::Relaxed) {
-                let failed = TcpStream::connect(&public).await.is_err();
-                refused.fetch_add(usize::from(failed), Ordering::Relaxed);
-                connections.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-    };
+    let probe = Probe::of(&public);
     let daemon = service.ready().await;
     assert_eq!(daemon.public, public);
     let signed = Secret::default();
@@ -182,10 +164,7 @@ async fn an_upgrade_under_load_refuses_nothing_and_loses_nothing_and_purge_leave
     let sinks: Value =
         serde_json::from_str(&machine.must(&["e2b-relay", "sinks", "list", "--format", "json"]).await).unwrap();
     assert!(sinks.to_string().contains("/var/lib/e2b-relay/events.ndjson"), "{sinks}");
-    stop.store(true, Ordering::Relaxed);
-    tokio::time::timeout(PATIENCE, probe).await.unwrap().unwrap();
-    let connections = connections.load(Ordering::Relaxed);
-    assert_eq!(refused.load(Ordering::Relaxed), 0, "of {connections} connections");
+    let connections = probe.end_unrefused().await;
     assert!(ledger.acknowledged() >= 3 * EVENTS && connections > 100);
     println!("{} deliveries, {connections} other connections, none refused", ledger.acknowledged());
 

@@ -10,6 +10,7 @@ pub(crate) mod load;
 pub(crate) mod old_format;
 pub(crate) mod oracle;
 pub(crate) mod phases;
+pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod seed;
 pub(crate) mod sending;

@@ -4,11 +4,9 @@ use crate::support::consume;
 use crate::support::daemon::{Home, PATIENCE};
 use crate::support::load::{Ongoing, SECRET};
 use crate::support::oracle::{Terms, judge};
+use crate::support::probe::Probe;
 use crate::support::verify;
 use serde_json::json;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
@@ -40,24 +38,7 @@ async fn restarts_under_load_refuse_no_connection_and_lose_nothing() {
     command.args(["sh", "-c", SUPERVISOR]).arg(home.path()).arg(env!("CARGO_BIN_EXE_e2b-relay"));
     let supervisor = home.spawn_by(command, None);
     // The first connection has it start.
-    let (refused, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let stop = Arc::new(AtomicBool::new(false));
-    let probe = {
-        let (public, refused, connections, stop) =
-            (public.clone(), Arc::clone(&refused), Arc::clone(&connections), Arc::clone(&stop));
-        tokio::spawn(async move {
-            // Until then nobody has bound the address.
-            while TcpStream::connect(&public).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-            while !stop.load(Ordering::Relaxed) {
-                let failed = TcpStream::connect(&public).await.is_err();
-                refused.fetch_add(usize::from(failed), Ordering::Relaxed);
-                connections.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-    };
+    let probe = Probe::of(&public);
     let daemon = supervisor.ready().await;
     assert_eq!((&daemon.public, &daemon.admin), (&public, &admin));
     let load = Ongoing::begin("handover", |_| json!("usual"));
@@ -79,10 +60,7 @@ async fn restarts_under_load_refuse_no_connection_and_lose_nothing() {
     }
     let ledger = load.end().await;
     assert_eq!(ledger.acknowledged(), ROUNDS * EVENTS);
-    stop.store(true, Ordering::Relaxed);
-    tokio::time::timeout(PATIENCE, probe).await.unwrap().unwrap();
-    assert_eq!(refused.load(Ordering::Relaxed), 0, "of {} connections", connections.load(Ordering::Relaxed));
-    assert!(connections.load(Ordering::Relaxed) > ROUNDS);
+    assert!(probe.end_unrefused().await > ROUNDS);
     let who = rustix::process::Pid::from_raw(pid()).unwrap();
     rustix::process::kill_process(who, rustix::process::Signal::TERM).unwrap();
     daemon.ended().await;
