@@ -26,8 +26,12 @@ async fn start() -> (Running, Home, Daemon) {
         )
     };
     let home = Home::new(&settings("  gone: {type: file, path: ./gone.ndjson}\n"));
+    let away = home.path().join("away");
+    std::fs::create_dir(&away).unwrap();
     let daemon = home.start().await;
-    daemon.until("all are settled", |metrics| metrics.settled("audit") >= 60 && metrics.settled("broken") >= 60).await;
+    let sinks = ["audit", "away", "broken"];
+    daemon.until("all are settled", |metrics| sinks.iter().all(|sink| metrics.settled(sink) >= 60)).await;
+    std::fs::remove_dir_all(&away).unwrap();
     assert_eq!(deliver(&daemon, "[1]").await, 400);
     assert_eq!(deliver(&daemon, "[2]").await, 400);
     home.configure(&settings(""));
@@ -181,25 +185,25 @@ async fn every_answer_is_as_described_and_nothing_else_is() {
     get(&mut judge, "/api/dead-letters/{sink}/{id}", "/api/dead-letters/broken/nobody").await;
     get(&mut judge, "/api/quarantine/{id}", &format!("/api/quarantine/{copy}")).await;
     get(&mut judge, "/api/quarantine/{id}", "/api/quarantine/7").await;
-    for (path, body) in [
-        ("/api/replay", json!({"sink": "audit", "dry_run": true, "since": "7d", "type": "*"})),
-        ("/api/replay", json!({"sink": "audit"})),
-        ("/api/replay", json!({"sink": "nobody"})),
-        // Nothing can be sent there, so it is under way for as long as it is wanted.
-        ("/api/replay", json!({"sink": "away"})),
-        ("/api/replay/cancel", json!({"sink": "away"})),
-        ("/api/replay/cancel", json!({"sink": "nobody"})),
-        ("/api/backfill", json!({"source": "acme", "since": "1h"})),
-        ("/api/backfill", json!({"sink": "acme"})),
-        ("/api/dead-letters/retry", json!({"sink": "broken", "ids": [letter_id]})),
-        ("/api/dead-letters/drop", json!({"sink": "broken", "ids": [letter_id]})),
-        ("/api/quarantine/drop", json!({"ids": [copy]})),
-        ("/api/log-level", json!({"level": "debug"})),
-        ("/api/log-level", json!({"level": "loud"})),
-        ("/api/sinks/forget", json!({"sink": "audit"})),
-        ("/api/sinks/forget", json!({"sink": "gone"})),
+    for (status, path, body) in [
+        (200, "/api/replay", json!({"sink": "audit", "dry_run": true, "since": "7d", "type": "*"})),
+        (202, "/api/replay", json!({"sink": "audit"})),
+        (404, "/api/replay", json!({"sink": "nobody"})),
+        // Its folder is gone, so that what it had goes on being sent for as long as that is wanted.
+        (202, "/api/replay", json!({"sink": "away"})),
+        (200, "/api/replay/cancel", json!({"sink": "away"})),
+        (404, "/api/replay/cancel", json!({"sink": "away"})),
+        (200, "/api/backfill", json!({"source": "acme", "since": "1h"})),
+        (400, "/api/backfill", json!({"sink": "acme"})),
+        (200, "/api/dead-letters/retry", json!({"sink": "broken", "ids": [letter_id]})),
+        (200, "/api/dead-letters/drop", json!({"sink": "broken", "ids": [letter_id]})),
+        (200, "/api/quarantine/drop", json!({"ids": [copy]})),
+        (200, "/api/log-level", json!({"level": "debug"})),
+        (400, "/api/log-level", json!({"level": "loud"})),
+        (409, "/api/sinks/forget", json!({"sink": "audit"})),
+        (200, "/api/sinks/forget", json!({"sink": "gone"})),
     ] {
-        ask(&mut judge, "post", path, path, body).await;
+        assert_eq!(ask(&mut judge, "post", path, path, body.clone()).await.0, status, "{path} {body}");
     }
     get(&mut judge, "/api/replay", "/api/replay?sink=audit").await;
     // Last, since its event and the sandbox of it are in the lists from then on.
