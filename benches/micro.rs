@@ -48,7 +48,7 @@ fn decode(criterion: &mut Criterion, verified: &Verified) -> anyhow::Result<Stor
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Bytes(BODY.len() as u64));
     group.bench_function("delivery", |bencher| bencher.iter(|| decode::delivery(black_box(verified))));
-    group.bench_function("stored", |bencher| bencher.iter(|| decode::stored(black_box(&event.body), &event.id)));
+    group.bench_function("stored", |bencher| bencher.iter(|| decode::stored(black_box(&event))));
     group.finish();
     let arrival = Arrival {
         source: "acme".into(),
@@ -86,7 +86,7 @@ fn metrics(criterion: &mut Criterion) -> anyhow::Result<()> {
 }
 
 fn route(criterion: &mut Criterion, stored: &Stored) -> anyhow::Result<()> {
-    let record = decode::stored(&stored.event.body, &stored.event.id)?;
+    let record = decode::stored(&stored.event)?;
     // What is decoded on demand is kept in the view: each measurement has a fresh one.
     let view = || View::new(stored, &record, INSTANCE);
     let fresh = BatchSize::SmallInput;

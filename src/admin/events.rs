@@ -129,7 +129,7 @@ fn show(page: &Page, order: Order, instance: &str) -> Shown {
 /// The record; of a body that cannot be read back, which only a fault in `decode` can bring about, that.
 pub(super) fn record(stored: &Stored, instance: &str) -> Option<Box<RawValue>> {
     let Stored { event, sequence, .. } = stored;
-    match decode::stored(&event.body, &event.id) {
+    match decode::stored(event) {
         Ok(record) => RawValue::from_string(View::new(stored, &record, instance).json()).ok(),
         Err(error) => to_raw_value(
             &json!({"id": event.id, "type": event.kind, "error": error.to_string(), "relay": {"sequence": sequence}}),

@@ -114,7 +114,7 @@ impl Summary {
             self.events += 1;
             self.earliest_event = self.earliest_event.into_iter().chain([at]).min();
             self.latest_event = self.latest_event.max(Some(at));
-            let record = decode::stored(&event.body, &event.id).ok();
+            let record = decode::stored(event).ok();
             let template = record.and_then(|record| record.text("sandbox_template_id"));
             add(&mut self.by_type, &event.kind);
             add(&mut self.by_template, template.as_deref().filter(|id| !id.is_empty()).unwrap_or(NONE));

@@ -103,8 +103,7 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     for (name, sink) in &settings.sinks {
         let event = redact(event.clone(), &sink.common.redact);
         let stored = Stored { sequence: 1, arrival: arrival.clone(), event };
-        let record =
-            decode::stored(&stored.event.body, &stored.event.id).map_err(|error| refused(400, error.to_string()))?;
+        let record = decode::stored(&stored.event).map_err(|error| refused(400, error.to_string()))?;
         let router = app::build_router(sink).map_err(|error| Failure::new(Exit::Config, error))?;
         let outcome = outcome(sink, router.route(&stored, &record, INSTANCE))?;
         sinks.push(Routed { sink: name.clone(), kind: sink.kind.name(), outcome });

@@ -121,18 +121,11 @@ fn read(body: &Bytes, derived_id: impl FnOnce(bool) -> Option<String>) -> Result
     Ok(Decoded { event, team_id })
 }
 
-/// Reads a body back that was found sound when it was accepted; `id` is the event's. What was proven then is not
-/// proven again.
-pub fn stored<'a>(body: &'a [u8], id: &str) -> Result<Record<'a>, Malformed> {
-    let text = std::str::from_utf8(body).map_err(|error| Malformed::NotUtf8 { offset: error.valid_up_to() })?;
+/// The record of an event that was found sound when it was accepted. What was proven then is not proven again.
+pub fn stored(event: &Event) -> Result<Record<'_>, Malformed> {
+    let text = std::str::from_utf8(&event.body).map_err(|error| Malformed::NotUtf8 { offset: error.valid_up_to() })?;
     let fields = Fields::collect(members::read(text)?)?;
-    let kind = match fields.text(Field::Type)? {
-        Some(kind) => kind,
-        None => Cow::Owned(self_hosted::kind(&fields.text(Field::EventLabel)?.ok_or(Malformed::NoType)?)),
-    };
-    let timestamp = fields.required_text(Field::Timestamp)?;
-    let timestamp = Timestamp::parse(&timestamp).map_err(Malformed::Timestamp)?;
-    Ok(fields.into_record(id, &kind, &timestamp))
+    Ok(fields.into_record(&event.id, &event.kind, &event.timestamp))
 }
 
 #[cfg(test)]

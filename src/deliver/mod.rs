@@ -29,9 +29,9 @@ use crate::sink::{Order, Reason, Scope, SendError, Sink};
 use crate::store::{Cause, Progress, Reader, Store};
 use again::Road;
 use batches::Batches;
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 const MAX_REJECTED_IN_A_ROW: u32 = 1_000;
 /// Events that are routed before other work gets a turn.
 const ROUTE_AT_ONCE: usize = 64;
+/// Confirmations that are taken before other work gets a turn.
+const CONFIRM_AT_ONCE: usize = 64;
 /// How often the position is noted, unless the window is full before: a note is a write and wakes several threads, and
 /// what it would spare after a kill is a few milliseconds' records.
 const NOTE_EVERY: Duration = Duration::from_millis(10);
@@ -96,7 +98,7 @@ fn decide(
     stored: &mut Stored,
 ) -> Result<Decision, decode::Malformed> {
     stored.event.body = redaction.body(std::mem::take(&mut stored.event.body));
-    let record = decode::stored(&stored.event.body, &stored.event.id)?;
+    let record = decode::stored(&stored.event)?;
     Ok(router.route(stored, &record, instance))
 }
 
@@ -226,7 +228,10 @@ impl Delivery {
             }
             let until = self.next_wake_up(deadline);
             tokio::select! {
-                Some((sequence, result)) = self.in_flight.next(), if !self.in_flight.is_empty() => self.confirmed(sequence, result),
+                Some((sequence, result)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.confirmed(sequence, result);
+                    self.confirmed_too();
+                }
                 outcome = self.batches.outcome() => self.batch_ended(outcome),
                 Some(result) = wait(&mut self.reading) => self.read(result),
                 Some(result) = wait(&mut self.parking) => self.parked(result),
@@ -361,6 +366,14 @@ impl Delivery {
                 let retry = self.retries.entry(sequence).or_insert_with(|| Backoff::new(BACKOFF.0, BACKOFF.1, random));
                 self.delayed.insert((Instant::now() + retry.next_delay(), sequence), ());
             }
+        }
+    }
+
+    /// What has come together with another confirmation: an fdatasync, or a broker's acknowledgement, is of many records.
+    fn confirmed_too(&mut self) {
+        for _ in 1..CONFIRM_AT_ONCE {
+            let Some(Some((sequence, result))) = self.in_flight.next().now_or_never() else { return };
+            self.confirmed(sequence, result);
         }
     }
 

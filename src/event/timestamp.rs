@@ -12,6 +12,9 @@ pub struct Timestamp {
     instant: jiff::Timestamp,
 }
 
+/// The length of the longest fraction that an instant holds whole.
+const NANOSECONDS: usize = ".123456789".len();
+
 /// The text is not RFC 3339 (section 5.6) or not a real time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 time with a zone, such as 2025-08-06T20:59:36Z")]
@@ -27,6 +30,11 @@ impl Timestamp {
         let (fraction, offset) = split_fraction(rest)?;
         if !is_offset(offset.as_bytes()) {
             return Err(ParseTimestampError);
+        }
+        let is_canonical = offset == "Z" && seconds.as_bytes().get(10) == Some(&b'T');
+        // Leap seconds are written as the second before.
+        if is_canonical && !seconds.ends_with("60") && fraction.len() <= NANOSECONDS {
+            return Ok(Self { text: text.to_owned(), instant: text.parse().map_err(|_| ParseTimestampError)? });
         }
         let whole: jiff::Timestamp = format!("{seconds}{offset}").parse().map_err(|_| ParseTimestampError)?;
         let nanoseconds = nanoseconds(fraction);
@@ -119,6 +127,25 @@ mod tests {
         assert_eq!(parsed.instant().subsec_nanosecond(), 250_000_000);
         let before_1970 = Timestamp::parse("1969-12-31T23:59:58.75Z").expect("valid");
         assert_eq!(before_1970.instant().as_nanosecond(), -1_250_000_000);
+    }
+
+    #[test]
+    fn a_text_that_stays_as_it_is_is_read_like_one_that_is_rewritten() {
+        for text in [
+            "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00.000000001Z",
+            "1969-12-31T23:59:58.75Z",
+            "2024-02-29T23:59:59.000Z",
+            "2016-12-31T23:59:60Z",
+            "2025-02-29T00:00:00Z",
+            "2025-08-06T20:60:00Z",
+            "2025-08-06T20:59:36.123456789Z",
+            "2025-08-06T20:59:36.1234567891Z",
+            "9999-12-30T22:00:00.999999999Z",
+            "9999-12-31T23:59:59.999999999Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), Timestamp::parse(&text.replace('T', "t")), "{text}");
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Set {
         self.applied = stored.sequence;
         let event = &stored.event;
         // What no source could have accepted is nobody's life.
-        let Ok(record) = decode::stored(&event.body, &event.id) else { return };
+        let Ok(record) = decode::stored(event) else { return };
         let data = record.get("event_data").unwrap_or("null");
         let happened = Happened {
             id: &event.id,

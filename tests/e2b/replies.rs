@@ -38,7 +38,7 @@ async fn events_in_either_shape_are_the_same_records() {
         let answer = api.events(200, 100).await.unwrap();
         assert_eq!(answer.date, Some("2026-08-21T10:00:00Z".parse().unwrap()));
         let events = answer.value.events.iter().map(|raw| decode::listed(raw).unwrap().event);
-        records.push(events.map(|event| fields(&decode::stored(&event.body, &event.id).unwrap())).collect::<Vec<_>>());
+        records.push(events.map(|event| fields(&decode::stored(&event).unwrap())).collect::<Vec<_>>());
         let line = "GET /events/sandboxes?offset=200&limit=100&orderAsc=false".to_owned();
         assert_eq!(canned.asked(), [Asked { line, key: KEY.to_owned(), body: String::new() }]);
         assert_eq!(counted(&metrics, "events", "200"), 1);

@@ -71,7 +71,7 @@ pub(super) async fn newest(journal: &Journal) -> io::Result<Vec<Stored>> {
 pub(super) fn rows<'s>(events: impl Iterator<Item = &'s Stored>, longest: usize) -> Vec<Row> {
     let row = |stored: &Stored| {
         let Stored { sequence, arrival, event } = stored;
-        let record = decode::stored(&event.body, &event.id).ok();
+        let record = decode::stored(event).ok();
         let template = record.and_then(|record| record.text("sandbox_template_id")).unwrap_or_default();
         Row::new(
             sequence.to_string(),

@@ -102,7 +102,7 @@ mod tests {
         let one = event("acme", Some("team"), &gap);
         assert_eq!(one, event("acme", Some("team"), &gap));
         assert_ne!(one.id, event("beta", Some("team"), &gap).id);
-        let record = crate::decode::stored(&one.body, &one.id).unwrap();
+        let record = crate::decode::stored(&one).unwrap();
         assert_eq!(record.text("type").as_deref(), Some("relay.gap"));
         let data: serde_json::Value = serde_json::from_str(record.get("event_data").unwrap()).unwrap();
         let expected =
