@@ -1,11 +1,10 @@
 //! The store by its public calls, at a size that the unit tests do not have.
 
+use crate::support::stored;
 use bytes::Bytes;
 use bytesize::ByteSize;
-use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
-use e2b_relay::health::Health;
-use e2b_relay::metrics::Metrics;
-use e2b_relay::store::{Accepted, Parts, Progress, RealDisk, Settings, SinkStart, Start, Store};
+use e2b_relay::event::{Event, Timestamp};
+use e2b_relay::store::{Accepted, Progress, Settings, SinkStart, Start, Store};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +13,7 @@ const DAY: i64 = 86_400;
 
 fn open(path: &Path) -> Arc<Store> {
     let settings = Settings { path: path.into(), max_size: ByteSize::mib(64), ..Settings::default() };
-    let parts = Parts {
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(jiff::Timestamp::now),
-        metrics: Metrics::new("test", "test").unwrap(),
-        max_in_flight: 100_000,
-        health: Health::default(),
-    };
-    Arc::new(Store::open(settings, parts).unwrap())
+    Arc::new(Store::open(settings, stored::parts()).unwrap())
 }
 
 /// Offers events `numbers`, spread over three days that end now.
@@ -35,15 +27,8 @@ async fn offer(store: &Arc<Store>, now: jiff::Timestamp, numbers: std::ops::Rang
             sandbox_id: format!("sandbox-{}", number % 1000),
             body: Bytes::from(format!("{{\"id\":\"event-{number}\",\"padding\":\"{}\"}}", "x".repeat(450))),
         };
-        let arrival = Arrival {
-            source: "acme".into(),
-            origin: Origin::Webhook,
-            received_at: jiff::Timestamp::now(),
-            webhook_id: None,
-            delivery_id: None,
-        };
         let store = Arc::clone(store);
-        async move { store.accept(event, arrival).await.unwrap() }
+        async move { store.accept(event, stored::arrival(jiff::Timestamp::now())).await.unwrap() }
     });
     futures_util::future::join_all(offers).await
 }

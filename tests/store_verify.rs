@@ -3,14 +3,9 @@
 use crate::admin::{command, run};
 use crate::support::daemon::Home;
 use crate::support::load::SECRET;
-use bytes::Bytes;
+use crate::support::stored;
 use bytesize::ByteSize;
-use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
-use e2b_relay::health::Health;
-use e2b_relay::metrics::Metrics;
-use e2b_relay::store::{
-    Cause, OpenError, Parts, Progress, RealDisk, Resolution, Settings, SinkStart, Start, Store, Sum, verify,
-};
+use e2b_relay::store::{Cause, OpenError, Progress, Resolution, Settings, SinkStart, Start, Store, Sum, verify};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,47 +14,16 @@ const EVENTS: u64 = 4_000;
 
 fn open(path: &Path) -> Store {
     let settings = Settings { path: path.into(), max_size: ByteSize::mib(64), ..Settings::default() };
-    let parts = Parts {
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(jiff::Timestamp::now),
-        metrics: Metrics::new("test", "test").unwrap(),
-        max_in_flight: 100_000,
-        health: Health::default(),
-    };
-    Store::open(settings, parts).unwrap()
-}
-
-async fn accept(store: &Store, numbers: std::ops::Range<u64>) {
-    let offers = numbers.map(|number| {
-        let now = jiff::Timestamp::now();
-        let event = Event {
-            id: format!("event-{number}"),
-            kind: "sandbox.lifecycle.created".to_owned(),
-            timestamp: Timestamp::parse(&now.to_string()).unwrap(),
-            sandbox_id: format!("sandbox-{}", number % 7),
-            body: Bytes::from(vec![b'x'; 600]),
-        };
-        let arrival = Arrival {
-            source: "acme".into(),
-            origin: Origin::Webhook,
-            received_at: now,
-            webhook_id: None,
-            delivery_id: None,
-        };
-        store.accept(event, arrival)
-    });
-    for accepted in futures_util::future::join_all(offers).await {
-        accepted.unwrap();
-    }
+    Store::open(settings, stored::parts()).unwrap()
 }
 
 /// Several segments; a sink that has settled half with letters of every kind, and one that has had nothing.
 async fn fill(path: &Path) {
     let store = open(path);
-    accept(&store, 0..100).await;
+    stored::accept(&store, 0..100).await;
     let sink = |name: &str| SinkStart { name: name.to_owned(), renamed_from: None, start: Start::Now };
     store.attach(&[sink("lake"), sink("bus")]).await.unwrap();
-    accept(&store, 100..EVENTS).await;
+    stored::accept(&store, 100..EVENTS).await;
     let progress = store.progress("lake");
     let events = store.reader(progress.base).read(100, 1 << 20).unwrap();
     let cause = || Cause { reason: "too_large".to_owned(), message: "no".to_owned() };

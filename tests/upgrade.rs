@@ -4,11 +4,8 @@
 mod kept;
 
 use crate::support::old_format;
-use bytes::Bytes;
+use crate::support::stored;
 use bytesize::ByteSize;
-use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
-use e2b_relay::health::Health;
-use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{
     Accepted, Cause, Clock, OpenError, Parts, Progress, RealDisk, Settings, SinkStart, Start, Store, verify,
 };
@@ -32,36 +29,7 @@ fn open_by(path: &Path, clock: Clock) -> Result<Store, OpenError> {
         min_free: Some(ByteSize::b(0)),
         ..Settings::default()
     };
-    let parts = Parts {
-        disk: Arc::new(RealDisk),
-        clock,
-        metrics: Metrics::new("test", "test").unwrap(),
-        max_in_flight: 100_000,
-        health: Health::default(),
-    };
-    Store::open_migrating(settings, parts, old_format::STEPS)
-}
-
-async fn accept(store: &Store, numbers: std::ops::Range<u64>) -> Vec<Accepted> {
-    let now = jiff::Timestamp::now();
-    let offers = numbers.map(|number| {
-        let event = Event {
-            id: format!("event-{number}"),
-            kind: "sandbox.lifecycle.created".to_owned(),
-            timestamp: Timestamp::from(now),
-            sandbox_id: format!("sandbox-{}", number % 7),
-            body: Bytes::from(vec![b'x'; 600]),
-        };
-        let arrival = Arrival {
-            source: "acme".into(),
-            origin: Origin::Webhook,
-            received_at: now,
-            webhook_id: None,
-            delivery_id: None,
-        };
-        store.accept(event, arrival)
-    });
-    futures_util::future::join_all(offers).await.into_iter().map(Result::unwrap).collect()
+    Store::open_migrating(settings, Parts { clock, ..stored::parts() }, old_format::STEPS)
 }
 
 /// Several segments, a sink that has had some of it, a dead letter and a body in quarantine; of the old format.
@@ -69,7 +37,7 @@ async fn old_store(path: &Path) {
     let store = open(path, Duration::ZERO).unwrap();
     let sink = SinkStart { name: "lake".to_owned(), renamed_from: None, start: Start::Earliest };
     store.attach(&[sink]).await.unwrap();
-    accept(&store, 0..EVENTS).await;
+    stored::accept(&store, 0..EVENTS).await;
     let first = store.reader(0).read(1, 1 << 20).unwrap().remove(0);
     let cause = Cause { reason: "too_large".to_owned(), message: "no".to_owned() };
     store.park("lake", &[(Arc::new(first), cause)]).unwrap();
@@ -111,7 +79,7 @@ fn files(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 async fn assert_whole(store: &Store) {
     assert_eq!((store.progress("lake").position, store.dead_letters_waiting("lake")), (100, 1));
     assert_eq!(store.quarantined(None, 10, |_| true).len(), 1);
-    assert!(accept(store, 10..20).await.iter().all(|accepted| *accepted == Accepted::Duplicate));
+    assert!(stored::accept(store, 10..20).await.iter().all(|accepted| *accepted == Accepted::Duplicate));
     let mut reader = store.reader(0);
     let mut count = 0;
     loop {
@@ -151,7 +119,7 @@ async fn an_old_store_is_taken_on_with_a_copy_by_which_one_goes_back() {
         assert_eq!((proof.sound, proof.accepted), (true, EVENTS), "{:?}", proof.faults);
         // What is accepted now must not change the copy.
         let store = open(&path, Duration::ZERO).unwrap();
-        accept(&store, EVENTS..EVENTS + 3_000).await;
+        stored::accept(&store, EVENTS..EVENTS + 3_000).await;
         store.close();
         drop(store);
         assert!(files(&path.join("before-format-0")) == before, "the copy is not what was there, again {again}");
@@ -238,13 +206,6 @@ async fn what_cannot_be_taken_on_is_refused_with_what_to_do_and_left_as_it_is() 
     // No step leads from there, in this version as it is shipped.
     old_format::renumber(folder.path(), 0);
     let settings = Settings { path: folder.path().into(), ..Settings::default() };
-    let parts = Parts {
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(jiff::Timestamp::now),
-        metrics: Metrics::new("test", "test").unwrap(),
-        max_in_flight: 1,
-        health: Health::default(),
-    };
-    let refused = Store::open(settings, parts).unwrap_err().to_string();
+    let refused = Store::open(settings, stored::parts()).unwrap_err().to_string();
     assert!(refused.contains("has format 0, which this version cannot take on"), "{refused}");
 }

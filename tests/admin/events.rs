@@ -141,13 +141,12 @@ async fn times_are_found_in_a_journal_of_many_segments_and_a_span_that_is_gone_i
 mod many_segments {
     use super::{Value, pages, reqwest_client};
     use crate::receiver::harness::Relay;
+    use crate::support::stored;
     use e2b_relay::admin::{self, Access, Token};
-    use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
-    use e2b_relay::health::Health;
+    use e2b_relay::event::{Arrival, Event, Timestamp};
     use e2b_relay::http::Listener;
-    use e2b_relay::metrics::Metrics;
     use e2b_relay::shutdown;
-    use e2b_relay::store::{Accepted, Parts, RealDisk, Settings, SinkStart, Start, Store};
+    use e2b_relay::store::{Accepted, Parts, Settings, SinkStart, Start, Store};
     use jiff::SignedDuration;
     use std::sync::{Arc, Mutex};
 
@@ -164,14 +163,7 @@ mod many_segments {
             "n".repeat(BODY)
         );
         let (kind, sandbox_id) = (format!("t{}", number % 3), format!("s{}", number % 7));
-        let arrival = Arrival {
-            source: "acme".into(),
-            origin: Origin::Webhook,
-            received_at: at,
-            webhook_id: None,
-            delivery_id: None,
-        };
-        (Event { id, kind, timestamp, sandbox_id, body: body.into() }, arrival)
+        (Event { id, kind, timestamp, sandbox_id, body: body.into() }, stored::arrival(at))
     }
 
     pub(super) async fn run() {
@@ -183,13 +175,7 @@ mod many_segments {
         let told = Arc::clone(&clock);
         let settings =
             Settings { path: folder.path().to_owned(), max_size: bytesize::ByteSize::mib(64), ..Settings::default() };
-        let parts = Parts {
-            disk: Arc::new(RealDisk),
-            clock: Arc::new(move || *told.lock().unwrap()),
-            metrics: Metrics::new("0", "0").unwrap(),
-            max_in_flight: 64,
-            health: Health::default(),
-        };
+        let parts = Parts { clock: Arc::new(move || *told.lock().unwrap()), ..stored::parts() };
         let store = Arc::new(Store::open(settings, parts).unwrap());
         let start = SinkStart { name: "audit".to_owned(), renamed_from: None, start: Start::Now };
         store.attach(&[start]).await.unwrap();

@@ -16,11 +16,10 @@ use crate::receiver::harness::Relay;
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home};
 use crate::support::load::SECRET;
+use crate::support::stored;
 use e2b_relay::admin::Access;
-use e2b_relay::health::Health;
-use e2b_relay::metrics::Metrics;
 use e2b_relay::shutdown::Shutdown;
-use e2b_relay::store::{Parts, RealDisk, Settings, Store};
+use e2b_relay::store::{Settings, Store};
 use serde_json::Value;
 use std::process::Output;
 use std::sync::Arc;
@@ -30,14 +29,7 @@ use tokio::process::Command;
 pub(crate) fn store() -> (tempfile::TempDir, Arc<Store>) {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { path: folder.path().to_owned(), ..Settings::default() };
-    let parts = Parts {
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(jiff::Timestamp::now),
-        metrics: Metrics::new("0", "0").unwrap(),
-        max_in_flight: 64,
-        health: Health::default(),
-    };
-    let store = Store::open(settings, parts).unwrap();
+    let store = Store::open(settings, stored::parts()).unwrap();
     (folder, Arc::new(store))
 }
 

@@ -5,12 +5,12 @@ use crate::receiver::harness::Relay;
 use crate::support::daemon::{PATIENCE, reqwest_client};
 use crate::support::fault_disk::World;
 use crate::support::load::body;
+use crate::support::stored;
 use e2b_relay::admin::{self, Access, Token};
 use e2b_relay::app::Watchdog;
-use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
+use e2b_relay::event::{Arrival, Event, Timestamp};
 use e2b_relay::health::Health;
 use e2b_relay::http::Listener;
-use e2b_relay::metrics::Metrics;
 use e2b_relay::shutdown::{self, Trigger};
 use e2b_relay::store::{Parts, Settings, Store};
 use e2b_relay::systemd::Notifier;
@@ -41,13 +41,7 @@ impl Scene {
             min_free: Some(bytesize::ByteSize::b(0)),
             ..Settings::default()
         };
-        let parts = Parts {
-            disk: world.disk(None),
-            clock: Arc::new(jiff::Timestamp::now),
-            metrics: Metrics::new("0", "0").unwrap(),
-            health: health.clone(),
-            max_in_flight: 10,
-        };
+        let parts = Parts { disk: world.disk(None), health: health.clone(), ..stored::parts() };
         let store = Arc::new(Store::open(settings, parts).unwrap());
         let relay = Relay::start().await;
         let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into(), None).await.unwrap();
@@ -102,14 +96,7 @@ fn event(id: &str) -> (Event, Arrival) {
         timestamp: Timestamp::parse(&now.to_string()).unwrap(),
         body: body(id, "sbx-1", 0, true).into(),
     };
-    let arrival = Arrival {
-        source: "acme".into(),
-        origin: Origin::Webhook,
-        received_at: now,
-        webhook_id: None,
-        delivery_id: None,
-    };
-    (event, arrival)
+    (event, stored::arrival(now))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,13 @@
 use super::sinks::{NAMES, Sinks, shared};
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home, Metrics};
+use crate::support::stored;
 use crate::support::{consume, verify};
 use e2b_relay::intake::State;
 use e2b_relay::simulator::provider::Options;
-use e2b_relay::store::{Parts, RealDisk, Settings, Store};
+use e2b_relay::store::{Settings, Store};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 const SOURCES: [&str; 2] = ["acme", "beta"];
@@ -17,14 +17,7 @@ const SOURCES: [&str; 2] = ["acme", "beta"];
 /// As if the daemon had ended then: each source's list was followed up to `cursor`.
 pub(crate) fn last_seen(home: &Home, cursor: jiff::Timestamp) {
     let settings = Settings { path: home.path().join("data"), ..Settings::default() };
-    let parts = Parts {
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(jiff::Timestamp::now),
-        metrics: e2b_relay::metrics::Metrics::new("test", "test").unwrap(),
-        max_in_flight: 1,
-        health: e2b_relay::health::Health::default(),
-    };
-    let store = Store::open(settings, parts).unwrap();
+    let store = Store::open(settings, stored::parts()).unwrap();
     for source in SOURCES {
         store.keep(&format!("backfill/{source}"), &json!({"cursor": cursor}).to_string()).unwrap();
     }

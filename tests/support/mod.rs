@@ -15,6 +15,7 @@ pub(crate) mod proxy;
 pub(crate) mod seed;
 pub(crate) mod sending;
 pub(crate) mod sign;
+pub(crate) mod stored;
 pub(crate) mod tls;
 pub(crate) mod verify;
 pub(crate) mod yaml;

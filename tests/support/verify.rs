@@ -3,12 +3,10 @@
 
 use super::daemon::Home;
 use super::oracle::Remains;
-use e2b_relay::health::Health;
-use e2b_relay::metrics::Metrics;
-use e2b_relay::store::{Parts, RealDisk, Settings, Store};
+use super::stored;
+use e2b_relay::store::{Settings, Store};
 use serde_json::Value;
 use std::collections::HashSet;
-use std::sync::Arc;
 use tokio::process::Command;
 
 /// Runs it; exit code, standard output, standard error.
@@ -37,14 +35,7 @@ pub(crate) fn remains(home: &Home, proof: &Value, sink: &str) -> Remains {
         return Remains::default();
     }
     let settings = Settings { path: home.path().join("data"), ..Settings::default() };
-    let parts = Parts {
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(jiff::Timestamp::now),
-        metrics: Metrics::new("test", "test").unwrap(),
-        max_in_flight: 1,
-        health: Health::default(),
-    };
-    let store = Store::open(settings, parts).unwrap();
+    let store = Store::open(settings, stored::parts()).unwrap();
     let dead_lettered = store.dead_letters(sink).into_iter().map(|(_, letter)| letter.id).collect();
     let mut pending = HashSet::new();
     let mut reader = store.reader(store.progress(sink).position);
