@@ -86,7 +86,8 @@ async fn while_nothing_is_new_each_look_is_one_small_page_and_something_late_is_
     let asked = |code: &str| working.sum("api_requests_total", &format!("code=\"{code}\",endpoint=\"events\""));
     let (polls, before) = (working.sum("backfill_polls_total", "ok"), asked("200"));
     working.polls(20, "ok").await;
-    let (polls, calls) = (working.sum("backfill_polls_total", "ok") - polls, asked("200") - before);
+    // Calls first: one look may be under way, and no more.
+    let (calls, polls) = (asked("200") - before, working.sum("backfill_polls_total", "ok") - polls);
     println!("{polls} looks while nothing was new took {calls} calls");
     assert!(calls <= polls + 1.0);
     working.end().await;
@@ -146,7 +147,11 @@ async fn the_cursor_goes_on_after_a_restart_and_what_was_known_is_not_asked_for_
     let kept = (cursor - Duration::from_secs(60)).as_duration().as_secs_f64();
     assert_eq!(working.sum("backfill_verified_through_timestamp_seconds", "acme"), kept, "known from the start");
     working.polls(1, "ok").await;
-    assert_eq!((site.ids().len(), working.sum("api_requests_total", "endpoint=\"events\"")), (1030, 1.0));
+    assert_eq!(site.ids().len(), 1030);
+    // The next look may be under way; to ask for everything again takes eleven calls.
+    let (calls, looks) =
+        (working.sum("api_requests_total", "endpoint=\"events\""), working.sum("backfill_polls_total", "ok"));
+    assert!(calls <= looks + 1.0, "{calls} calls in {looks} looks");
     assert!(site.cursor().unwrap() > cursor);
     working.end().await;
 }
