@@ -6,7 +6,7 @@ mod hostile;
 mod signing_in;
 mod streams;
 
-use crate::support::daemon::{Daemon, Home, reqwest_client};
+use crate::support::daemon::{Daemon, Home, Metrics, reqwest_client};
 use crate::support::load::{Plan, SECRET, send};
 use std::path::PathBuf;
 
@@ -92,7 +92,10 @@ async fn its_figures_are_those_of_metrics_and_those_of_an_independent_count() {
     daemon.until_settled("audit", 1_500).await;
     daemon.until("they are counted", |metrics| metrics.sum("store_events", "") == 1_500.0).await;
     // The lag is told once a second.
-    daemon.until("the lag is told", |metrics| metrics.sum("sink_lag_events", "\"lake\"") == 1_500.0).await;
+    let lag = |metrics: &Metrics, sink: &str| metrics.sum("sink_lag_events", sink);
+    daemon
+        .until("the lag is told", |metrics| lag(metrics, "\"lake\"") == 1_500.0 && lag(metrics, "\"audit\"") == 0.0)
+        .await;
 
     let (html, metrics) = (page(&daemon, "/").await, daemon.metrics().await);
     let counted = [
