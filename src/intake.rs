@@ -169,7 +169,8 @@ pub struct Intake {
     in_flight: Arc<Semaphore>,
     clock: Clock,
     provider_clocks: clock::Offsets,
-    metrics: Metrics,
+    /// Shared whole: each event's landing has it, and a clone of it is a clone of every family.
+    metrics: Arc<Metrics>,
     draining: Shutdown,
 }
 
@@ -177,7 +178,8 @@ impl Intake {
     /// Opens the door in front of `log`. Once `draining` is requested nothing new is let in.
     pub fn new(log: Arc<dyn Log>, limits: Limits, clock: Clock, metrics: Metrics, draining: Shutdown) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS)));
-        Self { log, limits, in_flight, clock, provider_clocks: clock::Offsets::default(), metrics, draining }
+        let (provider_clocks, metrics) = (clock::Offsets::default(), Arc::new(metrics));
+        Self { log, limits, in_flight, clock, provider_clocks, metrics, draining }
     }
 
     /// The host's time.
@@ -238,7 +240,7 @@ impl Intake {
             Origin::Backfill | Origin::Metrics | Origin::Reconcile | Origin::Relay => None,
         };
         let (source, origin, kind) = (Arc::clone(&arrival.source), arrival.origin, event.kind.clone());
-        let metrics = self.metrics.clone();
+        let metrics = Arc::clone(&self.metrics);
         let outcome = self.log.accept(event, arrival);
         let landing = Landing::new(async move {
             let outcome = outcome.await;

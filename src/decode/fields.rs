@@ -3,7 +3,8 @@
 use super::members::{Member, compact};
 use super::{MAX_TEXT, Malformed, v1, v2};
 use crate::event::{Record, Timestamp};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// A field that the contract names, in its order.
@@ -59,7 +60,7 @@ impl Field {
 }
 
 /// The version of a delivery that names none: only the first shape had none.
-const FIRST_VERSION: &str = "v1";
+const FIRST_VERSION: &str = "\"v1\"";
 
 /// What an object holds, sorted.
 pub(super) struct Fields<'a> {
@@ -115,20 +116,29 @@ impl<'a> Fields<'a> {
 
     /// The fields in the contract's order, then the unknown ones as they came, all of them compact.
     pub(super) fn into_record(self, id: &str, kind: &str, timestamp: &Timestamp) -> Record<'a> {
-        let known = Field::ALL.into_iter().zip(self.known).filter_map(|(field, value)| {
-            let text = match field {
-                Field::Id => Some(id),
-                Field::Type => Some(kind),
-                Field::Timestamp => Some(timestamp.as_str()),
-                Field::Version if value.is_none_or(|value| value.get() == "null") => Some(FIRST_VERSION),
-                _ => None,
+        let mut fields = Vec::with_capacity(Field::ALL.len() + self.unknown.len());
+        for (field, value) in Field::ALL.into_iter().zip(self.known) {
+            let json = match field {
+                Field::Id => Some(quoted(id, value)),
+                Field::Type => Some(quoted(kind, value)),
+                Field::Timestamp => Some(quoted(timestamp.as_str(), value)),
+                Field::Version if value.is_none_or(|value| value.get() == "null") => Some(Cow::Borrowed(FIRST_VERSION)),
+                _ => value.map(compact),
             };
-            // A string always becomes JSON, so nothing is lost where this does not.
-            let value = text.and_then(|text| to_raw_value(text).ok()).map(Cow::Owned).or_else(|| value.map(compact));
-            Some((Cow::Borrowed(field.name()), value?))
-        });
-        let unknown = self.unknown.into_iter().map(|(name, value)| (name, compact(value)));
-        Record::new(known.chain(unknown).collect())
+            fields.extend(json.map(|json| (Cow::Borrowed(field.name()), json)));
+        }
+        fields.extend(self.unknown.into_iter().map(|(name, value)| (name, compact(value))));
+        Record::new(fields)
+    }
+}
+
+/// A text as JSON: borrowed where it came just so.
+fn quoted<'a>(text: &str, came: Option<&'a RawValue>) -> Cow<'a, str> {
+    let inner = |json: &'a str| json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match came.map(RawValue::get) {
+        // An escape is longer than what it stands for, so there is none.
+        Some(json) if inner(json) == Some(text) => Cow::Borrowed(json),
+        _ => Cow::Owned(Value::from(text).to_string()),
     }
 }
 

@@ -56,6 +56,33 @@ pub(super) fn check(text: &str) -> Result<(), Malformed> {
     scanner.document().map_err(|violation| Malformed::NotStrictJson { violation, offset: scanner.at })
 }
 
+/// So many keys are compared one by one; most objects have fewer.
+const FEW_KEYS: usize = 16;
+
+/// The keys that an object has had.
+#[derive(Default)]
+struct Keys<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: BTreeSet<Cow<'a, str>>,
+}
+
+impl<'a> Keys<'a> {
+    /// `false` where it was there.
+    fn insert(&mut self, key: Cow<'a, str>) -> bool {
+        if self.many.is_empty() {
+            if self.few.contains(&key) {
+                return false;
+            }
+            if self.few.len() < FEW_KEYS {
+                self.few.push(key);
+                return true;
+            }
+            self.many.extend(self.few.drain(..));
+        }
+        self.many.insert(key)
+    }
+}
+
 /// `at` is always a character's first byte, or the text's end.
 struct Scanner<'a> {
     text: &'a str,
@@ -89,7 +116,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn object(&mut self, depth: usize) -> Result<(), Violation> {
-        let mut keys = BTreeSet::new();
+        let mut keys = Keys::default();
         self.at += 1;
         self.white_space();
         if self.take(b'}') {

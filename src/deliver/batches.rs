@@ -203,7 +203,7 @@ impl Delivery {
         if is_unread {
             self.buffer.clear();
             self.reading = None;
-            self.reader = Some(self.parts.store.reader(peers.position));
+            self.feed = Some(self.parts.store.feed(peers.position));
         }
         Ok(())
     }

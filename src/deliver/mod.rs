@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::route::{Decision, Router};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::sink::{Order, Reason, Scope, SendError, Sink};
-use crate::store::{Cause, Progress, Reader, Store};
+use crate::store::{Cause, Feed, Progress, Store};
 use again::Road;
 use batches::Batches;
 use futures_util::future::BoxFuture;
@@ -95,9 +95,13 @@ fn decide(
     router: &Router,
     redaction: &Redaction,
     instance: &str,
-    stored: &mut Stored,
+    stored: &mut Arc<Stored>,
 ) -> Result<Decision, decode::Malformed> {
-    stored.event.body = redaction.body(std::mem::take(&mut stored.event.body));
+    if !redaction.is_empty() {
+        // Others see the whole of it.
+        let event = &mut Arc::make_mut(stored).event;
+        event.body = redaction.body(std::mem::take(&mut event.body));
+    }
     let record = decode::stored(&stored.event)?;
     Ok(router.route(stored, &record, instance))
 }
@@ -109,12 +113,12 @@ pub struct Delivery {
     parts: Parts,
     window: Window,
     /// Read, not yet routed.
-    buffer: VecDeque<Stored>,
+    buffer: VecDeque<Arc<Stored>>,
     reading: Option<Task<ReadAhead>>,
     /// Up to here the log was read, and there was no more.
     read_through: u64,
-    /// `None` while it is away reading.
-    reader: Option<Reader>,
+    /// `None` while it is away reading the disk.
+    feed: Option<Feed>,
     durable: watch::Receiver<u64>,
     in_flight: FuturesUnordered<Confirmation>,
     batches: Batches,
@@ -180,7 +184,7 @@ impl Delivery {
             buffer: VecDeque::new(),
             reading: None,
             read_through: 0,
-            reader: Some(parts.store.reader(progress.position)),
+            feed: Some(parts.store.feed(progress.position)),
             durable: parts.store.durable(),
             in_flight: FuturesUnordered::new(),
             batches,
@@ -239,6 +243,7 @@ impl Delivery {
                 Some(result) = wait(&mut self.probing) => self.probed(result),
                 // Reading starts anew at the top of the loop.
                 changed = self.durable.changed(), if self.reading.is_none() => if changed.is_err() { break },
+                () = tokio::task::yield_now(), if self.can_route() => {}
                 () = tokio::time::sleep_until(until) => {}
                 _ = tick.tick() => self.tell(),
                 () = shutdown.requested(), if deadline.is_none() => {
@@ -282,7 +287,7 @@ impl Delivery {
 
     fn route_some(&mut self) {
         for _ in 0..ROUTE_AT_ONCE {
-            if self.halted_until.is_some() || !self.window.has_room() || self.handing_on {
+            if !self.can_route() {
                 return;
             }
             let Some(stored) = self.buffer.pop_front() else { return };
@@ -290,7 +295,7 @@ impl Delivery {
         }
     }
 
-    fn route(&mut self, mut stored: Stored) {
+    fn route(&mut self, mut stored: Arc<Stored>) {
         let Parts { name, metrics, redaction, router, store, .. } = &self.parts;
         let decision = match decide(router, redaction, store.instance(), &mut stored) {
             Ok(decision) => decision,
@@ -302,7 +307,7 @@ impl Delivery {
                     self.routed += 1;
                     self.repeated_through = stored.sequence;
                 }
-                let job = Job { stored: Arc::new(stored), outgoing: Arc::new(outgoing) };
+                let job = Job { stored, outgoing: Arc::new(outgoing) };
                 if let Some(job) = self.window.add(job) {
                     self.hand_over(job);
                 }
@@ -316,10 +321,10 @@ impl Delivery {
     }
 
     /// Makes a dead letter of an event that was not handed over.
-    fn park(&mut self, stored: Stored, reason: &str, message: String) {
+    fn park(&mut self, stored: Arc<Stored>, reason: &str, message: String) {
         self.parts.metrics.sink_error(&self.parts.name, reason);
         self.window.add_parking(&stored);
-        self.rejected.push((Arc::new(stored), Cause { reason: reason.to_owned(), message }));
+        self.rejected.push((stored, Cause { reason: reason.to_owned(), message }));
     }
 
     fn hand_over(&mut self, job: Job) {
@@ -435,17 +440,23 @@ impl Delivery {
         }
     }
 
+    /// Whether what is in the buffer may be routed now.
+    fn can_route(&self) -> bool {
+        !self.buffer.is_empty()
+            && self.halted_until.is_none()
+            && self.window.has_room()
+            && !self.handing_on
+            && !self.batches.is_closed()
+    }
+
     fn next_wake_up(&self, deadline: Option<Instant>) -> Instant {
         let never = Instant::now() + Duration::from_secs(3600);
         // A halt ends with a confirmation if it is still waited for; until then there is nothing to wake up for.
         let halted = self.halted_until.filter(|_| self.in_flight.is_empty());
         let delayed = self.delayed.keys().next().map(|(at, _)| *at).filter(|_| self.halted_until.is_none());
-        let routes =
-            self.halted_until.is_none() && self.window.has_room() && !self.handing_on && !self.batches.is_closed();
-        let more = (!self.buffer.is_empty() && routes).then(Instant::now);
         let unnoted = self.noting.is_none() && self.window.progress() != self.noted;
         let note = (unnoted && self.disk_retry_at.is_none()).then_some(self.note_at);
-        let all = [Some(never), halted, delayed, more, note, self.disk_retry_at, deadline];
+        let all = [Some(never), halted, delayed, note, self.disk_retry_at, deadline];
         all.into_iter().flatten().min().unwrap_or(never)
     }
 

@@ -4,7 +4,7 @@
 use super::{Delivery, NOTE_EVERY, Parts};
 use crate::event::Stored;
 use crate::sink::{Reason, Scope, SendError, Sink};
-use crate::store::{Cause, Progress, Reader};
+use crate::store::{Cause, Feed, Progress};
 use futures_util::future::BoxFuture;
 use std::io;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ pub(super) type Task<T> = BoxFuture<'static, Result<T, JoinError>>;
 pub(super) type Letter = (Arc<Stored>, Cause);
 
 pub(super) struct ReadAhead {
-    reader: Reader,
+    feed: Feed,
     /// What was on disk when the reading began.
     durable: u64,
-    events: io::Result<Vec<Stored>>,
+    events: io::Result<Vec<Arc<Stored>>>,
 }
 
 pub(super) struct Parked {
@@ -46,23 +46,10 @@ impl Delivery {
     /// Starts everything that can be started now.
     pub(super) fn start_work(&mut self) {
         self.resume();
-        if !self.batches.is_closed() {
-            self.route_some();
-        }
+        self.read_on();
+        self.route_some();
         self.start_batch();
-        if !self.batches.is_closed()
-            && self.buffer.is_empty()
-            && !self.handing_on
-            && self.window.has_room()
-            && self.has_more()
-            && let Some(mut reader) = self.reader.take()
-        {
-            let durable = *self.durable.borrow();
-            self.reading = Some(blocking(move || {
-                let events = reader.read(READ_EVENTS, READ_BYTES);
-                ReadAhead { reader, durable, events }
-            }));
-        }
+        self.read_on();
         if self.disk_retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
@@ -84,6 +71,28 @@ impl Delivery {
         }
     }
 
+    /// Takes the next events from memory where they are there, else has them read from the disk.
+    fn read_on(&mut self) {
+        if self.batches.is_closed()
+            || !self.buffer.is_empty()
+            || self.handing_on
+            || !self.window.has_room()
+            || !self.has_more()
+        {
+            return;
+        }
+        let Some(mut feed) = self.feed.take() else { return };
+        let durable = *self.durable.borrow();
+        if let Some(events) = feed.recent(READ_EVENTS, READ_BYTES) {
+            self.read(Ok(ReadAhead { feed, durable, events: Ok(events) }));
+            return;
+        }
+        self.reading = Some(blocking(move || {
+            let events = feed.read(READ_EVENTS, READ_BYTES);
+            ReadAhead { feed, durable, events }
+        }));
+    }
+
     /// Whether the log may hold events that were not read. Its highest sequence may belong to none, since a sequence
     /// whose write failed is not used again.
     pub(super) fn has_more(&self) -> bool {
@@ -92,8 +101,8 @@ impl Delivery {
 
     pub(super) fn read(&mut self, result: Result<ReadAhead, JoinError>) {
         let problem = match result {
-            Ok(ReadAhead { reader, durable, events: Ok(events) }) => {
-                self.reader = Some(reader);
+            Ok(ReadAhead { feed, durable, events: Ok(events) }) => {
+                self.feed = Some(feed);
                 if events.is_empty() {
                     self.read_through = durable;
                     self.window.nothing_up_to(durable);
@@ -106,8 +115,8 @@ impl Delivery {
         };
         tracing::error!(sink = self.parts.name, error = problem, "the journal cannot be read");
         self.parts.metrics.sink_error(&self.parts.name, Reason::Other.as_str());
-        // From the last event that was taken from the old reader: everything before it is in the window.
-        self.reader = Some(self.parts.store.reader(self.window.newest()));
+        // From the last event that was taken from the old one: everything before it is in the window.
+        self.feed = Some(self.parts.store.feed(self.window.newest()));
         self.halted_until.get_or_insert(Instant::now() + self.backoff.next_delay());
     }
 

@@ -1,7 +1,6 @@
 //! The record: what consumers get, as the public contract describes it.
 
 use super::Origin;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -10,7 +9,7 @@ use std::fmt::Write as _;
 /// Made by `decode`; unknown fields follow the known ones, under their own names. Borrows the body.
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
-    fields: Vec<(Cow<'a, str>, Cow<'a, RawValue>)>,
+    fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 /// What the relay adds under `relay`.
@@ -37,13 +36,13 @@ const SCHEMA: u32 = 1;
 
 impl<'a> Record<'a> {
     /// Takes the fields as they shall stand in the record; an incoming `relay` among them becomes `relay.received`.
-    pub fn new(fields: Vec<(Cow<'a, str>, Cow<'a, RawValue>)>) -> Self {
+    pub fn new(fields: Vec<(Cow<'a, str>, Cow<'a, str>)>) -> Self {
         Self { fields }
     }
 
     /// The JSON text of a field.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.get())
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, json)| &**json)
     }
 
     /// The text of a field that is a string.
@@ -57,7 +56,7 @@ impl<'a> Record<'a> {
         json.0.push('{');
         for (name, value) in self.fields.iter().filter(|(name, _)| name != "relay") {
             json.name(name);
-            json.0.push_str(value.get());
+            json.0.push_str(value);
         }
         json.name("relay");
         json.0.push('{');

@@ -5,21 +5,22 @@ use super::io::{Trace, Traced};
 use super::listener::Limits;
 use crate::shutdown::Shutdown;
 use crate::source::webhook::Received;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::response::Response;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 /// Longest header of one HTTP/1 request, and with it the read buffer of a connection, in bytes. Thousands of slow
 /// senders cost this each, whatever they have sent.
@@ -51,6 +52,17 @@ const HEADER_TIMEOUT: &str = concat!(
     r#"{"success":false,"error":"the request did not arrive in time"}"#
 );
 
+/// What answers the requests.
+pub trait App:
+    Service<axum::extract::Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> App for S where
+    S: Service<axum::extract::Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
 /// Why HTTP has ended on a connection.
 enum End {
     /// As the peer or a response's header wanted, or by an error.
@@ -64,7 +76,7 @@ enum End {
 pub(super) async fn serve<S>(
     stream: S,
     peer: SocketAddr,
-    router: Router,
+    app: impl App,
     activity: Arc<Activity>,
     limits: Limits,
     mut shutdown: Shutdown,
@@ -72,7 +84,7 @@ pub(super) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let trace = Trace::new();
-    let end = http(stream, peer, &trace, router, &activity, &limits, &mut shutdown).await;
+    let end = http(stream, peer, &trace, app, &activity, &limits, &mut shutdown).await;
     let Some(mut stream) = trace.take_back() else { return };
     let answer = match end {
         End::Evicted => return,
@@ -95,7 +107,7 @@ async fn http<S>(
     stream: S,
     peer: SocketAddr,
     trace: &Arc<Trace<S>>,
-    router: Router,
+    app: impl App,
     activity: &Arc<Activity>,
     limits: &Limits,
     shutdown: &mut Shutdown,
@@ -112,9 +124,9 @@ where
             let began = if request.version() == Version::HTTP_2 { None } else { trace.request_began() };
             request.extensions_mut().insert(Received(began.unwrap_or_else(Instant::now)));
             request.extensions_mut().insert(ConnectInfo(peer));
-            let router = router.clone();
+            let answering = app.clone().oneshot(request);
             async move {
-                let response = router.oneshot(request).await;
+                let response = answering.await;
                 // An answer that comes bit by bit is not made before its last one.
                 response.map(|response| response.map(|body| Body::new(in_progress.until_sent(body))))
             }

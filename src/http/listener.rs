@@ -1,14 +1,13 @@
 //! The accept loop.
 
 use super::activity::Activity;
-use super::connection;
+use super::connection::{self, App};
 use super::connections::Connections;
 use super::settings::Settings;
 use super::tls::{Tls, TlsError};
 use crate::logging::Occasional;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,9 +94,9 @@ impl Listener {
         self.address
     }
 
-    /// Serves `router` until `shutdown`, then lets every request end that has begun. Each of those is bounded by
+    /// Serves `app` until `shutdown`, then lets every request end that has begun. Each of those is bounded by
     /// `request_timeout` and `commit_timeout`; a caller with less patience drops the future.
-    pub async fn serve(self, router: Router, mut shutdown: Shutdown) {
+    pub async fn serve(self, app: impl App, mut shutdown: Shutdown) {
         let connections = Connections::new(self.limits.max_connections);
         let tls = self.tls.map(Arc::new);
         let mut tasks = JoinSet::new();
@@ -130,7 +129,7 @@ impl Listener {
                 stream,
                 peer,
                 tls.clone(),
-                router.clone(),
+                app.clone(),
                 Activity::new(place),
                 self.limits.clone(),
                 shutdown.clone(),
@@ -148,7 +147,7 @@ async fn handle(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Arc<Tls>>,
-    router: Router,
+    app: impl App,
     activity: Arc<Activity>,
     limits: Limits,
     mut shutdown: Shutdown,
@@ -157,7 +156,7 @@ async fn handle(
     let _ = stream.set_nodelay(true);
     // What only some connections need is boxed, so that the others do not have room for it too.
     let Some(tls) = tls else {
-        return Box::pin(connection::serve(stream, peer, router, activity, limits, shutdown)).await;
+        return Box::pin(connection::serve(stream, peer, app, activity, limits, shutdown)).await;
     };
     let encrypted = tokio::select! {
         encrypted = Box::pin(tls.accept(stream)) => encrypted,
@@ -169,7 +168,7 @@ async fn handle(
         } => return,
     };
     match encrypted {
-        Ok(stream) => Box::pin(connection::serve(stream, peer, router, activity, limits, shutdown)).await,
+        Ok(stream) => Box::pin(connection::serve(stream, peer, app, activity, limits, shutdown)).await,
         Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
     }
 }

@@ -1,5 +1,6 @@
 //! What an event of the journal means for the set.
 
+use super::data::Data;
 use super::execution::{Ended, Execution, Reason, Told, Usage};
 use super::set::{Gone, Kill, Sandbox, Set, State};
 use crate::decode;
@@ -9,9 +10,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
-
-/// Longest metadata, or data of an update, that is kept of a sandbox, in bytes of JSON.
-const MAX_DATA: usize = 4096;
 
 /// Type of a sample; like the next ones, one that the relay makes itself.
 pub const METRICS: &str = "sandbox.metrics";
@@ -306,10 +304,10 @@ impl Set {
         sandbox.updated_at = Some(event.at);
         sandbox.seen_at = sandbox.seen_at.max(event.at);
         if let Some(metadata) = event.members.sandbox_metadata {
-            sandbox.metadata = bounded(metadata.get());
+            sandbox.metadata = Data::of(metadata.get());
         }
         if event.kind.ends_with("updated") {
-            sandbox.update_data = bounded(event.data);
+            sandbox.update_data = Data::of(event.data);
             // The provider gives the new end; clones of it give seconds from now.
             let end = match event.members.set_timeout.and_then(read) {
                 Some(Value::String(end)) => end.parse().ok(),
@@ -410,7 +408,7 @@ impl Happened<'_> {
             updated_at: Some(self.at),
             update_data: None,
             ends_at: None,
-            metadata: self.members.sandbox_metadata.and_then(|metadata| bounded(metadata.get())),
+            metadata: self.members.sandbox_metadata.and_then(|metadata| Data::of(metadata.get())),
             execution,
             changed_at: self.at,
             seen_at: self.at,
@@ -426,9 +424,4 @@ impl Happened<'_> {
 
 fn read<T: DeserializeOwned>(value: &RawValue) -> Option<T> {
     serde_json::from_str(value.get()).ok()
-}
-
-/// What is not too long to be kept, and not null.
-pub(super) fn bounded(json: &str) -> Option<Value> {
-    (json.len() <= MAX_DATA).then(|| serde_json::from_str(json).ok()).flatten().filter(|value: &Value| !value.is_null())
 }

@@ -1,9 +1,8 @@
 //! The journal, read on like a sink reads it.
 
 use super::Sandboxes;
-use crate::event::Stored;
 use crate::shutdown::Shutdown;
-use crate::store::{Reader, Store};
+use crate::store::{Feed, Store};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,9 +39,9 @@ impl Follower {
         let Self { sandboxes, store, caught_up } = self;
         let after = sandboxes.all().values().map(|live| live.set().applied).min().unwrap_or(u64::MAX);
         let mut durable = store.durable();
-        let mut reader = Some(store.reader(after));
+        let mut feed = Some(store.feed(after));
         let (mut counted, mut kept) = (Instant::now(), Instant::now());
-        while let Some(mut open) = reader.take() {
+        while let Some(mut open) = feed.take() {
             durable.mark_unchanged();
             let sets = sandboxes.clone();
             let keep = kept.elapsed() >= KEEP;
@@ -57,7 +56,7 @@ impl Follower {
                 tracing::error!("the reading of the journal for the live sets panicked");
                 return;
             };
-            reader = Some(open);
+            feed = Some(open);
             if keep {
                 kept = Instant::now();
             }
@@ -92,10 +91,10 @@ impl Follower {
     }
 }
 
-fn read_all(reader: &mut Reader, sandboxes: &Sandboxes) -> io::Result<()> {
+fn read_all(feed: &mut Feed, sandboxes: &Sandboxes) -> io::Result<()> {
     let all = sandboxes.all();
     loop {
-        let events: Vec<Stored> = reader.read(READ_EVENTS, READ_BYTES)?;
+        let events = feed.read(READ_EVENTS, READ_BYTES)?;
         if events.is_empty() {
             return Ok(());
         }

@@ -1,13 +1,12 @@
 //! What the provider's list means for the set.
 
 use super::Live;
-use super::apply::bounded;
+use super::data::Data;
 use super::execution::Execution;
 use super::set::{Gone, Sandbox, Set, State};
 use crate::e2b::ListedSandbox;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// The list and the events may tell the start of one stretch so far apart.
 pub(super) const SLACK: SignedDuration = SignedDuration::from_secs(5);
@@ -42,7 +41,7 @@ pub struct Untold {
     /// When its time is over.
     pub ends_at: Option<Timestamp>,
     /// As the user set it.
-    pub metadata: Option<Value>,
+    pub metadata: Option<Data>,
 }
 
 impl Set {
@@ -229,8 +228,8 @@ impl ListedSandbox {
         self.end_at.parse().ok()
     }
 
-    fn metadata(&self) -> Option<Value> {
-        bounded(&serde_json::to_string(self.metadata.as_ref()?).ok()?)
+    fn metadata(&self) -> Option<Data> {
+        Data::of(&serde_json::to_string(self.metadata.as_ref()?).ok()?)
     }
 }
 

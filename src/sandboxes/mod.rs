@@ -16,6 +16,7 @@
 //! and what the list shows and no event tells becomes true at once and is *told* only when no event came for a while.
 
 mod apply;
+mod data;
 mod execution;
 mod follow;
 mod list;
@@ -27,6 +28,7 @@ mod view;
 mod tests;
 
 pub use apply::METRICS;
+pub use data::Data;
 pub use execution::{Due, Ended, Execution, Measured, Reason, Usage};
 pub use follow::Follower;
 pub use list::Untold;

@@ -1,11 +1,11 @@
 //! The set itself: plain data, no clock. Whoever calls tells the time.
 
+use super::data::Data;
 use super::execution::{Ended, Execution, Reason, Usage};
 use crate::event::usage_id;
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Sandboxes of one source; above it the one that was silent for longest makes room.
@@ -60,11 +60,11 @@ pub struct Sandbox {
     /// By its newest event.
     pub updated_at: Option<Timestamp>,
     /// `event_data` of the newest `updated` event.
-    pub update_data: Option<Value>,
+    pub update_data: Option<Data>,
     /// When its time is over.
     pub ends_at: Option<Timestamp>,
     /// As the user set it; left out where it is very long.
-    pub metadata: Option<Value>,
+    pub metadata: Option<Data>,
     /// The present running stretch, or none while it is paused.
     pub execution: Option<Execution>,
     /// When the state became so, by the provider's clock.

@@ -1,5 +1,6 @@
 //! The set against stories that go wrong in the provider's own ways.
 
+use super::data::Data;
 use super::set::{Set, State, Wants};
 use super::{Ended, Reason, Usage, Verdict};
 use crate::e2b::ListedSandbox;
@@ -85,7 +86,7 @@ fn a_life_in_order() {
     let sandbox = &set.sandboxes["s"];
     assert_eq!(
         (sandbox.created_at, sandbox.state, &sandbox.metadata),
-        (Some(at(10)), State::Running, &Some(json!({"a": "b"})))
+        (Some(at(10)), State::Running, &Data::of(r#"{"a":"b"}"#))
     );
     tell(&mut set, "updated", 20, "e1", json!({"set_timeout": at(900).to_string()}));
     assert_eq!(set.sandboxes["s"].ends_at, Some(at(900)));

@@ -1,11 +1,11 @@
 //! What operators are shown.
 
+use super::data::Data;
 use super::execution::{Execution, Usage};
 use super::set::{Sandbox, Set, State};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::ops::Deref;
 
 /// `GET /api/sandboxes`.
@@ -40,12 +40,12 @@ pub struct ViewedSandbox {
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub updated_at: Option<Timestamp>,
     /// `event_data` of the newest `updated` event.
-    pub update_data: Option<Value>,
+    pub update_data: Option<Data>,
     /// When its time is over, RFC 3339.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub ends_at: Option<Timestamp>,
     /// As the user set it.
-    pub metadata: Option<Value>,
+    pub metadata: Option<Data>,
     /// The source's name.
     pub source: String,
     /// The running stretch.

@@ -16,6 +16,10 @@ const QUEUE_RECORDS: usize = 131_072;
 const GROUP_RECORDS: usize = 1_024;
 /// After this many bytes a group takes no further record.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
+/// After a group of so many records the next are on their way,
+const BUSY: usize = 8;
+/// and are given this long to come together, since each write may cost an `fdatasync`, which the store's own wait for.
+const GATHER: Duration = Duration::from_millis(1);
 /// How long `close` waits for the write under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -161,7 +165,12 @@ impl<T: Target> Thread<T> {
                     next = self.work.try_recv().ok();
                 }
             }
+            let count = self.lines.len();
             self.flush();
+            if count >= BUSY {
+                #[expect(clippy::disallowed_methods, reason = "a thread of its own, and nothing to be awaited")]
+                std::thread::sleep(GATHER);
+            }
         }
     }
 

@@ -62,8 +62,8 @@ pub(super) struct OpenDay {
 /// One group in the making.
 #[derive(Default)]
 struct Batch {
-    events: Vec<(Box<EventFrame>, Reply)>,
-    samples: Vec<(Box<EventFrame>, Reply)>,
+    events: Vec<(EventFrame, Reply)>,
+    samples: Vec<(EventFrame, Reply)>,
     /// New in this group; their repeats wait for the same commit.
     new: HashSet<DedupeHash>,
     repeats: Vec<Reply>,
@@ -169,10 +169,11 @@ impl Committer {
         let ids = draft.ids.clone();
         let outcome = self.write(true, draft, first);
         let samples_outcome = self.write(false, samples, first_sample);
-        let written = [(&batch.events, &outcome), (&batch.samples, &samples_outcome)];
-        let last = written.iter().filter(|(_, outcome)| outcome.is_ok()).filter_map(|(frames, _)| frames.last());
-        if let Some(last) = last.map(|(frame, _)| frame.stored.sequence).max() {
-            self.shared.durable.send_replace(last);
+        let written = [(batch.events, &outcome), (batch.samples, &samples_outcome)];
+        let written = written.map(|(frames, outcome)| (self.keep(frames, outcome), outcome));
+        let durable = written.iter().filter(|(_, outcome)| outcome.is_ok());
+        if let Some((last, _)) = durable.filter_map(|(sequences, _)| sequences.last()).next_back() {
+            self.shared.durable.send_replace(*last);
         }
         if count > 0 && outcome.is_ok() {
             self.shared.metrics.commit(started.elapsed(), count);
@@ -184,8 +185,11 @@ impl Committer {
             }
             let _ = reply.send(outcome.clone());
         }
-        self.answer_all(batch.events, &outcome);
-        self.answer_all(batch.samples, &samples_outcome);
+        for (sequences, outcome) in written {
+            for (sequence, reply) in sequences {
+                answer(reply, outcome.clone().map(|()| Accepted::New { sequence }));
+            }
+        }
         for reply in batch.repeats {
             answer(reply, outcome.clone().map(|()| Accepted::Duplicate));
         }
@@ -196,7 +200,7 @@ impl Committer {
 
     /// Gives each event its sequence and puts it into the draft. A sequence is never given again, even if the write
     /// fails.
-    fn number(&mut self, frames: &mut [(Box<EventFrame>, Reply)], draft: &mut Draft) {
+    fn number(&mut self, frames: &mut [(EventFrame, Reply)], draft: &mut Draft) {
         for (frame, _) in frames {
             frame.stored.sequence = self.next_sequence;
             self.next_sequence += 1;
@@ -207,10 +211,18 @@ impl Committer {
         }
     }
 
-    fn answer_all(&self, frames: Vec<(Box<EventFrame>, Reply)>, outcome: &Result<(), Refused>) {
+    /// Keeps in memory what is on disk now. Returns whom to answer.
+    fn keep(&self, frames: Vec<(EventFrame, Reply)>, outcome: &Result<(), Refused>) -> Vec<(u64, Reply)> {
+        let mut events = Vec::with_capacity(frames.len());
+        let mut replies = Vec::with_capacity(frames.len());
         for (frame, reply) in frames {
-            answer(reply, outcome.clone().map(|()| Accepted::New { sequence: frame.stored.sequence }));
+            replies.push((frame.stored.sequence, reply));
+            events.push(Arc::new(frame.stored));
         }
+        if outcome.is_ok() {
+            self.shared.recent.push(events);
+        }
+        replies
     }
 
     /// Writes one group into one of the two logs, where there is room.
@@ -348,9 +360,9 @@ impl Drop for Committer {
     }
 }
 
-fn into_frame(entry: Entry) -> (Box<EventFrame>, Reply) {
+fn into_frame(entry: Entry) -> (EventFrame, Reply) {
     let stored = Stored { sequence: 0, arrival: entry.arrival, event: entry.event };
-    (Box::new(EventFrame { stored, hash: entry.hash }), entry.reply)
+    (EventFrame { stored, hash: entry.hash }, entry.reply)
 }
 
 fn answer(reply: Reply, answer: Result<Accepted, Refused>) {

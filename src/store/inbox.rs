@@ -50,6 +50,8 @@ struct State {
     webhooks: VecDeque<Entry>,
     background: VecDeque<Entry>,
     closed: bool,
+    /// The committer waits, and nobody has woken it yet.
+    waits: bool,
     /// Nobody takes anything out any more.
     ended: bool,
 }
@@ -98,8 +100,7 @@ impl Inbox {
             return Err(Refused::Overloaded);
         }
         lane.push_back(entry);
-        drop(state);
-        self.arrived.notify_one();
+        self.wake(state);
         Ok(())
     }
 
@@ -108,15 +109,24 @@ impl Inbox {
         let mut state = self.state();
         if !state.ended {
             state.commands.push(command);
-            drop(state);
+            self.wake(state);
+        }
+    }
+
+    /// A committer that is at work looks here by itself, and is spared the system call.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let waits = std::mem::take(&mut state.waits);
+        drop(state);
+        if waits {
             self.arrived.notify_one();
         }
     }
 
     /// Refuses whatever comes from now on; what waits is still worked off.
     pub(super) fn close(&self) {
-        self.state().closed = true;
-        self.arrived.notify_one();
+        let mut state = self.state();
+        state.closed = true;
+        self.wake(state);
     }
 
     /// Nobody takes anything out any more: what comes is refused, and what waits is handed back.
@@ -132,7 +142,9 @@ impl Inbox {
     pub(super) fn take(&self, tick: Duration) -> Work {
         let mut state = self.state();
         if state.is_empty() && !state.closed {
+            state.waits = true;
             (state, _) = self.arrived.wait_timeout(state, tick).unwrap_or_else(PoisonError::into_inner);
+            state.waits = false;
         }
         let mut work = Work { commands: std::mem::take(&mut state.commands), ..Work::default() };
         let mut bytes = 0;

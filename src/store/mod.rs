@@ -26,6 +26,7 @@ mod committer;
 mod day_index;
 mod dead_letters;
 mod disk;
+mod feed;
 mod format;
 mod frame;
 mod ids;
@@ -40,6 +41,7 @@ mod open;
 mod phase;
 mod quarantine;
 mod reader;
+mod recent;
 mod reserve;
 mod segment;
 mod settings;
@@ -53,6 +55,7 @@ mod verify;
 pub use births::{Removed, SinkStart, Start};
 pub use dead_letters::{Cause, DeadLetter, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
+pub use feed::Feed;
 pub use inbox::Accepted;
 pub use meta::Progress;
 pub use migrate::{Step, Work};
@@ -187,7 +190,12 @@ impl Store {
         Reader::new(&logs, after, self.shared.durable.subscribe(), self.shared.metrics.clone())
     }
 
-    /// The same without samples, which have a log of their own.
+    /// Reads on from a sequence as the log grows.
+    pub fn feed(&self, after: u64) -> Feed {
+        Feed::new(Arc::clone(&self.shared.recent), self.reader(after), after)
+    }
+
+    /// [`Self::reader`] without samples, which have a log of their own.
     pub fn reader_without_samples(&self, after: u64) -> Reader {
         let logs = [Arc::clone(&self.shared.events.segments)];
         Reader::new(&logs, after, self.shared.durable.subscribe(), self.shared.metrics.clone())

@@ -13,6 +13,7 @@ use super::log::{Found, Kind, Log, Place, Sealed, number_of};
 use super::meta::Meta;
 use super::migrate::{self, Step};
 use super::quarantine::Quarantine;
+use super::recent::Recent;
 use super::reserve::Reserve;
 use super::shared::{Clock, LogShare, Shared};
 use super::{Settings, Store, Threads, format};
@@ -141,6 +142,7 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         doubtful_clock: AtomicBool::new(false),
         clock: parts.clock,
         durable: watch::Sender::new(last),
+        recent: Arc::new(Recent::new(last)),
         meta,
         letters: Mutex::new(letters),
         quarantine: Mutex::new(quarantine),

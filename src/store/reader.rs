@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
 /// Reads the events after a sequence, in order, and never past the last `fdatasync` that returned.
@@ -46,6 +47,16 @@ impl Reader {
             events.push(event);
         }
         Ok(events)
+    }
+
+    /// Up to here everything is on disk.
+    pub(super) fn durable(&self) -> u64 {
+        *self.durable.borrow()
+    }
+
+    /// Goes on behind a sequence that somebody has read elsewhere.
+    pub(super) fn skip_to(&mut self, sequence: u64) {
+        self.tracks.iter_mut().for_each(|track| track.skip_to(sequence));
     }
 }
 
@@ -94,6 +105,15 @@ impl Track {
         Self { segments, current: None, buffer: VecDeque::new(), after }
     }
 
+    fn skip_to(&mut self, sequence: u64) {
+        self.buffer.clear();
+        self.after = self.after.max(sequence);
+        // Or its file would stay, and its room on the disk be taken, long after it was removed.
+        if self.current.as_ref().is_some_and(|(segment, _)| segment.sealed.load(Ordering::Acquire)) {
+            self.current = None;
+        }
+    }
+
     fn front(&self, durable: u64) -> Option<u64> {
         self.buffer.front().map(|stored| stored.sequence).filter(|sequence| *sequence <= durable)
     }
@@ -108,7 +128,7 @@ impl Track {
                 continue;
             };
             // Read before the length: once it is sealed, the length is final.
-            let sealed = segment.sealed.load(std::sync::atomic::Ordering::Acquire);
+            let sealed = segment.sealed.load(Ordering::Acquire);
             let limit = segment.durable();
             match cursor.step(limit)? {
                 Step::Group(group) => {
@@ -146,7 +166,7 @@ impl Track {
     fn open_next(&mut self) -> bool {
         let current = self.current.as_ref().map_or(0, |(segment, _)| segment.header.number);
         let next = self.segments.snapshot().into_iter().find(|segment| {
-            let newest = !segment.sealed.load(std::sync::atomic::Ordering::Acquire);
+            let newest = !segment.sealed.load(Ordering::Acquire);
             segment.header.number > current && (newest || segment.last_sequence() > self.after)
         });
         let Some(segment) = next else { return false };

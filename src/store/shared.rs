@@ -8,6 +8,7 @@ use super::ids::{self, Id};
 use super::log::{Place, Segment, Segments, ids_path, number_of};
 use super::meta::Meta;
 use super::quarantine::Quarantine;
+use super::recent::Recent;
 use super::settings::Settings;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -133,6 +134,8 @@ pub(super) struct Shared {
     pub(super) samples: LogShare,
     /// Highest sequence that is on disk.
     pub(super) durable: watch::Sender<u64>,
+    /// Has what is durable before `durable` says so.
+    pub(super) recent: Arc<Recent>,
     pub(super) meta: Meta,
     pub(super) letters: Mutex<DeadLetters>,
     pub(super) quarantine: Mutex<Quarantine>,

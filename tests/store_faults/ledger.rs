@@ -6,6 +6,7 @@ use e2b_relay::store::{Accepted, Refused, Store};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 pub(crate) const SINK: &str = "lake";
 pub(crate) const NOON: &str = "2026-03-10T12:00:00Z";
@@ -103,10 +104,17 @@ impl Ledger {
             .collect()
     }
 
-    /// What a sink does: reads a part of what comes after its position.
+    /// What a sink does: reads a part of what comes after its position, from memory where it is there, or from the disk.
     pub(crate) fn read(&mut self, store: &Store, rng: &mut Rng) -> Vec<Stored> {
         let position = store.progress(SINK).position;
-        let Ok(events) = store.reader(position).read(rng.usize(1..200), 4 << 20) else { return Vec::new() };
+        let (most, most_bytes) = (rng.usize(1..200), 4 << 20);
+        let events = if rng.bool() {
+            store.reader(position).read(most, most_bytes)
+        } else {
+            let events = store.feed(position).read(most, most_bytes);
+            events.map(|events| events.into_iter().map(Arc::unwrap_or_clone).collect())
+        };
+        let Ok(events) = events else { return Vec::new() };
         for stored in &events {
             self.note(stored);
             let number = number(&stored.event.id);

@@ -169,7 +169,7 @@ fn is_found(one: &ViewedSandbox, search: &str) -> bool {
         || has(&one.source)
         || has(word(one.state).0)
         || one.template_id.as_deref().is_some_and(has)
-        || one.metadata.as_ref().is_some_and(|metadata| has(&metadata.to_string()))
+        || one.metadata.as_ref().is_some_and(|metadata| has(metadata.get()))
 }
 
 fn born(one: &ViewedSandbox) -> Option<Timestamp> {
@@ -193,7 +193,7 @@ fn key(one: &ViewedSandbox, column: &str, newest: i64) -> (f64, String) {
 }
 
 fn metadata(one: &ViewedSandbox) -> String {
-    one.metadata.as_ref().filter(|value| !value.is_null()).map(ToString::to_string).unwrap_or_default()
+    one.metadata.as_ref().map(|metadata| metadata.get().to_owned()).unwrap_or_default()
 }
 
 fn word(state: State) -> (&'static str, &'static str) {

@@ -44,8 +44,8 @@ pub(super) enum Outcome {
 
 impl Road {
     /// Whether the sink would get an event now; `None` if it wants it and cannot have it.
-    pub(super) fn would_send(&self, mut stored: Stored) -> Option<bool> {
-        match decide(&self.router, &self.redaction, self.store.instance(), &mut stored) {
+    pub(super) fn would_send(&self, stored: Stored) -> Option<bool> {
+        match decide(&self.router, &self.redaction, self.store.instance(), &mut Arc::new(stored)) {
             Ok(Decision::Send(_)) => Some(true),
             Ok(Decision::Skip(_)) => Some(false),
             Ok(Decision::Reject { .. }) | Err(_) => None,
@@ -68,12 +68,13 @@ impl Road {
         stream::iter(in_order).buffer_unordered(SIDE_BY_SIDE).concat().await
     }
 
-    async fn one(&self, mut stored: Stored, stamp: &Stamp) -> Outcome {
+    async fn one(&self, stored: Stored, stamp: &Stamp) -> Outcome {
         let rejected = |reason: &str, message| {
             self.metrics.sink_error(&self.name, reason);
             Outcome::Rejected(Cause { reason: reason.to_owned(), message })
         };
-        let mut outgoing = match decide(&self.router, &self.redaction, self.store.instance(), &mut stored) {
+        let decision = decide(&self.router, &self.redaction, self.store.instance(), &mut Arc::new(stored));
+        let mut outgoing = match decision {
             Ok(Decision::Send(outgoing)) => outgoing,
             Ok(Decision::Skip(_)) => return Outcome::Skipped,
             Ok(Decision::Reject { fault, message }) => return rejected(fault.as_str(), message),

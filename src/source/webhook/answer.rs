@@ -122,6 +122,11 @@ pub fn error(status: StatusCode, message: &str) -> Response {
     reply(status, &Reply { error: Some(message), ..Reply::default() })
 }
 
+/// 404.
+pub fn no_such_path() -> Response {
+    error(StatusCode::NOT_FOUND, "no such path")
+}
+
 /// 405, and the methods that there are.
 pub fn method_not_allowed(allow: &'static str) -> Response {
     let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");

@@ -43,11 +43,12 @@ pub(super) async fn read(
     let late = tokio::time::sleep_until(deadline);
     tokio::pin!(late);
     loop {
+        // Most bodies are there already, and need no timer; what never ends to be there is over `max` at last.
         let frame = tokio::select! {
             biased;
+            frame = body.frame() => frame,
             () = &mut late => return Err(Unread::TooSlow),
             () = arriving.taken() => return Err(Unread::NoRoom),
-            frame = body.frame() => frame,
         };
         match frame {
             None => return Ok(arriving.finish()?),

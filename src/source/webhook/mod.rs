@@ -11,7 +11,7 @@ mod buffer;
 mod claims;
 mod settings;
 
-pub use answer::{error, method_not_allowed};
+pub use answer::{error, method_not_allowed, no_such_path};
 pub use settings::{DEFAULT_PATH, MAX_SECRETS, Settings};
 
 use crate::decode::{self, Malformed, Redaction};
@@ -21,9 +21,8 @@ use crate::logging::Occasional;
 use crate::metrics::Metrics;
 use crate::verify::{Presented, Refusal, Verified, Verifier};
 use answer::Answer;
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, Version, header};
 use axum::response::Response;
 use buffer::Buffers;
 use bytes::Bytes;
@@ -109,9 +108,30 @@ impl Receiver {
         Arc::clone(&self.by_path.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The endpoint. Paths are not axum routes: what a user configures may hold `{`, and is compared byte for byte.
-    pub fn router(self: Arc<Self>) -> Router {
-        Router::new().fallback(dispatch).with_state(self)
+    /// Whether a source takes its deliveries there.
+    pub fn serves_path(&self, path: &str) -> bool {
+        self.by_path().contains_key(path)
+    }
+
+    /// The endpoint.
+    pub async fn receive(&self, request: Request) -> Response {
+        let received = request.extensions().get::<Received>().map_or_else(Instant::now, |received| received.0);
+        let path = request.uri().path().to_owned();
+        if request.method() != Method::POST {
+            return method_not_allowed("POST");
+        }
+        let http2 = request.version() == Version::HTTP_2;
+        let Some((source, answer)) = self.answer(&path, request, received).await else { return no_such_path() };
+        self.metrics.delivery(&source, answer.outcome());
+        if let Answer::Intake(_, intake::Answer::Accepted | intake::Answer::Duplicate) = answer {
+            self.metrics.delivery_answered(received.elapsed());
+        }
+        let mut response = answer.into_response();
+        if http2 {
+            // HTTP/2 has no such header (RFC 9113, section 8.2.2); there a request ends its own stream only.
+            response.headers_mut().remove(header::CONNECTION);
+        }
+        response
     }
 
     /// `None`: the path was taken out of the settings while the delivery came.
@@ -232,30 +252,6 @@ impl Receiver {
             tracing::warn!(%source, delivery_id, error = %refusal, %seen, suppressed, "invalid signature: refused a delivery");
         }
     }
-}
-
-async fn dispatch(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
-    let received = request.extensions().get::<Received>().map_or_else(Instant::now, |received| received.0);
-    let unknown = || error(StatusCode::NOT_FOUND, "no such path");
-    if !receiver.by_path().contains_key(request.uri().path()) {
-        return unknown();
-    }
-    let path = request.uri().path().to_owned();
-    if request.method() != Method::POST {
-        return method_not_allowed("POST");
-    }
-    let http2 = request.version() == axum::http::Version::HTTP_2;
-    let Some((source, answer)) = receiver.answer(&path, request, received).await else { return unknown() };
-    receiver.metrics.delivery(&source, answer.outcome());
-    if let Answer::Intake(_, intake::Answer::Accepted | intake::Answer::Duplicate) = answer {
-        receiver.metrics.delivery_answered(received.elapsed());
-    }
-    let mut response = answer.into_response();
-    if http2 {
-        // HTTP/2 has no such header (RFC 9113, section 8.2.2); there a request ends its own stream only.
-        response.headers_mut().remove(header::CONNECTION);
-    }
-    response
 }
 
 /// Whether the body is as it was signed.
