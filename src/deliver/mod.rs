@@ -1,4 +1,4 @@
-//! One delivery per sink: reads what is on disk, routes it, hands it over in order, and moves the sink's position on
+//! One delivery per sink: takes what is on disk, routes it, hands it over in order, and moves the sink's position on
 //! the peer's own confirmation.
 //!
 //! What every record would meet alike (connection, credentials, an unknown topic) halts the sink, with exponential

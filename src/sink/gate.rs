@@ -74,14 +74,14 @@ impl Gate {
 }
 
 impl Ticket {
-    /// The future of a record that was handed over; `lost` is its error if the client ended without a report.
+    /// The future of a record that was handed over; `lost` makes its error if the client ended without a report.
     pub(super) fn wait(
         self,
         report: oneshot::Receiver<Result<(), SendError>>,
-        lost: SendError,
+        lost: fn() -> SendError,
     ) -> BoxFuture<'static, Result<(), SendError>> {
         Box::pin(async move {
-            let outcome = report.await.unwrap_or(Err(lost));
+            let outcome = report.await.unwrap_or_else(|_| Err(lost()));
             drop(self);
             outcome
         })
@@ -120,7 +120,7 @@ mod tests {
         let gate = Arc::new(Gate::default());
         let (report, receiver) = oneshot::channel();
         let Entry::Idle(first) = gate.enter() else { panic!("nothing is on its way") };
-        let first = first.wait(receiver, retry("lost"));
+        let first = first.wait(receiver, || retry("lost"));
         let Entry::Open(second) = gate.enter() else { panic!("nothing has failed") };
 
         gate.close(&retry("broken"));
@@ -156,6 +156,6 @@ mod tests {
         let Entry::Idle(ticket) = gate.enter() else { panic!("nothing is on its way") };
         let (report, receiver) = oneshot::channel();
         drop(report);
-        assert_eq!(ticket.wait(receiver, retry("lost")).now_or_never(), Some(Err(retry("lost"))));
+        assert_eq!(ticket.wait(receiver, || retry("lost")).now_or_never(), Some(Err(retry("lost"))));
     }
 }

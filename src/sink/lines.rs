@@ -83,7 +83,7 @@ impl Writer {
         }
         let (report, receiver) = oneshot::channel();
         match self.queue.try_send(Work::Line(outgoing.payload.clone(), report)) {
-            Ok(()) => ticket.wait(receiver, ended()),
+            Ok(()) => ticket.wait(receiver, ended),
             Err(mpsc::error::TrySendError::Full(_)) => ticket.refuse(SendError::Retry {
                 scope: Scope::Sink,
                 reason: Reason::Timeout,

@@ -13,7 +13,7 @@ use super::log::{Draft, Log};
 use super::phase::{Phase, during};
 use super::shared::{Refused, Shared};
 use super::sweep;
-use crate::event::{Origin, Stored};
+use crate::event::{Arrival, Origin, Stored};
 use crate::health::Pulse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -361,7 +361,10 @@ impl Drop for Committer {
 }
 
 fn into_frame(entry: Entry) -> (EventFrame, Reply) {
-    let stored = Stored { sequence: 0, arrival: entry.arrival, event: entry.event };
+    // As the journal will have it, so that nobody can tell whether an event comes from there or from memory.
+    let received_at = jiff::Timestamp::from_microsecond(entry.arrival.received_at.as_microsecond());
+    let received_at = received_at.unwrap_or(entry.arrival.received_at);
+    let stored = Stored { sequence: 0, arrival: Arrival { received_at, ..entry.arrival }, event: entry.event };
     (EventFrame { stored, hash: entry.hash }, entry.reply)
 }
 

@@ -16,6 +16,9 @@
 //! The journal is the truth. Why not sled for all of it: its `flush()` is `sync_file_range`, not fsync, so that a 200
 //! after it would be a broken promise, and random keys beside bodies keep it from ever giving space back.
 //!
+//! What is durable is kept in memory for a while, too: whoever reads on as the log grows (`feed`) reads the disk only where
+//! he is behind.
+//!
 //! Three threads: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
 //! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs.
 

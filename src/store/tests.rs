@@ -46,7 +46,7 @@ fn event(id: &str, timestamp: &str) -> Event {
 }
 
 fn arrival(origin: Origin) -> Arrival {
-    let received_at = NOON.parse().unwrap();
+    let received_at = "2026-03-10T12:00:00.123456789Z".parse().unwrap();
     Arrival { source: "acme".into(), origin, received_at, webhook_id: None, delivery_id: Some("d-1".to_owned()) }
 }
 

@@ -160,3 +160,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_key_that_comes_twice_is_found_however_many_others_there_are() {
+    for count in 1..40 {
+        let keys =
+            |last: usize| (0..count).chain([last]).map(|key| format!("\"k{key}\":0")).collect::<Vec<_>>().join(",");
+        assert_eq!(check(&format!("{{{}}}", keys(count))), Ok(()), "{count}");
+        for twice in 0..count {
+            let text = format!("{{{}}}", keys(twice));
+            let offset = text.rfind("\"k").expect("a key");
+            let found = Malformed::NotStrictJson { violation: Violation::DuplicateKey, offset };
+            assert_eq!(check(&text), Err(found), "{twice} of {count}");
+        }
+    }
+}

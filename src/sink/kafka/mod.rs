@@ -192,7 +192,7 @@ impl Sink for Kafka {
         let (report, receiver) = oneshot::channel();
         let handed = self.producer(&mut state, batching).and_then(|producer| producer.send(&outgoing, report));
         match handed {
-            Ok(()) => ticket.wait(receiver, retry(Reason::Other, "kafka: the producer ended".to_owned())),
+            Ok(()) => ticket.wait(receiver, || retry(Reason::Other, "kafka: the producer ended".to_owned())),
             Err(error) => ticket.refuse(error),
         }
     }
