@@ -4,7 +4,7 @@ use super::outcome::{Failure, print, print_json};
 use super::screen::{Screen, Tone};
 use super::table::Table;
 use super::{Format, admin, pages, runtime};
-use crate::sandboxes::{State, View, ViewedSandbox};
+use crate::sandboxes::{Data, State, View, ViewedSandbox};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn text(view: &View, now: Timestamp, screen: Screen) -> String {
         };
         let age = created_at.or(*started_at).map(|since| span(since, now));
         let ends_in = ends_at.map(|end| span(now, end));
-        let metadata = metadata.as_ref().map(|metadata| metadata.get().to_owned());
+        let metadata = metadata.as_ref().map(Data::text);
         let [template, age, ends_in, metadata] =
             [template_id, &age, &ends_in, &metadata].map(|cell| cell.as_deref().unwrap_or_default());
         table.row([id, state, template, age, ends_in, source, metadata]).tone(1, tone);

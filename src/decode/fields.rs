@@ -134,10 +134,8 @@ impl<'a> Fields<'a> {
 
 /// A text as JSON: borrowed where it came just so.
 fn quoted<'a>(text: &str, came: Option<&'a RawValue>) -> Cow<'a, str> {
-    let inner = |json: &'a str| json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     match came.map(RawValue::get) {
-        // An escape is longer than what it stands for, so there is none.
-        Some(json) if inner(json) == Some(text) => Cow::Borrowed(json),
+        Some(json) if matches!(unquote(json), Some(Cow::Borrowed(own)) if own == text) => Cow::Borrowed(json),
         _ => Cow::Owned(Value::from(text).to_string()),
     }
 }

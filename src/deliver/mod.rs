@@ -442,11 +442,7 @@ impl Delivery {
 
     /// Whether what is in the buffer may be routed now.
     fn can_route(&self) -> bool {
-        !self.buffer.is_empty()
-            && self.halted_until.is_none()
-            && self.window.has_room()
-            && !self.handing_on
-            && !self.batches.is_closed()
+        !self.buffer.is_empty() && self.halted_until.is_none() && self.takes_more()
     }
 
     fn next_wake_up(&self, deadline: Option<Instant>) -> Instant {

@@ -71,14 +71,14 @@ impl Delivery {
         }
     }
 
+    /// Whether there is a place for further events.
+    pub(super) fn takes_more(&self) -> bool {
+        self.window.has_room() && !self.handing_on && !self.batches.is_closed()
+    }
+
     /// Takes the next events from memory where they are there, else has them read from the disk.
     fn read_on(&mut self) {
-        if self.batches.is_closed()
-            || !self.buffer.is_empty()
-            || self.handing_on
-            || !self.window.has_room()
-            || !self.has_more()
-        {
+        if !self.buffer.is_empty() || !self.takes_more() || !self.has_more() {
             return;
         }
         let Some(mut feed) = self.feed.take() else { return };

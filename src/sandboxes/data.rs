@@ -2,6 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -18,9 +19,10 @@ impl Data {
         (json.len() <= MAX && json != "null").then(|| Self(json.into()))
     }
 
-    /// The text.
-    pub fn get(&self) -> &str {
-        &self.0
+    /// The text for people to read and to search: what a sender has escaped without need, as Go does with `&`, stands as it is
+    /// meant.
+    pub fn text(&self) -> String {
+        serde_json::from_str::<Value>(&self.0).map_or_else(|_| self.0.to_string(), |value| value.to_string())
     }
 }
 
@@ -49,5 +51,22 @@ impl JsonSchema for Data {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         true.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_shown_as_it_is_meant_and_kept_as_it_came() {
+        let came = r#"{"b":"R\u0026D \u003cK\u00f6ln\u003e","a":1.50}"#;
+        let data = Data::of(came).expect("short");
+        assert_eq!(data.text(), r#"{"a":1.5,"b":"R&D <Köln>"}"#);
+        assert_eq!(serde_json::to_string(&data).expect("JSON"), came);
+        assert_eq!(serde_json::from_str::<Option<Data>>(came).expect("JSON"), Some(data.clone()));
+        assert_eq!(serde_json::json!({"metadata": data})["metadata"]["b"], "R&D <Köln>");
+        assert_eq!((Data::of("null"), Data::of(&format!("\"{}\"", "x".repeat(MAX)))), (None, None));
+        assert_eq!(serde_json::from_str::<Option<Data>>("null").expect("JSON"), None);
     }
 }

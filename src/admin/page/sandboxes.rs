@@ -3,7 +3,7 @@
 use super::model::{Cell, Model, Row};
 use super::words;
 use crate::logging::visible;
-use crate::sandboxes::{State, Usage, View, ViewedSandbox};
+use crate::sandboxes::{Data, State, Usage, View, ViewedSandbox};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -169,7 +169,7 @@ fn is_found(one: &ViewedSandbox, search: &str) -> bool {
         || has(&one.source)
         || has(word(one.state).0)
         || one.template_id.as_deref().is_some_and(has)
-        || one.metadata.as_ref().is_some_and(|metadata| has(metadata.get()))
+        || one.metadata.as_ref().is_some_and(|metadata| has(&metadata.text()))
 }
 
 fn born(one: &ViewedSandbox) -> Option<Timestamp> {
@@ -193,7 +193,7 @@ fn key(one: &ViewedSandbox, column: &str, newest: i64) -> (f64, String) {
 }
 
 fn metadata(one: &ViewedSandbox) -> String {
-    one.metadata.as_ref().map(|metadata| metadata.get().to_owned()).unwrap_or_default()
+    one.metadata.as_ref().map(Data::text).unwrap_or_default()
 }
 
 fn word(state: State) -> (&'static str, &'static str) {
