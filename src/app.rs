@@ -49,6 +49,9 @@ pub enum StartError {
     /// The store opened, yet takes nothing.
     #[error("store: {0}")]
     Refused(#[from] store::Refused),
+    /// A sink's new name contradicts what the store knows.
+    #[error("{0}")]
+    Rename(String),
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -85,6 +88,15 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] tokio::task::JoinError),
+}
+
+impl From<store::AttachError> for StartError {
+    fn from(error: store::AttachError) -> Self {
+        match error {
+            store::AttachError::Refused(refused) => Self::Refused(refused),
+            store::AttachError::Rename(contradiction) => Self::Rename(contradiction),
+        }
+    }
 }
 
 /// The daemon, ready to run.

@@ -94,7 +94,7 @@ pub const SINK_REASONS: [&str; 9] =
     ["connect", "auth", "timeout", "rejected", "too_large", "unroutable", "filter", "template", "other"];
 
 /// Values of the label `reason` of `sink_filtered_total`: why a sink did not want an event.
-pub const FILTERED_REASONS: [&str; 5] = ["type", "source", "filter", "filter_absent", "unroutable"];
+pub const FILTERED_REASONS: [&str; 6] = ["type", "source", "filter", "filter_absent", "unroutable", "already_sent"];
 
 const BACKFILL: &str = "backfill";
 const ORIGINS: [&str; 5] = ["webhook", BACKFILL, "metrics", "reconcile", "relay"];
@@ -361,6 +361,9 @@ impl Metrics {
     pub fn sink_filtered(&self, sink: &str, reason: &str) {
         self.filtered.with_label_values(&[sink, reason]).inc();
     }
+
+    /// So many records are gone from the log before the sink had them.
+    pub fn sink_damaged(&self, _sink: &str, _count: u64) {}
 
     /// An attempt failed; `reason` is one of [`SINK_REASONS`].
     pub fn sink_error(&self, sink: &str, reason: &str) {

@@ -5,7 +5,7 @@
 use crate::event::Stored;
 use crate::route::Types;
 use crate::sandboxes::METRICS;
-use crate::store::{Mark, Reader, Store};
+use crate::store::{End, Limits, Mark, Reader, Store};
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::io;
@@ -15,8 +15,7 @@ use tokio::sync::{Semaphore, watch};
 /// Readings side by side; further ones wait for their turn.
 const SIDE_BY_SIDE: usize = 2;
 /// What is read at once.
-const READ_EVENTS: usize = 512;
-const READ_BYTES: usize = 4 << 20;
+const AT_ONCE: Limits = Limits { events: 512, bytes: 4 << 20 };
 /// What one piece of work goes through, in bytes of bodies, before it tells how far it is.
 const PIECE: usize = 64 << 20;
 /// About how many bytes of bodies one page holds.
@@ -102,8 +101,8 @@ impl Journal {
     /// What comes from now on.
     pub(super) fn tail(&self, query: Query) -> Tail {
         let mut durable = self.store.durable();
-        let reader = reader(&self.store, &query, *durable.borrow_and_update());
-        Tail { reader, query, durable }
+        let after = durable.borrow_and_update().sequence;
+        Tail { reader: reader(&self.store, &query), after, query, durable }
     }
 
     async fn at_work(&self, work: impl FnOnce(&Store) -> io::Result<Page> + Send + 'static) -> io::Result<Page> {
@@ -121,8 +120,10 @@ impl Journal {
 /// The journal's end, as it grows.
 pub(super) struct Tail {
     reader: Reader,
+    /// What comes is behind this sequence.
+    after: u64,
     query: Query,
-    durable: watch::Receiver<u64>,
+    durable: watch::Receiver<End>,
 }
 
 impl Tail {
@@ -137,28 +138,32 @@ impl Tail {
     /// Hands on what has come. Blocks on the disk.
     pub(super) fn read_all(&mut self, mut each: impl FnMut(&Stored)) -> io::Result<()> {
         loop {
-            let events = self.reader.read(READ_EVENTS, READ_BYTES)?;
-            if events.is_empty() {
+            let batch = self.reader.read_after(self.after, AT_ONCE)?;
+            self.after = batch.through;
+            if batch.records.is_empty() {
                 return Ok(());
             }
-            events.iter().filter(|stored| self.query.matches(stored)).for_each(&mut each);
+            let events = batch.records.iter().map(|record| &*record.stored);
+            events.filter(|stored| self.query.matches(stored)).for_each(&mut each);
         }
     }
 }
 
-fn reader(store: &Store, query: &Query, after: u64) -> Reader {
-    if query.samples { store.reader(after) } else { store.reader_without_samples(after) }
+fn reader(store: &Store, query: &Query) -> Reader {
+    if query.samples { store.reader() } else { store.reader_without_samples() }
 }
 
 fn oldest_first(store: &Store, query: &Query, after: Option<u64>, limit: usize) -> io::Result<Page> {
-    let mut reader = reader(store, query, after.unwrap_or(0).max(store.sequence_before(query.since)));
+    let mut reader = reader(store, query);
+    let mut after = after.unwrap_or(0).max(store.sequence_before(query.since));
     let (mut page, mut gone_through, mut held) = (Page::default(), 0, 0);
     loop {
-        let events = reader.read(READ_EVENTS, READ_BYTES)?;
-        if events.is_empty() {
+        let batch = reader.read_after(after, AT_ONCE)?;
+        after = batch.through;
+        if batch.records.is_empty() {
             return Ok(Page { next: None, ..page });
         }
-        for stored in events {
+        for stored in batch.into_events() {
             gone_through += stored.event.body.len();
             page.next = Some(stored.sequence);
             if query.matches(&stored) {
@@ -181,13 +186,14 @@ fn newest_first(store: &Store, query: &Query, before: u64, limit: usize) -> io::
     let (mut page, mut gone_through, mut held, mut end) = (Page::default(), 0, 0, before);
     for mark in marks.iter().rev().filter(|mark| mark.after.saturating_add(1) < before) {
         let (mut found, mut was_cut) = (VecDeque::new(), false);
-        let mut reader = reader(store, query, mark.after);
+        let (mut reader, mut after) = (reader(store, query), mark.after);
         'segment: loop {
-            let events = reader.read(READ_EVENTS, READ_BYTES)?;
-            if events.is_empty() {
+            let batch = reader.read_after(after, AT_ONCE)?;
+            after = batch.through;
+            if batch.records.is_empty() {
                 break;
             }
-            for stored in events {
+            for stored in batch.into_events() {
                 if stored.sequence >= end {
                     break 'segment;
                 }

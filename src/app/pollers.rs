@@ -205,7 +205,7 @@ impl Pollers {
         wants.iter().for_each(|(name, _)| self.metrics.source(name));
         let (sandboxes, folder, metrics) =
             (self.sandboxes.clone(), self.folder.join("sandboxes"), self.metrics.clone());
-        let (durable, now) = (*self.store.durable().borrow(), self.intake.now());
+        let (durable, now) = (self.store.durable().borrow().sequence, self.intake.now());
         let replace = move || {
             let wants = wants.iter().map(|(name, wants)| (name.as_str(), *wants));
             sandboxes.replace(&folder, wants, durable, now, &metrics);

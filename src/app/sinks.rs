@@ -64,6 +64,14 @@ impl Sinks {
     /// Nothing is connected, and nothing changes.
     pub(super) fn plan(&self, loaded: &Loaded) -> Result<Plan, StartError> {
         let sinks = &loaded.settings.sinks;
+        let starts = sinks.iter().map(|(name, sink)| SinkStart {
+            name: name.clone(),
+            renamed_from: sink.common.renamed_from.clone(),
+            start: sink.common.start.into(),
+        });
+        let starts: Vec<SinkStart> = starts.collect();
+        // Whoever delivers for one of these holds the position that goes to another name.
+        let moved = self.store.moved(&starts);
         let mut fresh = BTreeMap::new();
         for (name, settings) in sinks {
             let failed = |source| StartError::Sink { name: name.clone(), source };
@@ -71,7 +79,7 @@ impl Sinks {
             let mut said = vec![loaded.said.at(&["sinks", name]).without(&ONCE)];
             // It is told apart from others in its stream by its name.
             said.extend(shares_stream.then(|| Said::of_name(name)));
-            if self.tasks.has(name, &said) {
+            if self.tasks.has(name, &said) && !moved.contains(name) {
                 continue;
             }
             let router = Arc::new(build_router(settings).map_err(failed)?);
@@ -84,12 +92,7 @@ impl Sinks {
             let one = Fresh { said, about, sink, router, redaction, dead_letter_to, max_in_flight, certificate_end };
             fresh.insert(name.clone(), one);
         }
-        let starts = sinks.iter().map(|(name, sink)| SinkStart {
-            name: name.clone(),
-            renamed_from: sink.common.renamed_from.clone(),
-            start: sink.common.start.into(),
-        });
-        Ok(Plan { fresh, starts: starts.collect() })
+        Ok(Plan { fresh, starts })
     }
 
     /// Ends what is gone or changed, tells the store which sinks there are, and makes what is new, each from where the

@@ -140,6 +140,7 @@ impl From<StartError> for Failure {
             | StartError::Bind(_) => Exit::Io,
             StartError::Token(TokenError::Content { .. })
             | StartError::Sink { .. }
+            | StartError::Rename(_)
             | StartError::Api { .. }
             | StartError::Register { .. } => Exit::Config,
             StartError::Metrics(_) | StartError::Thread(_) => Exit::Internal,

@@ -6,7 +6,7 @@
 
 use super::{Delivery, Parts};
 use crate::sink::{CommitError, Reason, SendError};
-use crate::store::Progress;
+use crate::store::{Ordinals, Progress, Store};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -18,26 +18,48 @@ pub(super) enum Batches {
     None,
     /// The peer has to be asked for its copy of the position before anything is sent.
     Closed,
-    Opening(BoxFuture<'static, Result<Option<String>, SendError>>),
+    Opening(BoxFuture<'static, Result<Option<Found>, SendError>>),
     Open,
     Committing(Vec<u64>, BoxFuture<'static, Result<(), CommitError>>),
 }
 
 /// What became of what was under way.
 pub(super) enum Outcome {
-    Opened(Result<Option<String>, SendError>),
+    Opened(Result<Option<Found>, SendError>),
     Committed(Vec<u64>, Result<(), CommitError>),
 }
 
 /// The position as the peer keeps it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Position {
+pub(super) struct Position {
     /// Tells one life of a sink's name from the next, see [`Progress::base`].
     base: u64,
     position: u64,
     delivered: u64,
     filtered: u64,
     dead_lettered: u64,
+    /// Not there in what version 0.1.0 wrote.
+    #[serde(default)]
+    damaged: u64,
+    #[serde(default)]
+    ordinals: Option<Ordinals>,
+}
+
+/// [`Position`], or why it cannot be read.
+type Found = Result<Position, String>;
+
+/// Reads what the peer keeps. Where version 0.1.0 wrote it, the records up to there are still to be counted.
+async fn count(store: Arc<Store>, found: String) -> Found {
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("the position that the peer keeps cannot be read: {error}");
+    let mut position: Position = serde_json::from_str(&found).map_err(|error| unreadable(&error))?;
+    if position.ordinals.is_none() {
+        let through = position.position;
+        let counted = tokio::task::spawn_blocking(move || store.ordinals_at(through)).await;
+        let counted = counted.map_err(|error| unreadable(&error))?;
+        position.ordinals = Some(counted.map_err(|error| unreadable(&error))?);
+    }
+    Ok(position)
 }
 
 impl Batches {
@@ -80,10 +102,11 @@ impl Delivery {
         match self.batches {
             Batches::Closed => {
                 self.halted_until = None;
-                let names = self.position_names();
+                let (names, store) = (self.position_names(), Arc::clone(&self.parts.store));
                 self.batches = Batches::Opening(Box::pin(async move {
-                    match sink.transactions() {
-                        Some(transactions) => transactions.open(&names).await,
+                    let Some(transactions) = sink.transactions() else { return Ok(None) };
+                    match transactions.open(&names).await? {
+                        Some(found) => Ok(Some(count(store, found).await)),
                         None => Ok(None),
                     }
                 }));
@@ -164,10 +187,8 @@ impl Delivery {
     }
 
     /// Goes on where the peer says, if that is further than the store knows.
-    fn catch_up(&mut self, found: Option<String>) -> Result<(), String> {
-        let Some(found) = found else { return Ok(()) };
-        let peers: Position = serde_json::from_str(&found)
-            .map_err(|error| format!("the position that the peer keeps cannot be read: {error}"))?;
+    fn catch_up(&mut self, found: Option<Found>) -> Result<(), String> {
+        let Some(peers) = found.transpose()? else { return Ok(()) };
         let own = self.window.progress();
         if peers.position <= own.position {
             return Ok(());
@@ -182,7 +203,7 @@ impl Delivery {
             );
             return Ok(());
         }
-        let durable = *self.durable.borrow();
+        let durable = self.durable.borrow().sequence;
         if peers.position > durable {
             return Err(format!(
                 "the peer has events up to {}, and this store only up to {durable}: it is an older copy, whose next events \
@@ -190,9 +211,14 @@ impl Delivery {
                 peers.position
             ));
         }
-        let is_unread = peers.position > self.window.newest();
-        let Position { position, delivered, filtered, dead_lettered, .. } = peers;
-        let progress = Progress { position, delivered, filtered, dead_lettered, ..own };
+        let is_unread = !self.reading.has_read(peers.position);
+        let Position { position, delivered, filtered, dead_lettered, damaged, ordinals, .. } = peers;
+        let ordinals = ordinals.unwrap_or(own.ordinals);
+        let progress = Progress { position, ordinals, delivered, filtered, dead_lettered, damaged, ..own };
+        if damaged == own.damaged {
+            // It has none of this behind damage: what has been damaged meanwhile, it had before.
+            self.claim.had_through(position);
+        }
         tracing::info!(
             sink = self.parts.name,
             position = own.position,
@@ -201,16 +227,17 @@ impl Delivery {
         );
         self.window.catch_up(progress);
         if is_unread {
-            self.buffer.clear();
-            self.reading = None;
-            self.feed = Some(self.parts.store.feed(peers.position));
+            self.log_end = None;
+            self.reading.go_to(&progress);
         }
         Ok(())
     }
 }
 
 fn position(progress: Progress) -> String {
-    let Progress { base, position, delivered, filtered, dead_lettered, .. } = progress;
+    let Progress { base, position, ordinals, delivered, filtered, dead_lettered, damaged, .. } = progress;
+    let ordinals = Some(ordinals);
     // A struct of numbers: it cannot fail.
-    serde_json::to_string(&Position { base, position, delivered, filtered, dead_lettered }).unwrap_or_default()
+    serde_json::to_string(&Position { base, position, delivered, filtered, dead_lettered, damaged, ordinals })
+        .unwrap_or_default()
 }

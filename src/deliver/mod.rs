@@ -7,6 +7,8 @@
 
 mod again;
 mod batches;
+mod continuity;
+mod reading;
 mod settings;
 mod sinks;
 mod status;
@@ -17,7 +19,7 @@ mod window;
 pub use again::{Ended, Found, Handle, Refused, Replay, Retried, Retrying, Wanted};
 pub use settings::{Settings, Start};
 pub use sinks::Sinks;
-pub use status::{About, Failure, Status};
+pub use status::{About, Failure, Gap, Status};
 
 use crate::backoff::Backoff;
 use crate::decode::{self, Redaction};
@@ -26,21 +28,25 @@ use crate::metrics::Metrics;
 use crate::route::{Decision, Router};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::sink::{Order, Reason, Scope, SendError, Sink};
-use crate::store::{Cause, Feed, Progress, Store};
+use crate::store::{Cause, Claim, End, Progress, Store};
 use again::Road;
 use batches::Batches;
+use continuity::Item;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use reading::Reading;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tasks::{Letter, Noted, Parked, ReadAhead, Task, blocking, probe, wait};
+use tasks::{Letter, Noted, Parked, Task, blocking, probe, wait};
 use tell::Lines;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use window::{Job, Settled, Window};
+use window::{Job, Place, Settled, Window};
 
+/// Why a record is not sent that the sink had before it was damaged and accepted anew.
+const ALREADY_SENT: &str = "already_sent";
 /// First and longest delay before a failed send is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 /// So many dead letters in a row, for one cause and without a success between them, halt the sink.
@@ -111,15 +117,12 @@ type Confirmation = BoxFuture<'static, (u64, Result<(), SendError>)>;
 /// One sink's loop.
 pub struct Delivery {
     parts: Parts,
+    claim: Claim,
     window: Window,
-    /// Read, not yet routed.
-    buffer: VecDeque<Arc<Stored>>,
-    reading: Option<Task<ReadAhead>>,
-    /// Up to here the log was read, and there was no more.
-    read_through: u64,
-    /// `None` while it is away reading the disk.
-    feed: Option<Feed>,
-    durable: watch::Receiver<u64>,
+    reading: Reading,
+    /// The log's end, once all that was read up to there is in the window; and what is proven to be gone before it.
+    log_end: Option<(End, u64)>,
+    durable: watch::Receiver<End>,
     in_flight: FuturesUnordered<Confirmation>,
     batches: Batches,
     halted_until: Option<Instant>,
@@ -157,17 +160,19 @@ pub struct Delivery {
 impl Delivery {
     /// Goes on where the store says that the sink is.
     pub fn new(parts: Parts) -> Self {
-        let progress = parts.store.progress(&parts.name);
+        let claim = parts.store.claim(&parts.name);
+        let progress = claim.progress();
         let backoff = Backoff::new(BACKOFF.0, BACKOFF.1, parts.random.clone());
         let name = &parts.name;
         let batches = if parts.sink.transactions().is_some() { Batches::Closed } else { Batches::None };
         parts.metrics.sink(name);
-        parts.metrics.dead_letters_waiting(name, parts.store.dead_letters_waiting(name));
+        parts.metrics.dead_letters_waiting(name, claim.dead_letters_waiting());
         let status = watch::Sender::new(Status { position: progress.position, ..Status::default() });
         let road = Road {
             name: name.clone(),
             about: parts.about.clone(),
             store: Arc::clone(&parts.store),
+            claim: claim.clone(),
             sink: Arc::clone(&parts.sink),
             router: Arc::clone(&parts.router),
             redaction: parts.redaction.clone(),
@@ -181,10 +186,9 @@ impl Delivery {
             handle,
             end_again,
             window: Window::new(parts.sink.order(), parts.max_in_flight, progress),
-            buffer: VecDeque::new(),
-            reading: None,
-            read_through: 0,
-            feed: Some(parts.store.feed(progress.position)),
+            reading: Reading::new(&parts.store, &progress),
+            log_end: None,
+            claim,
             durable: parts.store.durable(),
             in_flight: FuturesUnordered::new(),
             batches,
@@ -237,12 +241,15 @@ impl Delivery {
                     self.confirmed_too();
                 }
                 outcome = self.batches.outcome() => self.batch_ended(outcome),
-                Some(result) = wait(&mut self.reading) => self.read(result),
+                Some(result) = wait(&mut self.reading.task) => {
+                    let read = self.reading.ended(result);
+                    self.read(read);
+                }
                 Some(result) = wait(&mut self.parking) => self.parked(result),
                 Some(result) = wait(&mut self.noting) => self.noted(result),
                 Some(result) = wait(&mut self.probing) => self.probed(result),
                 // Reading starts anew at the top of the loop.
-                changed = self.durable.changed(), if self.reading.is_none() => if changed.is_err() { break },
+                changed = self.durable.changed(), if self.reading.task.is_none() => if changed.is_err() { break },
                 () = tokio::task::yield_now(), if self.can_route() => {}
                 () = tokio::time::sleep_until(until) => {}
                 _ = tick.tick() => self.tell(),
@@ -253,7 +260,8 @@ impl Delivery {
                 () = replaced.requested(), if !self.handing_on => {
                     self.end_again.fire();
                     self.handing_on = true;
-                    self.buffer.clear();
+                    self.reading.buffer.clear();
+                    self.log_end = None;
                     deadline = Some(Instant::now() + HAND_ON);
                 }
             }
@@ -290,16 +298,29 @@ impl Delivery {
             if !self.can_route() {
                 return;
             }
-            let Some(stored) = self.buffer.pop_front() else { return };
-            self.route(stored);
+            let Some(item) = self.reading.buffer.pop_front() else { break };
+            self.route(item);
+        }
+        if self.reading.buffer.is_empty()
+            && let Some((end, damaged)) = self.log_end.take()
+        {
+            self.window.log_ends(end, damaged);
         }
     }
 
-    fn route(&mut self, mut stored: Arc<Stored>) {
+    fn route(&mut self, Item { record, damaged }: Item) {
+        let place = Place::new(&record, damaged);
+        self.parts.metrics.sink_damaged(&self.parts.name, damaged);
+        let (mut stored, replaces) = (record.stored, record.replaces);
         let Parts { name, metrics, redaction, router, store, .. } = &self.parts;
+        // Its earlier record was damaged after this sink had had it.
+        if replaces.is_some_and(|replaced| self.claim.had(replaced)) {
+            metrics.sink_filtered(name, ALREADY_SENT);
+            return self.window.add_settled(&stored, place, Settled::Filtered);
+        }
         let decision = match decide(router, redaction, store.instance(), &mut stored) {
             Ok(decision) => decision,
-            Err(error) => return self.park(stored, Reason::Other.as_str(), error.to_string()),
+            Err(error) => return self.park(stored, place, Reason::Other.as_str(), error.to_string()),
         };
         match decision {
             Decision::Send(outgoing) => {
@@ -308,22 +329,22 @@ impl Delivery {
                     self.repeated_through = stored.sequence;
                 }
                 let job = Job { stored, outgoing: Arc::new(outgoing) };
-                if let Some(job) = self.window.add(job) {
+                if let Some(job) = self.window.add(job, place) {
                     self.hand_over(job);
                 }
             }
             Decision::Skip(skip) => {
                 metrics.sink_filtered(name, skip.as_str());
-                self.window.add_settled(&stored, Settled::Filtered);
+                self.window.add_settled(&stored, place, Settled::Filtered);
             }
-            Decision::Reject { fault, message } => self.park(stored, fault.as_str(), message),
+            Decision::Reject { fault, message } => self.park(stored, place, fault.as_str(), message),
         }
     }
 
     /// Makes a dead letter of an event that was not handed over.
-    fn park(&mut self, stored: Arc<Stored>, reason: &str, message: String) {
+    fn park(&mut self, stored: Arc<Stored>, place: Place, reason: &str, message: String) {
         self.parts.metrics.sink_error(&self.parts.name, reason);
-        self.window.add_parking(&stored);
+        self.window.add_parking(&stored, place);
         self.rejected.push((stored, Cause { reason: reason.to_owned(), message }));
     }
 
@@ -442,7 +463,7 @@ impl Delivery {
 
     /// Whether what is in the buffer may be routed now.
     fn can_route(&self) -> bool {
-        !self.buffer.is_empty() && self.halted_until.is_none() && self.takes_more()
+        !self.reading.buffer.is_empty() && self.halted_until.is_none() && self.takes_more()
     }
 
     fn next_wake_up(&self, deadline: Option<Instant>) -> Instant {
@@ -458,7 +479,7 @@ impl Delivery {
 
     /// At the end: everything is settled and noted, or the time is up, or the sink takes nothing anyway.
     fn is_done(&self, deadline: Instant) -> bool {
-        let all_read = self.buffer.is_empty() && self.reading.is_none() && !self.has_more();
+        let all_read = self.reading.buffer.is_empty() && self.reading.task.is_none() && !self.has_more();
         let idle = self.window.is_empty() && (all_read || self.handing_on);
         let noted = self.noting.is_none() && self.window.progress() == self.noted;
         let waits = !self.in_flight.is_empty() || self.batches.is_busy();
@@ -477,8 +498,8 @@ impl Delivery {
         }
         let progress = self.window.progress();
         if progress != self.noted {
-            let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
-            let result = blocking(move || Noted { progress, result: store.advance(&name, progress) }).await;
+            let claim = self.claim.clone();
+            let result = blocking(move || Noted { progress, result: claim.keep(progress) }).await;
             self.noted(result);
         }
         // What is not committed by now is dropped, and aborted by the peer.

@@ -32,8 +32,37 @@ pub struct Status {
     pub lag_events: u64,
     /// Since the oldest event was received that is not settled; 0 if there is none.
     pub oldest_unsent_age_seconds: f64,
+    /// Where the sink stopped because events are missing without proof of damage, until an operator says otherwise.
+    pub gap: Option<Gap>,
     /// The last failure, mended or not.
     pub last_error: Option<Failure>,
+}
+
+/// A place in the log where something is missing, or comes again, and nothing proves why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "SinkGap")]
+pub struct Gap {
+    /// `events` or `samples`.
+    pub log: &'static str,
+    /// Behind this sequence …
+    pub after: u64,
+    /// … and up to this one.
+    pub through: u64,
+    /// How many are missing; 0 where one comes again.
+    pub events: u64,
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { log, after, through, events } = self;
+        match events {
+            0 => write!(f, "the log of {log} goes back behind sequence {after}, at {through}"),
+            _ => write!(
+                f,
+                "{events} records of the log of {log} are missing behind sequence {after} and up to {through}"
+            ),
+        }
+    }
 }
 
 /// Of one record, or of all of them.

@@ -1,10 +1,11 @@
 //! What a delivery has done beside its loop: reading ahead, noting its position, writing dead letters, asking the peer for
 //! a sign of life. At most one of each is under way.
 
+use super::reading::Read;
 use super::{Delivery, NOTE_EVERY, Parts};
 use crate::event::Stored;
 use crate::sink::{Reason, Scope, SendError, Sink};
-use crate::store::{Cause, Feed, Progress};
+use crate::store::{Cause, Progress};
 use futures_util::future::BoxFuture;
 use std::io;
 use std::sync::Arc;
@@ -12,9 +13,6 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-/// What is read ahead at once.
-const READ_EVENTS: usize = 512;
-const READ_BYTES: usize = 4 * 1024 * 1024;
 /// How soon the disk is tried again that did not take a position or a dead letter.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 /// How long the peer may take to give a sign of life at the start.
@@ -24,13 +22,6 @@ pub(super) type Task<T> = BoxFuture<'static, Result<T, JoinError>>;
 
 /// An event to become a dead letter.
 pub(super) type Letter = (Arc<Stored>, Cause);
-
-pub(super) struct ReadAhead {
-    feed: Feed,
-    /// What was on disk when the reading began.
-    durable: u64,
-    events: io::Result<Vec<Arc<Stored>>>,
-}
 
 pub(super) struct Parked {
     letters: Vec<Letter>,
@@ -56,9 +47,9 @@ impl Delivery {
         self.disk_retry_at = None;
         if self.parking.is_none() && !self.rejected.is_empty() {
             let letters = std::mem::take(&mut self.rejected);
-            let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
+            let claim = self.claim.clone();
             self.parking = Some(blocking(move || {
-                let result = store.park(&name, &letters);
+                let result = claim.park(&letters);
                 Parked { letters, result }
             }));
         }
@@ -66,8 +57,8 @@ impl Delivery {
         let now = Instant::now();
         if self.noting.is_none() && progress != self.noted && (now >= self.note_at || !self.window.has_room()) {
             self.note_at = now + NOTE_EVERY;
-            let (store, name) = (Arc::clone(&self.parts.store), self.parts.name.clone());
-            self.noting = Some(blocking(move || Noted { progress, result: store.advance(&name, progress) }));
+            let claim = self.claim.clone();
+            self.noting = Some(blocking(move || Noted { progress, result: claim.keep(progress) }));
         }
     }
 
@@ -78,50 +69,47 @@ impl Delivery {
 
     /// Takes the next events from memory where they are there, else has them read from the disk.
     fn read_on(&mut self) {
-        if !self.buffer.is_empty() || !self.takes_more() || !self.has_more() {
+        if !self.reading.buffer.is_empty() || !self.takes_more() || !self.has_more() {
             return;
         }
-        let Some(mut feed) = self.feed.take() else { return };
-        let durable = *self.durable.borrow();
-        if let Some(events) = feed.recent(READ_EVENTS, READ_BYTES) {
-            self.read(Ok(ReadAhead { feed, durable, events: Ok(events) }));
-            return;
+        if let Some(read) = self.reading.start() {
+            self.read(read);
         }
-        self.reading = Some(blocking(move || {
-            let events = feed.read(READ_EVENTS, READ_BYTES);
-            ReadAhead { feed, durable, events }
-        }));
     }
 
-    /// Whether the log may hold events that were not read. Its highest sequence may belong to none, since a sequence
-    /// whose write failed is not used again.
+    /// Whether the log may hold events that were not read.
     pub(super) fn has_more(&self) -> bool {
-        *self.durable.borrow() > self.window.newest().max(self.read_through)
+        self.reading.is_behind(*self.durable.borrow())
     }
 
-    pub(super) fn read(&mut self, result: Result<ReadAhead, JoinError>) {
-        let problem = match result {
-            Ok(ReadAhead { feed, durable, events: Ok(events) }) => {
-                self.feed = Some(feed);
-                if events.is_empty() {
-                    self.read_through = durable;
-                    self.window.nothing_up_to(durable);
-                }
-                self.buffer.extend(events);
-                return;
+    pub(super) fn read(&mut self, read: Read) {
+        let name = &self.parts.name;
+        match read {
+            Read::Joined(end) => self.log_end = end,
+            Read::Doubted(gap) => {
+                tracing::warn!(sink = name, %gap, "what was read of the journal does not join what was read before: it is read again");
             }
-            Ok(ReadAhead { events: Err(error), .. }) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        tracing::error!(sink = self.parts.name, error = problem, "the journal cannot be read");
-        self.parts.metrics.sink_error(&self.parts.name, Reason::Other.as_str());
-        // From the last event that was taken from the old one: everything before it is in the window.
-        self.feed = Some(self.parts.store.feed(self.window.newest()));
-        self.halted_until.get_or_insert(Instant::now() + self.backoff.next_delay());
+            Read::Stopped(gap) => {
+                tracing::error!(
+                    sink = name, %gap,
+                    "events are missing in the journal, and nothing proves that they are damaged: the sink stops before them; \
+                     `e2b-relay sinks resume --accept-gap {name}` goes on without them"
+                );
+                self.parts.metrics.sink_error(name, Reason::Other.as_str());
+                self.failed(Reason::Other, &gap.to_string());
+                self.status.send_modify(|status| status.gap = Some(gap.clone()));
+                self.set_up(false, &gap.to_string());
+            }
+            Read::Failed(problem) => {
+                tracing::error!(sink = name, error = problem, "the journal cannot be read");
+                self.parts.metrics.sink_error(name, Reason::Other.as_str());
+                self.halted_until.get_or_insert(Instant::now() + self.backoff.next_delay());
+            }
+        }
     }
 
     pub(super) fn parked(&mut self, result: Result<Parked, JoinError>) {
-        let Parts { name, metrics, store, .. } = &self.parts;
+        let Parts { name, metrics, .. } = &self.parts;
         match result {
             Ok(Parked { mut letters, result: Ok(kept) }) => {
                 self.rejected.splice(0..0, letters.drain(kept.min(letters.len())..));
@@ -138,7 +126,7 @@ impl Delivery {
                         "a record became a dead letter"
                     );
                 }
-                metrics.dead_letters_waiting(name, store.dead_letters_waiting(name));
+                metrics.dead_letters_waiting(name, self.claim.dead_letters_waiting());
                 self.handle.parked();
                 let sequences: Vec<u64> = letters.iter().map(|(stored, _)| stored.sequence).collect();
                 self.window.parked(&sequences);

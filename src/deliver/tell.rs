@@ -48,10 +48,10 @@ impl Delivery {
     /// Tells lag and age, and what the client says of records that stay unconfirmed.
     pub(super) fn tell(&mut self) {
         let position = self.window.progress().position;
-        let lag = self.durable.borrow().saturating_sub(position);
+        let lag = self.durable.borrow().sequence.saturating_sub(position);
         let now = (self.parts.clock)();
-        let oldest =
-            self.window.oldest_received_at().or_else(|| self.buffer.front().map(|stored| stored.arrival.received_at));
+        let read = || self.reading.buffer.front().map(|item| item.record.stored.arrival.received_at);
+        let oldest = self.window.oldest_received_at().or_else(read);
         let age =
             oldest.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or(Duration::ZERO));
         self.parts.metrics.sink_lag(&self.parts.name, lag, age);

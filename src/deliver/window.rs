@@ -5,7 +5,7 @@
 use crate::event::Stored;
 use crate::route::Outgoing;
 use crate::sink::Order;
-use crate::store::Progress;
+use crate::store::{End, LogKind, Progress, Record};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -17,6 +17,21 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 pub(super) struct Job {
     pub(super) stored: Arc<Stored>,
     pub(super) outgoing: Arc<Outgoing>,
+}
+
+/// Where an event stands in its log, and what is gone before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) log: LogKind,
+    pub(super) ordinal: u64,
+    /// Records before it that are proven to be gone, and that the sink passes with it.
+    pub(super) damaged: u64,
+}
+
+impl Place {
+    pub(super) fn new(record: &Record, damaged: u64) -> Self {
+        Self { log: record.log, ordinal: record.ordinal, damaged }
+    }
 }
 
 /// What became of an event for good.
@@ -41,6 +56,7 @@ enum State {
 #[derive(Debug)]
 struct Slot {
     sequence: u64,
+    place: Place,
     received_at: jiff::Timestamp,
     state: State,
 }
@@ -54,6 +70,8 @@ pub(super) struct Window {
     /// Per sandbox what is neither settled nor parking, oldest first; only the first may be in flight.
     lanes: HashMap<String, VecDeque<u64>>,
     progress: Progress,
+    /// The log's end behind the newest that was added, with what is proven to be gone there.
+    end: Option<(End, u64)>,
     /// Settled, but not yet noted by the store: a crash would send these again too.
     unnoted: usize,
     /// Of the payloads that are not settled.
@@ -62,7 +80,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(order: Order, limit: usize, progress: Progress) -> Self {
-        Self { order, limit, slots: VecDeque::new(), lanes: HashMap::new(), progress, unnoted: 0, bytes: 0 }
+        Self { order, limit, slots: VecDeque::new(), lanes: HashMap::new(), progress, end: None, unnoted: 0, bytes: 0 }
     }
 
     /// Whether another event may be added.
@@ -78,16 +96,12 @@ impl Window {
         self.progress
     }
 
-    /// There is nothing up to `sequence` that was not added: the position moves there if all of it is settled.
-    pub(super) fn nothing_up_to(&mut self, sequence: u64) {
-        if self.slots.is_empty() {
-            self.progress.position = self.progress.position.max(sequence);
-        }
-    }
-
-    /// The highest sequence that was ever added; the position before there was one.
-    pub(super) fn newest(&self) -> u64 {
-        self.slots.back().map_or(self.progress.position, |slot| slot.sequence)
+    /// Behind the newest that was added there is nothing more up to the log's end, of which `damaged` records are proven to be
+    /// gone: the position moves there once all of it is settled.
+    pub(super) fn log_ends(&mut self, end: End, damaged: u64) {
+        let damaged = damaged + self.end.take().map_or(0, |(_, damaged)| damaged);
+        self.end = Some((end, damaged));
+        self.advance();
     }
 
     /// When the oldest event that is not settled was received.
@@ -96,22 +110,22 @@ impl Window {
     }
 
     /// Adds an event that the sink does not take.
-    pub(super) fn add_settled(&mut self, stored: &Stored, settled: Settled) {
-        self.push(stored, State::Settled(settled));
+    pub(super) fn add_settled(&mut self, stored: &Stored, place: Place, settled: Settled) {
+        self.push(stored, place, State::Settled(settled));
         self.advance();
     }
 
     /// Adds an event that goes to the dead letters.
-    pub(super) fn add_parking(&mut self, stored: &Stored) {
-        self.push(stored, State::Parking);
+    pub(super) fn add_parking(&mut self, stored: &Stored, place: Place) {
+        self.push(stored, place, State::Parking);
     }
 
     /// Adds a record to be sent; returns it if its turn is now.
-    pub(super) fn add(&mut self, job: Job) -> Option<Job> {
+    pub(super) fn add(&mut self, job: Job, place: Place) -> Option<Job> {
         let sequence = job.stored.sequence;
         let stored = Arc::clone(&job.stored);
         self.bytes += job.outgoing.payload.len();
-        self.push(&stored, State::Waiting(job));
+        self.push(&stored, place, State::Waiting(job));
         if self.order == Order::OnePerSandbox {
             let lane = self.lanes.entry(stored.event.sandbox_id.clone()).or_default();
             lane.push_back(sequence);
@@ -122,8 +136,10 @@ impl Window {
         if self.order == Order::Batched { None } else { self.start(sequence) }
     }
 
-    fn push(&mut self, stored: &Stored, state: State) {
-        self.slots.push_back(Slot { sequence: stored.sequence, received_at: stored.arrival.received_at, state });
+    fn push(&mut self, stored: &Stored, mut place: Place, state: State) {
+        // What is gone before the log's last end is passed with the first that came behind it.
+        place.damaged += self.end.take().map_or(0, |(_, damaged)| damaged);
+        self.slots.push_back(Slot { sequence: stored.sequence, place, received_at: stored.arrival.received_at, state });
     }
 
     /// Marks a waiting record as handed over and returns it.
@@ -170,7 +186,7 @@ impl Window {
                 State::Settled(settled) => count(&mut progress, *settled),
                 State::InFlight(_) | State::Parking => return None,
             }
-            progress.position = slot.sequence;
+            pass(&mut progress, slot.sequence, slot.place);
         }
         (!is_empty).then(|| (self.start_all(), progress))
     }
@@ -182,6 +198,9 @@ impl Window {
                 self.bytes -= job.outgoing.payload.len();
             }
             self.unnoted += 1;
+        }
+        if self.slots.is_empty() && self.end.is_some_and(|(end, _)| end.sequence <= progress.position) {
+            self.end = None;
         }
         self.progress = progress;
         self.advance();
@@ -223,8 +242,7 @@ impl Window {
 
     /// The store has noted this progress.
     pub(super) fn noted(&mut self, progress: Progress) {
-        let settled = |progress: Progress| progress.delivered + progress.filtered + progress.dead_lettered;
-        self.unnoted = settled(self.progress).saturating_sub(settled(progress)) as usize;
+        self.unnoted = self.progress.settled().saturating_sub(progress.settled()) as usize;
     }
 
     fn replace(&mut self, sequence: u64, state: State) -> Option<Arc<Stored>> {
@@ -257,17 +275,40 @@ impl Window {
 
     /// Moves the position over what is settled without a gap.
     fn advance(&mut self) {
-        while let Some(Slot { sequence, state: State::Settled(settled), .. }) = self.slots.front() {
-            self.progress.position = *sequence;
+        while let Some(Slot { sequence, place, state: State::Settled(settled), .. }) = self.slots.front() {
             count(&mut self.progress, *settled);
+            pass(&mut self.progress, *sequence, *place);
             self.unnoted += 1;
             self.slots.pop_front();
+        }
+        if self.slots.is_empty()
+            && let Some((end, damaged)) = self.end.take()
+        {
+            self.progress.position = self.progress.position.max(end.sequence);
+            self.progress.ordinals = end.ordinals;
+            self.progress.damaged += damaged;
+            account(&mut self.progress);
         }
     }
 
     fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {
         let index = self.slots.binary_search_by_key(&sequence, |slot| slot.sequence).ok()?;
         self.slots.get_mut(index)
+    }
+}
+
+/// Moves over an event, and over what is gone before it.
+fn pass(progress: &mut Progress, sequence: u64, place: Place) {
+    progress.position = sequence;
+    *progress.ordinals.of_mut(place.log) = place.ordinal;
+    progress.damaged += place.damaged;
+    account(progress);
+}
+
+/// Keeps the last position at which the counts add up.
+fn account(progress: &mut Progress) {
+    if progress.unaccounted() == 0 {
+        progress.accounted_through = progress.position;
     }
 }
 
@@ -283,6 +324,7 @@ fn count(progress: &mut Progress, settled: Settled) {
 mod tests {
     use super::*;
     use crate::event::{Arrival, Event, Origin, Timestamp};
+    use crate::store::Ordinals;
     use bytes::Bytes;
 
     fn job(sequence: u64, sandbox_id: &str) -> Job {
@@ -316,6 +358,17 @@ mod tests {
         Job { stored: Arc::new(Stored { sequence, arrival, event }), outgoing: Arc::new(outgoing) }
     }
 
+    /// The event of this number in the journal.
+    fn place(number: u64) -> Place {
+        Place { log: LogKind::Events, ordinal: number, damaged: 0 }
+    }
+
+    /// After so many events, each of which is counted.
+    fn progress(position: u64) -> Progress {
+        let ordinals = Ordinals { events: position, samples: 0 };
+        Progress { position, ordinals, accounted_through: position, ..Progress::default() }
+    }
+
     fn sequence(job: Option<Job>) -> Option<u64> {
         job.map(|job| job.stored.sequence)
     }
@@ -323,9 +376,9 @@ mod tests {
     #[test]
     fn one_record_per_sandbox_is_in_flight_and_others_go_beside_it() {
         let mut window = Window::new(Order::OnePerSandbox, 10, Progress::default());
-        assert_eq!(sequence(window.add(job(1, "a"))), Some(1));
-        assert_eq!(sequence(window.add(job(2, "a"))), None);
-        assert_eq!(sequence(window.add(job(3, "b"))), Some(3));
+        assert_eq!(sequence(window.add(job(1, "a"), place(1))), Some(1));
+        assert_eq!(sequence(window.add(job(2, "a"), place(2))), None);
+        assert_eq!(sequence(window.add(job(3, "b"), place(3))), Some(3));
         assert_eq!(sequence(window.settle(3, Settled::Delivered)), None);
         assert_eq!(window.progress().position, 0, "1 is not settled");
         window.put_back(1);
@@ -333,34 +386,34 @@ mod tests {
         assert_eq!(sequence(window.settle(1, Settled::Delivered)), Some(2));
         assert_eq!(window.progress().position, 1);
         assert_eq!(sequence(window.settle(2, Settled::Delivered)), None);
-        assert_eq!(window.progress(), Progress { position: 3, delivered: 3, ..Progress::default() });
+        assert_eq!(window.progress(), Progress { delivered: 3, ..progress(3) });
         assert!(window.is_empty() && window.lanes.is_empty());
     }
 
     #[test]
     fn a_dead_letter_holds_the_position_until_it_is_on_disk_but_not_its_sandbox() {
         let mut window = Window::new(Order::OnePerSandbox, 10, Progress::default());
-        window.add(job(1, "a"));
-        window.add(job(2, "a"));
+        window.add(job(1, "a"), place(1));
+        window.add(job(2, "a"), place(2));
         let (rejected, next) = window.reject(1);
         assert_eq!(rejected.unwrap().sequence, 1);
         assert_eq!(sequence(next), Some(2));
         window.settle(2, Settled::Delivered);
         assert_eq!(window.progress().position, 0);
         window.parked(&[1]);
-        assert_eq!(window.progress(), Progress { position: 2, delivered: 1, dead_lettered: 1, ..Progress::default() });
+        assert_eq!(window.progress(), Progress { delivered: 1, dead_lettered: 1, ..progress(2) });
     }
 
     #[test]
     fn room_is_counted_from_what_the_store_has_noted() {
         let mut window = Window::new(Order::Pipelined, 2, Progress::default());
-        window.add(job(1, "a"));
+        window.add(job(1, "a"), place(1));
         window.settle(1, Settled::Delivered);
-        window.add(job(2, "a"));
+        window.add(job(2, "a"), place(2));
         assert!(!window.has_room(), "a crash now would send both again");
         window.noted(window.progress());
         assert!(window.has_room());
-        window.add_settled(&job(3, "b").stored, Settled::Filtered);
+        window.add_settled(&job(3, "b").stored, place(3), Settled::Filtered);
         assert!(!window.has_room());
     }
 
@@ -368,13 +421,13 @@ mod tests {
     fn a_batch_holds_what_waits_and_the_progress_that_follows() {
         let mut window = Window::new(Order::Batched, 10, Progress::default());
         for number in 1..=2 {
-            assert!(window.add(job(number, "a")).is_none());
+            assert!(window.add(job(number, "a"), place(number)).is_none());
         }
-        window.add_settled(&job(3, "b").stored, Settled::Filtered);
-        let (jobs, progress) = window.start_batch().unwrap();
+        window.add_settled(&job(3, "b").stored, place(3), Settled::Filtered);
+        let (jobs, after) = window.start_batch().unwrap();
         assert_eq!(jobs.iter().map(|job| job.stored.sequence).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(progress, Progress { position: 3, delivered: 2, filtered: 1, ..Progress::default() });
-        window.add(job(4, "a"));
+        assert_eq!(after, Progress { delivered: 2, filtered: 1, ..progress(3) });
+        window.add(job(4, "a"), place(4));
         assert!(window.start_batch().is_none(), "one at a time");
         // 1 is refused, the rest comes again; not before the dead letter is on disk.
         window.reject(1);
@@ -394,12 +447,50 @@ mod tests {
     fn what_is_pipelined_is_sent_again_in_order() {
         let mut window = Window::new(Order::Pipelined, 10, Progress::default());
         for sequence in 1..=4 {
-            assert!(window.add(job(sequence, "a")).is_some());
+            assert!(window.add(job(sequence, "a"), place(sequence)).is_some());
         }
         for sequence in [4, 2] {
             window.put_back(sequence);
         }
         let again: Vec<u64> = window.start_all().into_iter().map(|job| job.stored.sequence).collect();
         assert_eq!(again, [2, 4]);
+    }
+
+    #[test]
+    fn what_is_proven_to_be_gone_is_passed_once_and_the_counts_add_up() {
+        let mut window = Window::new(Order::Pipelined, 10, Progress::default());
+        window.add(job(1, "a"), place(1));
+        window.add(job(7, "a"), Place { damaged: 3, ..place(5) });
+        window.settle(7, Settled::Delivered);
+        assert_eq!((window.progress().position, window.progress().damaged), (0, 0));
+        window.settle(1, Settled::Delivered);
+        assert_eq!(
+            window.progress(),
+            Progress { position: 7, delivered: 2, damaged: 3, accounted_through: 7, ..progress(5) }
+        );
+        // At the log's end, and again before something comes.
+        let end = |sequence, events| End { sequence, ordinals: Ordinals { events, samples: 0 } };
+        window.log_ends(end(9, 7), 2);
+        assert_eq!((window.progress().position, window.progress().damaged, window.progress().unaccounted()), (9, 5, 0));
+        window.add(job(10, "a"), place(8));
+        window.log_ends(end(12, 9), 1);
+        window.add(job(13, "a"), place(10));
+        assert_eq!(window.progress().position, 9);
+        window.settle(10, Settled::Delivered);
+        window.settle(13, Settled::Filtered);
+        assert_eq!(
+            (window.progress().position, window.progress().damaged, window.progress().unaccounted()),
+            (13, 6, 0)
+        );
+    }
+
+    #[test]
+    fn an_event_that_nobody_counted_is_seen_with_the_last_position_that_was_right() {
+        let mut window = Window::new(Order::Pipelined, 10, Progress::default());
+        for number in [1, 2, 4] {
+            window.add(job(number, "a"), place(number));
+            window.settle(number, Settled::Delivered);
+        }
+        assert_eq!((window.progress().unaccounted(), window.progress().accounted_through), (1, 2));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Sandboxes;
 use crate::shutdown::Shutdown;
-use crate::store::{Feed, Store};
+use crate::store::{Limits, Store, TailReader};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// What is read at once.
-const READ_EVENTS: usize = 512;
-const READ_BYTES: usize = 4 * 1024 * 1024;
+const AT_ONCE: Limits = Limits { events: 512, bytes: 4 * 1024 * 1024 };
 /// Events are let come together for so long: the set need not be the first to know.
 const REST: Duration = Duration::from_millis(100);
 /// Between two countings of the sets.
@@ -37,16 +36,16 @@ impl Follower {
     /// Reads on until told to end; keeps the sets at the end.
     pub async fn run(self, mut shutdown: Shutdown) {
         let Self { sandboxes, store, caught_up } = self;
-        let after = sandboxes.all().values().map(|live| live.set().applied).min().unwrap_or(u64::MAX);
+        let mut after = sandboxes.all().values().map(|live| live.set().applied).min().unwrap_or(u64::MAX);
         let mut durable = store.durable();
-        let mut feed = Some(store.feed(after));
+        let mut reader = Some(store.tail_reader());
         let (mut counted, mut kept) = (Instant::now(), Instant::now());
-        while let Some(mut open) = feed.take() {
+        while let Some(mut open) = reader.take() {
             durable.mark_unchanged();
             let sets = sandboxes.clone();
             let keep = kept.elapsed() >= KEEP;
             let read = tokio::task::spawn_blocking(move || {
-                let read = read_all(&mut open, &sets);
+                let read = read_all(&mut open, after, &sets);
                 if keep {
                     sets.all().values().for_each(super::Live::keep);
                 }
@@ -56,7 +55,7 @@ impl Follower {
                 tracing::error!("the reading of the journal for the live sets panicked");
                 return;
             };
-            feed = Some(open);
+            reader = Some(open);
             if keep {
                 kept = Instant::now();
             }
@@ -65,7 +64,8 @@ impl Follower {
                 counted = Instant::now();
             }
             let rest = match read {
-                Ok(()) => {
+                Ok(through) => {
+                    after = through;
                     caught_up.send_replace(true);
                     REST
                 }
@@ -91,14 +91,16 @@ impl Follower {
     }
 }
 
-fn read_all(feed: &mut Feed, sandboxes: &Sandboxes) -> io::Result<()> {
+/// Returns up to where it has read. What is read again after an error is known to the sets by its sequence.
+fn read_all(reader: &mut TailReader, mut after: u64, sandboxes: &Sandboxes) -> io::Result<u64> {
     let all = sandboxes.all();
     loop {
-        let events = feed.read(READ_EVENTS, READ_BYTES)?;
-        if events.is_empty() {
-            return Ok(());
+        let batch = reader.read_after(after, AT_ONCE)?;
+        after = batch.through;
+        if batch.records.is_empty() {
+            return Ok(after);
         }
-        for stored in &events {
+        for stored in batch.records.iter().map(|record| &record.stored) {
             if let Some(live) = all.get(&*stored.arrival.source) {
                 live.set().apply(stored);
             }

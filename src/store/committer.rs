@@ -4,13 +4,15 @@
 mod tests;
 
 use super::day_index::DayIndex;
-use super::frame::{self, Control, Day, DedupeHash, EventFrame};
+use super::frame::{self, Day, DedupeHash, EventFrame};
 use super::ids::{self, Id};
 use super::inbox::{Accepted, Command, Entry, Inbox, Reply};
 use super::janitor;
 use super::librarian;
 use super::log::{Draft, Log};
+use super::notes::Control;
 use super::phase::{Phase, during};
+use super::record::{End, LogKind, Ordinals, Record};
 use super::shared::{Refused, Shared};
 use super::sweep;
 use crate::event::{Arrival, Origin, Stored};
@@ -91,6 +93,7 @@ impl Committer {
                         entries.append(&mut self.waiting.remove(&index.day).unwrap_or_default());
                         self.take_index(index);
                     }
+                    Command::Rebuild(days) => days.into_iter().for_each(|day| self.rebuild(day)),
                 }
             }
             entries.extend(work.entries);
@@ -127,7 +130,9 @@ impl Committer {
         if !batch.new.insert(entry.hash) {
             batch.repeats.push(entry.reply);
         } else {
-            batch.events.push(into_frame(entry));
+            let replaces = self.shared.damage.replaced_by(entry.hash);
+            let (frame, reply) = into_frame(entry);
+            batch.events.push((EventFrame { replaces, ..frame }, reply));
         }
     }
 
@@ -145,6 +150,12 @@ impl Committer {
     fn repair(&mut self, day: Day) {
         self.days.remove(&day);
         self.send_librarian(librarian::Job::Bad(day));
+    }
+
+    fn rebuild(&mut self, day: Day) {
+        self.days.remove(&day);
+        self.send_librarian(librarian::Job::Rebuild(day));
+        self.send_librarian(librarian::Job::Open(day));
     }
 
     fn send_librarian(&self, job: librarian::Job) {
@@ -167,19 +178,22 @@ impl Committer {
 
         let count = batch.events.len() + batch.samples.len();
         let ids = draft.ids.clone();
-        let outcome = self.write(true, draft, first);
-        let samples_outcome = self.write(false, samples, first_sample);
-        let written = [(batch.events, &outcome), (batch.samples, &samples_outcome)];
-        let written = written.map(|(frames, outcome)| (self.keep(frames, outcome), outcome));
-        let durable = written.iter().filter(|(_, outcome)| outcome.is_ok());
-        if let Some((last, _)) = durable.filter_map(|(sequences, _)| sequences.last()).next_back() {
-            self.shared.durable.send_replace(*last);
-        }
+        let before = self.ordinals();
+        let outcome = self.write(LogKind::Events, draft, first);
+        let samples_outcome = self.write(LogKind::Samples, samples, first_sample);
+        let written = [(LogKind::Events, batch.events, &outcome), (LogKind::Samples, batch.samples, &samples_outcome)];
+        let mut end = *self.shared.durable.borrow();
+        let written = written.map(|(log, frames, outcome)| {
+            let place = end.ordinals.of_mut(log);
+            *place = before.of(log);
+            (self.keep(log, frames, outcome, &mut end), outcome)
+        });
+        self.shared.durable.send_if_modified(|durable| std::mem::replace(durable, end) != end);
         if count > 0 && outcome.is_ok() {
             self.shared.metrics.commit(started.elapsed(), count);
         }
-        for (Control::Sinks(sinks), reply) in notes {
-            if outcome.is_ok() {
+        for (note, reply) in notes {
+            if let (Ok(()), Control::Sinks(sinks)) = (&outcome, note) {
                 // Here, so that no segment begins with the old ones after the note is on disk.
                 *self.shared.sinks() = sinks;
             }
@@ -211,22 +225,40 @@ impl Committer {
         }
     }
 
-    /// Keeps in memory what is on disk now. Returns whom to answer.
-    fn keep(&self, frames: Vec<(EventFrame, Reply)>, outcome: &Result<(), Refused>) -> Vec<(u64, Reply)> {
-        let mut events = Vec::with_capacity(frames.len());
+    fn ordinals(&self) -> Ordinals {
+        Ordinals { events: self.events.events(), samples: self.samples.events() }
+    }
+
+    /// Keeps in memory what is on disk now, and moves the end behind it. Returns whom to answer.
+    fn keep(
+        &self,
+        log: LogKind,
+        frames: Vec<(EventFrame, Reply)>,
+        outcome: &Result<(), Refused>,
+        end: &mut End,
+    ) -> Vec<(u64, Reply)> {
+        let mut records = Vec::with_capacity(frames.len());
         let mut replies = Vec::with_capacity(frames.len());
-        for (frame, reply) in frames {
-            replies.push((frame.stored.sequence, reply));
-            events.push(Arc::new(frame.stored));
+        for (EventFrame { stored, replaces, .. }, reply) in frames {
+            replies.push((stored.sequence, reply));
+            if outcome.is_err() {
+                continue;
+            }
+            self.shared.damage.accepted(&stored, replaces);
+            let ordinal = end.ordinals.of_mut(log);
+            *ordinal += 1;
+            records.push(Record { log, ordinal: *ordinal, replaces, stored: Arc::new(stored) });
         }
-        if outcome.is_ok() {
-            self.shared.recent.push(events);
+        if let Some(last) = records.last() {
+            end.sequence = last.stored.sequence;
+            self.shared.tail.push(records, *end);
         }
         replies
     }
 
     /// Writes one group into one of the two logs, where there is room.
-    fn write(&mut self, events: bool, draft: Draft, first: u64) -> Result<(), Refused> {
+    fn write(&mut self, kind: LogKind, draft: Draft, first: u64) -> Result<(), Refused> {
+        let events = kind == LogKind::Events;
         if draft.is_empty() {
             return Ok(());
         }
@@ -365,7 +397,7 @@ fn into_frame(entry: Entry) -> (EventFrame, Reply) {
     let received_at = jiff::Timestamp::from_microsecond(entry.arrival.received_at.as_microsecond());
     let received_at = received_at.unwrap_or(entry.arrival.received_at);
     let stored = Stored { sequence: 0, arrival: Arrival { received_at, ..entry.arrival }, event: entry.event };
-    (EventFrame { stored, hash: entry.hash }, entry.reply)
+    (EventFrame { stored, hash: entry.hash, replaces: None }, entry.reply)
 }
 
 fn answer(reply: Reply, answer: Result<Accepted, Refused>) {

@@ -5,8 +5,9 @@
 //! 150 bytes on disk. So each value holds many ids, in the order in which they came, and a day is read as a whole:
 //!
 //! ```text
-//! chunk's number 8 → highest sequence so far 8 │ hash 16 │ hash 16 …
+//! chunk's number 8 → highest sequence so far 8 │ hash 16, sequence 8 │ hash 16, sequence 8 …
 //! ```
+//! The sequences are for the day on which a record turns out to be damaged: they tell which ids are lost with it.
 //!
 //! Ids that do not fill a chunk yet are in memory and in the journal only: after a kill they are read from there.
 
@@ -24,6 +25,8 @@ const CACHE: u64 = 1024 * 1024;
 const CHUNK: usize = 512;
 const SEQUENCE: usize = 8;
 const HASH: usize = 16;
+/// A hash and its sequence.
+const ENTRY: usize = HASH + SEQUENCE;
 /// A table that grows is copied while an event waits; so there are many small ones.
 const SHARDS: usize = 256;
 
@@ -78,9 +81,10 @@ impl DayIndex {
         for id in ids {
             if all.shard(id.hash).is_some_and(|shard| shard.insert(id.hash)) {
                 all.pending.extend_from_slice(&id.hash.to_be_bytes());
+                all.pending.extend_from_slice(&id.sequence.to_be_bytes());
                 all.highest = all.highest.max(id.sequence);
             }
-            if all.pending.len() >= CHUNK * HASH {
+            if all.pending.len() >= CHUNK * ENTRY {
                 all.write_pending(&self.db)?;
             }
         }
@@ -107,17 +111,13 @@ impl Ids {
     /// Takes in one value; `None` where it is no chunk.
     fn read(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         let number = u64::from_be_bytes(key.try_into().ok()?);
-        let (sequence, hashes) = value.split_at_checked(SEQUENCE)?;
+        let (sequence, entries) = value.split_at_checked(SEQUENCE)?;
         let sequence = u64::from_be_bytes(sequence.try_into().ok()?);
-        let hashes = hashes.as_chunks::<HASH>();
-        for hash in hashes.0 {
-            let hash = DedupeHash::from_be_bytes(*hash);
-            self.shard(hash)?.insert(hash);
-        }
+        let rest = for_each_entry(entries, |hash, _| self.shard(hash).map(|shard| shard.insert(hash)).is_some())?;
         self.next_chunk = self.next_chunk.max(number + 1);
         self.highest = self.highest.max(sequence);
         self.applied = self.highest;
-        hashes.1.is_empty().then_some(())
+        rest.is_empty().then_some(())
     }
 
     fn write_pending(&mut self, db: &sled::Db) -> Result<(), Bad> {
@@ -131,6 +131,36 @@ impl Ids {
         self.applied = self.highest;
         Ok(())
     }
+}
+
+/// Calls `visit` with each hash and its sequence, and returns what is left behind the last whole one; `None` where `visit`
+/// says no.
+fn for_each_entry(entries: &[u8], mut visit: impl FnMut(DedupeHash, u64) -> bool) -> Option<&[u8]> {
+    let (entries, rest) = entries.as_chunks::<ENTRY>();
+    for entry in entries {
+        let (hash, sequence) = entry.split_at_checked(HASH)?;
+        let hash = DedupeHash::from_be_bytes(hash.try_into().ok()?);
+        visit(hash, u64::from_be_bytes(sequence.try_into().ok()?)).then_some(())?;
+    }
+    Some(rest)
+}
+
+/// All ids of a closed index, with their sequences.
+pub(super) fn ids_of(seen: &Path, day: Day) -> Result<Vec<Id>, Bad> {
+    let db = sled_guard::open(&folder(seen, day), CACHE)?;
+    let mut ids = Vec::new();
+    guard(|| {
+        for pair in db.iter() {
+            let (_, value) = pair?;
+            let entries = value.get(SEQUENCE..).unwrap_or_default();
+            for_each_entry(entries, |hash, sequence| {
+                ids.push(Id { sequence, day, hash });
+                true
+            });
+        }
+        Ok(())
+    })?;
+    Ok(ids)
 }
 
 /// A dedupe hash is keyed and evenly spread already.
@@ -213,9 +243,13 @@ mod tests {
     #[test]
     fn what_is_no_chunk_is_bad() {
         let seen = tempfile::tempdir().unwrap();
-        for (key, value) in
-            [(&b"applied"[..], &[0; 8][..]), (&[0; 16], &[0; 8]), (&[0; 8], &[0; 7]), (&[0; 8], &[0; 30])]
-        {
+        for (key, value) in [
+            (&b"applied"[..], &[0; 8][..]),
+            (&[0; 16], &[0; 8]),
+            (&[0; 8], &[0; 7]),
+            (&[0; 8], &[0; 30]),
+            (&[0; 8], &[0; 24]),
+        ] {
             sled_guard::remove(&folder(seen.path(), DAY)).unwrap();
             let db = sled_guard::open(&folder(seen.path(), DAY), CACHE).unwrap();
             db.insert(key, value).unwrap();

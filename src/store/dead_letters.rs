@@ -385,7 +385,7 @@ fn encode_letter(sink: &str, stored: &Stored, cause: &Cause, now: jiff::Timestam
     put_text(&mut content, &cause.reason);
     put_text(&mut content, &cause.message);
     put_text(&mut content, &stored.event.id);
-    frame::put_event(&mut content, &EventFrame { stored: stored.clone(), hash: 0 });
+    frame::put_event(&mut content, &EventFrame { stored: stored.clone(), hash: 0, replaces: None });
     content
 }
 

@@ -3,9 +3,9 @@
 //! A frame holds all that the indexes are rebuilt from, so that recovery never decodes a body.
 
 use super::bytes::{Reader, put_text};
+use super::notes::Control;
 use crate::event::{Arrival, Event, Origin, Stored, Timestamp};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Days since 1970-01-01, UTC, of the event's own timestamp.
@@ -16,6 +16,8 @@ pub(super) type DedupeHash = u128;
 
 const EVENT: u8 = 1;
 const CONTROL: u8 = 2;
+/// An event whose earlier record was damaged: that one's sequence, then as any other.
+const EVENT_ANEW: u8 = 3;
 
 /// Bytes before the content: its length and its CRC.
 const PREFIX: usize = 8;
@@ -25,25 +27,8 @@ const PREFIX: usize = 8;
 pub(super) struct EventFrame {
     pub(super) stored: Stored,
     pub(super) hash: DedupeHash,
-}
-
-/// What the log notes about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Control {
-    /// The sinks that exist, all of them; the newest note counts. Each segment begins with one.
-    Sinks(Vec<SinkBirth>),
-}
-
-/// From where on a sink gets events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct SinkBirth {
-    pub(super) name: String,
-    /// It gets events with a sequence greater than this.
-    pub(super) after: u64,
-    /// Set once it was taken out of the settings: Unix seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) removed_at: Option<i64>,
+    /// [`super::Record::replaces`].
+    pub(super) replaces: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +46,13 @@ pub(super) fn day_of(instant: jiff::Timestamp) -> Day {
 pub(super) fn put_event(out: &mut Vec<u8>, frame: &EventFrame) {
     let Stored { sequence, arrival, event } = &frame.stored;
     put(out, |out| {
-        out.push(EVENT);
+        match frame.replaces {
+            Some(replaced) => {
+                out.push(EVENT_ANEW);
+                out.extend_from_slice(&replaced.to_le_bytes());
+            }
+            None => out.push(EVENT),
+        }
         out.push(arrival.origin.code());
         out.extend_from_slice(&sequence.to_le_bytes());
         out.extend_from_slice(&arrival.received_at.as_microsecond().to_le_bytes());
@@ -118,13 +109,17 @@ pub(super) fn take(bytes: &mut Bytes) -> Option<Frame> {
     }
     let mut reader = Reader(&content);
     match reader.u8()? {
-        EVENT => event(&content, reader).map(|frame| Frame::Event(Box::new(frame))),
+        EVENT => event(&content, reader, None).map(|frame| Frame::Event(Box::new(frame))),
+        EVENT_ANEW => {
+            let replaced = reader.u64()?;
+            event(&content, reader, Some(replaced)).map(|frame| Frame::Event(Box::new(frame)))
+        }
         CONTROL => serde_json::from_slice(reader.0).ok().map(Frame::Control),
         _ => None,
     }
 }
 
-fn event(content: &Bytes, mut reader: Reader<'_>) -> Option<EventFrame> {
+fn event(content: &Bytes, mut reader: Reader<'_>, replaces: Option<u64>) -> Option<EventFrame> {
     let origin = Origin::from_code(reader.u8()?)?;
     let sequence = reader.u64()?;
     let received_at = jiff::Timestamp::from_microsecond(reader.i64()?).ok()?;
@@ -144,11 +139,13 @@ fn event(content: &Bytes, mut reader: Reader<'_>) -> Option<EventFrame> {
             event: Event { id, kind, timestamp, sandbox_id, body },
         },
         hash,
+        replaces,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::notes::SinkRegistration;
     use super::*;
 
     fn sample() -> EventFrame {
@@ -171,6 +168,7 @@ mod tests {
                 },
             },
             hash: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
+            replaces: None,
         }
     }
 
@@ -178,10 +176,13 @@ mod tests {
     fn what_is_put_is_taken() {
         let mut out = Vec::new();
         put_event(&mut out, &sample());
-        let control = Control::Sinks(vec![SinkBirth { name: "lake".into(), after: 7, removed_at: None }]);
+        let anew = EventFrame { replaces: Some(17), ..sample() };
+        put_event(&mut out, &anew);
+        let control = Control::Sinks(vec![SinkRegistration::new("lake", 7)]);
         put_control(&mut out, &control);
         let mut bytes = Bytes::from(out);
         assert_eq!(take(&mut bytes), Some(Frame::Event(Box::new(sample()))));
+        assert_eq!(take(&mut bytes), Some(Frame::Event(Box::new(anew))));
         assert_eq!(take(&mut bytes), Some(Frame::Control(control)));
         assert!(bytes.is_empty());
     }

@@ -1,7 +1,8 @@
 //! What waits for the committer: webhooks before everything else, each lane bounded.
 
 use super::day_index::DayIndex;
-use super::frame::{Control, DedupeHash};
+use super::frame::{Day, DedupeHash};
+use super::notes::Control;
 use super::shared::Refused;
 use crate::event::{Arrival, Event, Origin};
 use std::collections::VecDeque;
@@ -40,8 +41,10 @@ pub(super) struct Entry {
 pub(super) enum Command {
     /// Makes a note durable.
     Note(Control, oneshot::Sender<Result<(), Refused>>),
-    /// An index is ready, or could not be made so.
+    /// An index is ready.
     DayOpened(DayIndex),
+    /// The indexes of these days know ids whose records are gone: they are made anew.
+    Rebuild(Vec<Day>),
 }
 
 #[derive(Default)]

@@ -40,8 +40,8 @@ pub(super) struct Janitor {
 }
 
 impl Janitor {
-    pub(super) fn new(shared: Arc<Shared>, pulse: Pulse) -> Self {
-        Self { shared, pulse, said: Default::default(), unwritten: Vec::new() }
+    pub(super) fn new(shared: Arc<Shared>, pulse: Pulse, unwritten: Vec<(bool, Sealed)>) -> Self {
+        Self { shared, pulse, said: Default::default(), unwritten }
     }
 
     /// Works until told to finish.
@@ -75,7 +75,7 @@ impl Janitor {
             }
         }
         let first = shared.events.oldest().map_or(0, |segment| segment.header.first_sequence.saturating_sub(1));
-        let kept = shared.durable.borrow().saturating_sub(first);
+        let kept = shared.durable.borrow().sequence.saturating_sub(first);
         shared.metrics.store_size(shared.used(), shared.settings.max_size.as_u64(), kept);
     }
 

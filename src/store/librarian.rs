@@ -9,7 +9,7 @@ use super::closed::Closed;
 use super::day_index::{self, DayIndex};
 use super::frame::Day;
 use super::ids::Id;
-use super::inbox::{Command, Inbox};
+use super::inbox::Command;
 use super::phase::{Phase, during};
 use super::shared::Shared;
 use super::sled_guard::{self, Bad};
@@ -26,6 +26,8 @@ pub(super) enum Job {
     Open(Day),
     /// A call into this day's index went wrong; the committer let go of it.
     Bad(Day),
+    /// This day's index knows ids whose records are gone; the committer let go of it.
+    Rebuild(Day),
     /// The committer does not need it any more.
     Close(DayIndex),
     /// The store is being closed, and the committer has ended.
@@ -39,7 +41,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Librarian {
     shared: Arc<Shared>,
-    inbox: Arc<Inbox>,
     seen: PathBuf,
     pulse: Pulse,
     said: Occasional,
@@ -52,12 +53,10 @@ pub(super) struct Librarian {
 }
 
 impl Librarian {
-    pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, seen: PathBuf, pulse: Pulse) -> io::Result<Self> {
-        shared.disk.create_dir_all(&seen)?;
+    pub(super) fn new(shared: Arc<Shared>, seen: PathBuf, pulse: Pulse) -> io::Result<Self> {
         let closed = Closed::read(&*shared.disk, &seen, last_event(&shared))?;
         Ok(Self {
             shared,
-            inbox,
             seen,
             pulse,
             said: Occasional::default(),
@@ -76,6 +75,7 @@ impl Librarian {
             match jobs.recv_timeout(RETRY_AFTER) {
                 Ok(Job::Open(day)) => self.hand_over(day),
                 Ok(Job::Bad(day)) => drop(self.open.remove(&day)),
+                Ok(Job::Rebuild(day)) => self.discard(day),
                 Ok(Job::Close(index)) => self.close(vec![index]),
                 Ok(Job::Finish) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -94,19 +94,27 @@ impl Librarian {
     }
 
     fn hand_over(&mut self, day: Day) {
+        if let Some(index) = self.try_open(day) {
+            self.shared.inbox.command(Command::DayOpened(index));
+        }
+    }
+
+    /// [`Self::open`]; where that fails it is told and tried again soon.
+    pub(super) fn try_open(&mut self, day: Day) -> Option<DayIndex> {
         match self.open(day) {
-            Ok(index) => self.inbox.command(Command::DayOpened(index)),
+            Ok(index) => Some(index),
             Err(error) => {
                 if let Some(suppressed) = self.said.pass(tokio::time::Instant::now()) {
                     tracing::error!(day, %error, suppressed, "the index of a day cannot be opened: its events wait");
                 }
                 self.retry.insert(day);
+                None
             }
         }
     }
 
     /// Opens a day, checked against the journal if there is doubt.
-    pub(super) fn open(&mut self, day: Day) -> io::Result<DayIndex> {
+    fn open(&mut self, day: Day) -> io::Result<DayIndex> {
         if let Some(index) = self.open.get(&day) {
             return Ok(index.clone());
         }
@@ -121,7 +129,7 @@ impl Librarian {
         if !as_closed && folder.exists() {
             self.doubtful.insert(day);
         }
-        let index = match DayIndex::open(&self.seen, day) {
+        let index = match sled_guard::judge(&folder, || DayIndex::open(&self.seen, day)) {
             Ok(index) if as_closed => index,
             Ok(index) => match self.check(&index) {
                 Ok(()) => index,
@@ -130,7 +138,8 @@ impl Librarian {
                     self.rebuild(day, &error)?
                 }
             },
-            Err(bad) => self.rebuild(day, &io::Error::other(bad))?,
+            Err(bad) if bad.is_corrupt() => self.rebuild(day, &bad.into())?,
+            Err(bad) => return Err(bad.into()),
         };
         self.open.insert(day, index.clone());
         Ok(index)
@@ -145,11 +154,19 @@ impl Librarian {
         Ok(())
     }
 
+    fn discard(&mut self, day: Day) {
+        drop(self.open.remove(&day));
+        if let Err(error) = sled_guard::remove(&day_index::folder(&self.seen, day)) {
+            tracing::error!(day, %error, "the index of a day cannot be made anew: ids of damaged records stay known until a restart");
+        }
+        self.doubtful.remove(&day);
+    }
+
     fn rebuild(&mut self, day: Day, why: &io::Error) -> io::Result<DayIndex> {
         tracing::warn!(day, error = %why, "the index of a day is rebuilt from the journal");
-        sled_guard::set_aside(&day_index::folder(&self.seen, day))?;
+        sled_guard::set_aside_once(&day_index::folder(&self.seen, day))?;
         self.doubtful.remove(&day);
-        let index = DayIndex::open(&self.seen, day).map_err(io::Error::other)?;
+        let index = DayIndex::open(&self.seen, day)?;
         self.check(&index)?;
         Ok(index)
     }
@@ -170,7 +187,7 @@ impl Librarian {
                 }
             },
         )?;
-        result.map_err(io::Error::other)?;
+        result?;
         if lost > 0 {
             return Err(io::Error::other(format!("{lost} ids are missing that it had")));
         }

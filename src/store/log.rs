@@ -4,9 +4,13 @@
 //! returned has covered.
 
 use super::disk::{Disk, File, Open};
-use super::frame::{self, Control, Frame};
+use super::frame::{self, EventFrame, Frame};
 use super::ids::{self, Id};
-use super::segment::{self, Cursor, ENVELOPE, HEADER, Header, Step};
+use super::notes::{Control, Notes};
+use super::record::LogKind;
+use super::scan::{Scan, scan};
+use super::segment::{self, Cursor, ENVELOPE, Envelope, FORMAT, HEADER, Header, Step};
+use crate::event::{Event, Stored};
 use bytes::Bytes;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +29,8 @@ pub(super) struct Segment {
     durable: AtomicU64,
     /// Highest sequence in it; one below its first while it is empty.
     last_sequence: AtomicU64,
+    /// Records of the log up to its end.
+    last_ordinal: AtomicU64,
     /// When its last event was received, Unix microseconds.
     last_received: AtomicI64,
     /// Bytes it takes on disk.
@@ -44,21 +50,38 @@ impl Segment {
         self.last_sequence.load(Ordering::Acquire)
     }
 
+    pub(super) fn last_ordinal(&self) -> u64 {
+        self.last_ordinal.load(Ordering::Acquire)
+    }
+
     pub(super) fn last_received(&self) -> i64 {
         self.last_received.load(Ordering::Acquire)
     }
 
     pub(super) fn cursor(&self) -> Cursor {
-        Cursor::new(Arc::clone(&self.file), self.header.generation)
+        Cursor::new(Arc::clone(&self.file), &self.header)
     }
 
     /// Calls `visit` with every event's id, in order; what is damaged is passed over.
     pub(super) fn for_each_id(&self, mut visit: impl FnMut(Id)) -> io::Result<()> {
+        self.for_each_record(|event, _| visit(id_of(event)))
+    }
+
+    /// Calls `visit` with every event and its ordinal, in order; what is damaged is passed over.
+    pub(super) fn for_each_record(&self, mut visit: impl FnMut(&EventFrame, u64)) -> io::Result<()> {
         let mut cursor = self.cursor();
         let limit = self.durable();
         loop {
             match cursor.step(limit)? {
-                Step::Group(group) => for_each_frame(group.frames, |frame| visit_id(frame, &mut visit)),
+                Step::Group(group) => {
+                    let mut ordinal = group.events_before;
+                    for_each_frame(group.frames, |frame| {
+                        if let Frame::Event(event) = frame {
+                            ordinal += 1;
+                            visit(&event, ordinal);
+                        }
+                    });
+                }
                 Step::Bad if cursor.resync(limit)?.is_some() => {}
                 Step::Bad | Step::End => return Ok(()),
             }
@@ -66,11 +89,9 @@ impl Segment {
     }
 }
 
-fn visit_id(frame: Frame, visit: &mut impl FnMut(Id)) {
-    if let Frame::Event(event) = frame {
-        let day = frame::day_of(event.stored.event.timestamp.instant());
-        visit(Id { sequence: event.stored.sequence, day, hash: event.hash });
-    }
+pub(super) fn id_of(event: &EventFrame) -> Id {
+    let Stored { sequence, event: Event { timestamp, .. }, .. } = &event.stored;
+    Id { sequence: *sequence, day: frame::day_of(timestamp.instant()), hash: event.hash }
 }
 
 /// Calls `visit` with every frame of a group. A group whose CRC is right holds only whole frames.
@@ -105,28 +126,12 @@ impl Segments {
     }
 }
 
-/// Which log; the number stands in each segment's header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Events,
-    Samples,
-}
-
-impl Kind {
-    pub(super) fn code(self) -> u32 {
-        match self {
-            Self::Events => 1,
-            Self::Samples => 2,
-        }
-    }
-}
-
 /// Where a log lies and how it grows.
 #[derive(Clone)]
 pub(super) struct Place {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
-    pub(super) kind: Kind,
+    pub(super) kind: LogKind,
     /// At which length a segment is full.
     pub(super) segment_size: u64,
 }
@@ -160,9 +165,9 @@ pub(super) struct Sealed {
 /// What [`Log::open`] found.
 #[derive(Default)]
 pub(super) struct Found {
-    /// The newest note about the sinks.
-    pub(super) sinks: Option<Control>,
-    /// Groups that are damaged.
+    /// The newest note of each kind.
+    pub(super) notes: Notes,
+    /// Files that were set aside since their header is damaged.
     pub(super) damaged: u64,
 }
 
@@ -199,8 +204,8 @@ impl Log {
         if log.active.is_none() {
             log.start_segment(1, &[], now, None)?;
         }
-        if found.sinks.is_none() {
-            found.sinks = log.last_note()?;
+        if found.notes.sinks.is_none() {
+            found.notes = log.last_notes()?;
         }
         Ok((log, found))
     }
@@ -221,6 +226,7 @@ impl Log {
             last_sequence: AtomicU64::new(
                 next.map_or(header.first_sequence, |next| next.first_sequence).saturating_sub(1),
             ),
+            last_ordinal: AtomicU64::new(next.map_or(header.events_before, |next| next.events_before)),
             last_received: AtomicI64::new(next.map_or(header.created_at, |next| next.created_at)),
             allocated: AtomicU64::new(length),
             sealed: AtomicBool::new(next.is_some()),
@@ -241,64 +247,51 @@ impl Log {
 
     /// Finds the end of the newest segment: behind its last sound group. An incomplete last group is dropped whole.
     fn recover_newest(&mut self, segment: Arc<Segment>, length: u64, found: &mut Found) -> io::Result<()> {
-        self.events = segment.header.events_before;
-        let mut cursor = segment.cursor();
-        let mut next_group = 0;
-        loop {
-            match cursor.step(length)? {
-                Step::Group(group) => {
-                    next_group = group.number + 1;
-                    self.events += u64::from(group.count);
-                    for_each_frame(group.frames, |frame| {
-                        if let Frame::Event(event) = &frame {
-                            segment.last_sequence.store(event.stored.sequence, Ordering::Release);
-                            segment
-                                .last_received
-                                .store(event.stored.arrival.received_at.as_microsecond(), Ordering::Release);
-                        }
-                        if let Frame::Control(note) = frame {
-                            found.sinks = Some(note);
-                        } else {
-                            visit_id(frame, &mut |id| self.active_ids.push(id));
-                        }
-                    });
-                }
-                // Only a whole group behind it makes it damage: a group is written after the one before was synced.
-                Step::Bad => match cursor.resync(length)? {
-                    Some(_) => found.damaged += 1,
-                    None => break,
-                },
-                Step::End => break,
-            }
-        }
-        segment.durable.store(cursor.offset, Ordering::Release);
+        let ids = &mut self.active_ids;
+        let Scan { end, next_group, events, last_sequence, last_received, .. } =
+            scan(&segment, length, |frame| match frame {
+                Frame::Control(note) => found.notes.take(note),
+                Frame::Event(event) => ids.push(id_of(&event)),
+            })?;
+        self.events = events;
+        segment.last_sequence.store(last_sequence, Ordering::Release);
+        segment.last_ordinal.store(events, Ordering::Release);
+        segment.last_received.store(last_received.unwrap_or(segment.header.created_at), Ordering::Release);
+        segment.durable.store(end, Ordering::Release);
         self.place.disk.sync_dir(&self.place.dir)?;
-        self.active = Some(Active { segment, next_group });
+        // What an older version began is not gone on with.
+        self.active = (segment.header.format == FORMAT).then_some(Active { segment, next_group });
         Ok(())
     }
 
-    /// The newest note about the sinks in the segments before the newest, which begins with one unless it is damaged.
-    fn last_note(&self) -> io::Result<Option<Control>> {
+    /// The notes in the segments before the newest, which begins with them unless it is damaged.
+    fn last_notes(&self) -> io::Result<Notes> {
         for segment in self.segments.snapshot().iter().rev() {
-            let mut note = None;
-            let mut cursor = segment.cursor();
-            let limit = segment.durable();
-            loop {
-                match cursor.step(limit)? {
-                    Step::Group(group) => for_each_frame(group.frames, |frame| {
-                        if let Frame::Control(found) = frame {
-                            note = Some(found);
-                        }
-                    }),
-                    Step::Bad if cursor.resync(limit)?.is_some() => {}
-                    Step::Bad | Step::End => break,
+            let mut notes = Notes::default();
+            scan(segment, segment.durable(), |frame| {
+                if let Frame::Control(note) = frame {
+                    notes.take(note);
                 }
-            }
-            if note.is_some() {
-                return Ok(note);
+            })?;
+            if notes.sinks.is_some() {
+                return Ok(notes);
             }
         }
-        Ok(None)
+        Ok(Notes::default())
+    }
+
+    /// Records up to the end of what is on disk.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// That there were so many records is proven, though the last of them are gone: their ordinals are not given again.
+    pub(super) fn there_were(&mut self, events: u64) {
+        if events > self.events {
+            self.events = events;
+            // The next group would say that more came before it than this segment holds; it begins a new one.
+            self.active = None;
+        }
     }
 
     /// The highest sequence in it, 0 when it never had one.
@@ -332,6 +325,7 @@ impl Log {
     ) -> io::Result<Option<Sealed>> {
         let newest = self.segments.snapshot().into_iter().next_back();
         let header = Header {
+            format: FORMAT,
             log: self.place.kind.code(),
             number: self.last_number + 1,
             generation: fastrand::u64(..),
@@ -357,7 +351,7 @@ impl Log {
         if !notes.is_empty() {
             let mut group = vec![0; ENVELOPE];
             notes.iter().for_each(|note| frame::put_control(&mut group, note));
-            segment::seal_group(&mut group, header.generation, 0, next_sequence, 0);
+            segment::seal_group(&mut group, &envelope(&header, 0, next_sequence, header.events_before, 0));
             front.extend_from_slice(&group);
         }
         file.write_all_at(&front, 0)?;
@@ -366,6 +360,7 @@ impl Log {
         let segment = Arc::new(Segment {
             durable: AtomicU64::new(front.len() as u64),
             last_sequence: AtomicU64::new(next_sequence.saturating_sub(1)),
+            last_ordinal: AtomicU64::new(header.events_before),
             last_received: AtomicI64::new(header.created_at),
             allocated: AtomicU64::new(file.length()?),
             sealed: AtomicBool::new(false),
@@ -389,7 +384,10 @@ impl Log {
         let active = self.active.take().ok_or_else(|| io::Error::other("the log has no segment to append to"))?;
         let Active { segment, next_group } = active;
         let count = draft.ids.len() as u32;
-        segment::seal_group(&mut draft.buffer, segment.header.generation, next_group, first_sequence, count);
+        segment::seal_group(
+            &mut draft.buffer,
+            &envelope(&segment.header, next_group, first_sequence, self.events, count),
+        );
         let offset = segment.durable();
         segment.file.write_all_at(&draft.buffer, offset)?;
         segment.file.sync_data()?;
@@ -398,13 +396,18 @@ impl Log {
             segment.last_sequence.store(last.sequence, Ordering::Release);
             segment.last_received.store(draft.last_received, Ordering::Release);
         }
+        self.events += u64::from(count);
+        segment.last_ordinal.store(self.events, Ordering::Release);
         segment.allocated.fetch_max(end, Ordering::Relaxed);
         segment.durable.store(end, Ordering::Release);
-        self.events += u64::from(count);
         self.active_ids.append(&mut draft.ids);
         self.active = Some(Active { segment, next_group: next_group + 1 });
         Ok(())
     }
+}
+
+fn envelope(header: &Header, number: u64, first_sequence: u64, events_before: u64, count: u32) -> Envelope {
+    Envelope { generation: header.generation, number, first_sequence, events_before, count }
 }
 
 pub(super) fn file_name(number: u64) -> String {
@@ -471,12 +474,14 @@ pub(super) fn holds_events(file: &Arc<dyn File>) -> io::Result<bool> {
         let Some(generation) = head.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes) else {
             continue;
         };
-        let mut cursor = Cursor::new(Arc::clone(file), generation);
-        cursor.offset = offset;
-        if let Step::Group(group) = cursor.step(length)?
-            && group.count > 0
-        {
-            return Ok(true);
+        for format in 1..=FORMAT {
+            let mut cursor = Cursor::new(Arc::clone(file), &Header { format, generation, ..Header::default() });
+            cursor.offset = offset;
+            if let Step::Group(group) = cursor.step(length)?
+                && group.count > 0
+            {
+                return Ok(true);
+            }
         }
     }
     Ok(false)

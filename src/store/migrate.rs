@@ -11,6 +11,8 @@
 //! linked, not copied, so that a large store is copied at once; the indexes in `seen` are left out, since a start rebuilds
 //! them.
 
+mod format_1;
+
 use super::OpenError;
 use super::disk::{Disk, Open};
 use super::format::{Format, Migrated};
@@ -21,11 +23,11 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// What this version can take on; there is no format before the first.
-pub(super) const STEPS: &[Step] = &[];
+pub(super) const STEPS: &[Step] = &[format_1::STEP];
 
 /// The folders whose files go by way of [`Disk`], and those that others write.
 const BY_DISK: [&str; 3] = ["journal", "samples", "dead-letters"];
-const BY_OTHERS: [&str; 3] = ["quarantine", "meta", "sandboxes"];
+const BY_OTHERS: [&str; 4] = ["quarantine", "meta", "positions", "sandboxes"];
 /// So many of the newest segments are copied and not linked: the newest is written to.
 const COPIED: usize = 2;
 /// What is copied at once.

@@ -7,7 +7,9 @@
 //! journal/      000000000001.seg …  000000000001.ids …  spare-ready
 //! samples/      likewise, for metrics samples
 //! seen/         one sled database per UTC day of the events' own timestamps: hashes of source and id, many in each value
-//! meta/         sled: position and counts per sink
+//! positions/    position and counts per sink
+//! meta/         sled: cursors of the backfill, replays, and other small state
+//! damaged/      bytes that were not sound, and the ids that were lost with them
 //! dead-letters/ letters.log
 //! quarantine/   well signed bodies that were no events
 //! before-format-1/  a copy from before an upgrade that changed the format; see `migrate`
@@ -16,20 +18,21 @@
 //! The journal is the truth. Why not sled for all of it: its `flush()` is `sync_file_range`, not fsync, so that a 200
 //! after it would be a broken promise, and random keys beside bodies keep it from ever giving space back.
 //!
-//! What is durable is kept in memory for a while, too: whoever reads on as the log grows (`feed`) reads the disk only where
-//! he is behind.
+//! What is durable is kept in memory for a while, too: whoever reads on as the log grows ([`TailReader`]) reads the disk only
+//! where he is behind. A reader has no position: it is asked for what lies behind a sequence, and answers with the span that
+//! it covers; each record has its ordinal in its log, so that whoever reads proves that nothing lies between two.
 //!
 //! Three threads: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
 //! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs.
 
-mod births;
 mod bytes;
+mod claim;
 mod closed;
 mod committer;
+mod damage;
 mod day_index;
 mod dead_letters;
 mod disk;
-mod feed;
 mod format;
 mod frame;
 mod ids;
@@ -38,40 +41,50 @@ mod janitor;
 mod librarian;
 mod lock;
 mod log;
-mod meta;
 mod migrate;
+mod notes;
 mod open;
 mod phase;
+mod positions;
 mod quarantine;
 mod reader;
-mod recent;
+mod record;
 mod reserve;
+mod scan;
 mod segment;
 mod settings;
 mod shared;
+mod sink_registry;
 mod sled_guard;
+mod state;
 mod sweep;
+mod tail_cache;
+mod tail_reader;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-pub use births::{Removed, SinkStart, Start};
+pub use claim::Claim;
+pub use damage::DamagedSpan;
 pub use dead_letters::{Cause, DeadLetter, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
-pub use feed::Feed;
 pub use inbox::Accepted;
-pub use meta::Progress;
 pub use migrate::{Step, Work};
 pub use open::{OpenError, Parts};
+pub use positions::Progress;
 pub use quarantine::Quarantined;
 pub use reader::{Mark, Reader};
+pub use record::{Batch, End, Limits, LogKind, Ordinals, Record};
 pub use settings::Settings;
 pub use shared::{Clock, Refused};
+pub use sink_registry::{AttachError, Removed, SinkStart, Start};
+pub use tail_reader::TailReader;
 pub use verify::{Proof, Sum, verify};
 
 use crate::event::{Arrival, Event, Stored};
 use crate::health::Health;
-use inbox::{Entry, Inbox};
+use inbox::Entry;
+use lock::Lock;
 use phase::{Phase, during};
 use shared::Shared;
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -85,7 +98,6 @@ use tokio::sync::{oneshot, watch};
 /// The open store. Dropping it closes it like [`Store::close`].
 pub struct Store {
     shared: Arc<Shared>,
-    inbox: Arc<Inbox>,
     format: format::Format,
     threads: Mutex<Option<Threads>>,
 }
@@ -95,6 +107,8 @@ struct Threads {
     committer: JoinHandle<()>,
     librarian: (mpsc::Sender<librarian::Job>, JoinHandle<()>),
     janitor: (mpsc::Sender<janitor::Job>, JoinHandle<()>),
+    /// The last thing to go: until then something may be written.
+    lock: Lock,
 }
 
 impl Store {
@@ -119,7 +133,7 @@ impl Store {
     pub async fn accept(&self, event: Event, arrival: Arrival) -> Result<Accepted, Refused> {
         let (reply, answer) = oneshot::channel();
         let hash = self.dedupe_hash(&arrival.source, &event.id);
-        self.inbox.offer(Entry { event, arrival, hash, reply })?;
+        self.shared.inbox.offer(Entry { event, arrival, hash, reply })?;
         // A committer that died dropped the reply.
         answer.await.unwrap_or_else(|_| Err(Refused::Failed("its writer has ended".to_owned())))
     }
@@ -134,52 +148,46 @@ impl Store {
 
     /// Tells which sinks there are. A new one begins where its `start` says, a known one goes on where it was, one that
     /// is not listed any more keeps its position for `store.retention`.
-    pub async fn attach(&self, sinks: &[SinkStart]) -> Result<(), Refused> {
-        births::attach(&self.shared, &self.inbox, sinks).await
+    pub async fn attach(&self, sinks: &[SinkStart]) -> Result<(), AttachError> {
+        sink_registry::attach(&self.shared, sinks).await
+    }
+
+    /// Which of these would go on from another sink's position than they now have, since names were exchanged or handed on.
+    pub fn moved(&self, sinks: &[SinkStart]) -> Vec<String> {
+        sink_registry::moved(&self.shared, sinks)
+    }
+
+    /// What belongs to the sink that has this name now.
+    pub fn claim(&self, sink: &str) -> Claim {
+        Claim::new(&self.shared, sink)
     }
 
     /// How far a sink is.
     pub fn progress(&self, sink: &str) -> Progress {
-        self.shared.meta.progress(sink).unwrap_or_default()
+        self.claim(sink).progress()
     }
 
-    /// Notes how far a sink is, on the peer's own confirmation only. Survives a kill of the process once this returns.
-    ///
-    /// Blocks on the disk.
+    /// [`Claim::keep`].
     pub fn advance(&self, sink: &str, progress: Progress) -> io::Result<()> {
-        self.shared.meta.set_progress(sink, progress);
-        during(Phase::Position, || self.shared.reserve.write(|| self.shared.meta.flush()))
+        self.claim(sink).keep(progress)
     }
 
     /// Small state that somebody keeps here under a name of his own.
     pub fn state(&self, key: &str) -> Option<Vec<u8>> {
-        self.shared.meta.value(key)
+        self.shared.state.value(key)
     }
 
     /// Whether the small state that was there could not be read when the store was opened.
     pub fn state_was_lost(&self) -> bool {
-        self.shared.meta.was_lost()
+        self.shared.state.was_lost()
     }
 
     /// Keeps small state; on disk for good when this returns.
     ///
     /// Blocks on the disk.
     pub fn set_state(&self, key: &str, value: &[u8]) -> io::Result<()> {
-        self.shared.meta.set_value(key, value);
-        self.shared.reserve.write(|| self.shared.meta.sync())
-    }
-
-    /// Small state about a sink, which goes along when that is renamed, and is forgotten with it.
-    pub fn sink_state(&self, sink: &str) -> Option<Vec<u8>> {
-        self.shared.meta.sink_value(sink)
-    }
-
-    /// Keeps [`Self::sink_state`]; on disk for good when this returns.
-    ///
-    /// Blocks on the disk.
-    pub fn set_sink_state(&self, sink: &str, value: Vec<u8>) -> io::Result<()> {
-        self.shared.meta.set_sink_value(sink, value);
-        self.shared.reserve.write(|| self.shared.meta.sync())
+        self.shared.state.set_value(key, value);
+        self.shared.reserve.write(|| self.shared.state.sync())
     }
 
     /// While the host's clock is in doubt no id is forgotten.
@@ -187,21 +195,34 @@ impl Store {
         self.shared.doubtful_clock.store(doubtful, Ordering::Relaxed);
     }
 
-    /// Reads the events after a sequence.
-    pub fn reader(&self, after: u64) -> Reader {
-        let logs = [Arc::clone(&self.shared.events.segments), Arc::clone(&self.shared.samples.segments)];
-        Reader::new(&logs, after, self.shared.durable.subscribe(), self.shared.metrics.clone())
+    /// Reads both logs.
+    pub fn reader(&self) -> Reader {
+        Reader::new(&self.shared, &LogKind::ALL)
     }
 
-    /// Reads on from a sequence as the log grows.
-    pub fn feed(&self, after: u64) -> Feed {
-        Feed::new(Arc::clone(&self.shared.recent), self.reader(after), after)
+    /// Reads both logs as they grow.
+    pub fn tail_reader(&self) -> TailReader {
+        TailReader::new(Arc::clone(&self.shared.tail), self.reader())
     }
 
     /// [`Self::reader`] without samples, which have a log of their own.
-    pub fn reader_without_samples(&self, after: u64) -> Reader {
-        let logs = [Arc::clone(&self.shared.events.segments)];
-        Reader::new(&logs, after, self.shared.durable.subscribe(), self.shared.metrics.clone())
+    pub fn reader_without_samples(&self) -> Reader {
+        Reader::new(&self.shared, &[LogKind::Events])
+    }
+
+    /// Records of each log up to a sequence. Blocks on the disk.
+    pub fn ordinals_at(&self, sequence: u64) -> io::Result<Ordinals> {
+        sink_registry::ordinals_at(&self.shared, sequence)
+    }
+
+    /// How many records from this one on, in its log, are proven to be gone; `None` where nothing is proven.
+    pub fn damaged_from(&self, log: LogKind, first: u64) -> Option<u64> {
+        self.shared.damage.covers(log, first).map(|last| last + 1 - first)
+    }
+
+    /// Spans whose records are gone, as long as they are of interest.
+    pub fn damaged_spans(&self) -> watch::Receiver<Vec<DamagedSpan>> {
+        self.shared.damage.watch()
     }
 
     /// When which sequence was received, as far as it can be told without reading: oldest first, one mark for each
@@ -221,12 +242,21 @@ impl Store {
 
     /// Sinks that are in the settings no more and whose positions are kept.
     pub fn removed_sinks(&self) -> Vec<Removed> {
-        births::removed(&self.shared)
+        sink_registry::removed(&self.shared)
     }
 
     /// Forgets the position of one of them: should it come back, it is new. `false` if there is none of that name.
     pub async fn forget_sink(&self, name: &str) -> Result<bool, Refused> {
-        births::forget(&self.shared, &self.inbox, name).await
+        if !sink_registry::forget(&self.shared, name).await? {
+            return Ok(false);
+        }
+        let shared = Arc::clone(&self.shared);
+        let forgotten = tokio::task::spawn_blocking(move || sink_registry::forget_what_is_over(&shared)).await;
+        if let Err(error) = forgotten.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            // It is forgotten: its key is nobody's any more, and the next start removes what is left.
+            tracing::warn!(sink = name, %error, "what a forgotten sink leaves behind cannot be removed yet");
+        }
+        Ok(true)
     }
 
     /// Where its threads note that they move.
@@ -234,8 +264,8 @@ impl Store {
         self.shared.health.clone()
     }
 
-    /// The highest sequence that is on disk, and when it rises.
-    pub fn durable(&self) -> watch::Receiver<u64> {
+    /// The end of what is on disk, and when it moves.
+    pub fn durable(&self) -> watch::Receiver<End> {
         self.shared.durable.subscribe()
     }
 
@@ -249,23 +279,19 @@ impl Store {
         self.shared.dead.subscribe()
     }
 
-    /// Puts records among a sink's dead letters, on disk, before its position may move past them. Returns how many of the
-    /// first ones are there now; it fails where there is not even room for one.
-    ///
-    /// Blocks on the disk.
+    /// [`Claim::park`].
     pub fn park(&self, sink: &str, letters: &[(Arc<Stored>, Cause)]) -> io::Result<usize> {
-        let now = self.shared.now();
-        during(Phase::DeadLettering, || self.shared.reserve.write(|| self.shared.letters().park(sink, letters, now)))
+        self.claim(sink).park(letters)
     }
 
-    /// How many dead letters of a sink wait.
+    /// [`Claim::dead_letters_waiting`].
     pub fn dead_letters_waiting(&self, sink: &str) -> u64 {
-        self.shared.letters().waiting(sink)
+        self.claim(sink).dead_letters_waiting()
     }
 
-    /// The dead letters of a sink, by sequence.
+    /// [`Claim::dead_letters`].
     pub fn dead_letters(&self, sink: &str) -> Vec<(u64, DeadLetter)> {
-        self.shared.letters().of(sink).map(|(sequence, letter)| (sequence, letter.clone())).collect()
+        self.claim(sink).dead_letters()
     }
 
     /// Those of all sinks or of `sink`, by sink and sequence: at most `limit` that are `wanted`, behind the one at `after`.
@@ -276,29 +302,33 @@ impl Store {
         limit: usize,
         wanted: impl Fn(&DeadLetter) -> bool,
     ) -> Vec<(String, u64, DeadLetter)> {
+        let sinks = self.shared.sinks().clone();
+        let key_of = |name: &str| {
+            sinks.iter().find(|sink| sink.name == name).map_or_else(|| name.to_owned(), |sink| sink.key().to_owned())
+        };
+        let name_of = |key: &str| {
+            let known = sinks.iter().find(|sink| sink.key() == key).map(|sink| sink.name.as_str());
+            known.or(key.split('#').next()).unwrap_or(key).to_owned()
+        };
+        let (sink, after) = (sink.map(key_of), after.map(|(sink, sequence)| (key_of(&sink), sequence)));
         let letters = self.shared.letters();
-        let found = letters.after(sink, after).filter(|(_, letter)| wanted(letter)).take(limit);
-        found.map(|((sink, sequence), letter)| (sink.clone(), *sequence, letter.clone())).collect()
+        let found = letters.after(sink.as_deref(), after).filter(|(_, letter)| wanted(letter)).take(limit);
+        found.map(|((sink, sequence), letter)| (name_of(sink), *sequence, letter.clone())).collect()
     }
 
-    /// So many of the newest of them, the newest first.
+    /// [`Claim::newest_dead_letters`].
     pub fn newest_dead_letters(&self, sink: &str, limit: usize) -> Vec<(u64, DeadLetter)> {
-        let letters = self.shared.letters();
-        letters.of(sink).rev().take(limit).map(|(sequence, letter)| (sequence, letter.clone())).collect()
+        self.claim(sink).newest_dead_letters(limit)
     }
 
-    /// The event of a dead letter; `None` when none waits there.
-    ///
-    /// Blocks on the disk.
+    /// [`Claim::dead_letter_event`].
     pub fn dead_letter_event(&self, sink: &str, sequence: u64) -> io::Result<Option<Stored>> {
-        self.shared.letters().event(sink, sequence)
+        self.claim(sink).dead_letter_event(sequence)
     }
 
-    /// Notes, durably, what became of dead letters. Returns how many of them waited.
-    ///
-    /// Blocks on the disk.
+    /// [`Claim::resolve`].
     pub fn resolve(&self, sink: &str, sequences: &[u64], how: Resolution) -> io::Result<usize> {
-        self.shared.reserve.write(|| self.shared.letters().resolve(sink, sequences, how))
+        self.claim(sink).resolve(sequences, how)
     }
 
     /// Keeps a copy of a body that was well signed and yet no event, and why it is none.
@@ -348,7 +378,7 @@ impl Store {
 
     /// Refuses what comes from now on; what waits is still answered.
     pub fn stop_accepting(&self) {
-        self.inbox.close();
+        self.shared.inbox.close();
         self.shared.refusing.send_replace(Some(Refused::Draining));
     }
 
@@ -358,7 +388,7 @@ impl Store {
     pub fn close(&self) {
         self.stop_accepting();
         let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let Threads { committer, librarian, janitor } = threads;
+        let Threads { committer, librarian, janitor, lock } = threads;
         if committer.join().is_err() {
             self.shared.dead.send_replace(true);
         }
@@ -369,9 +399,14 @@ impl Store {
                 tracing::error!("a thread of the store panicked");
             }
         }
-        if let Err(error) = self.shared.meta.sync() {
-            tracing::error!(error = %error, "the positions cannot be put on disk: sinks may repeat what they sent last");
+        self.shared.positions.witness(*self.shared.durable.borrow());
+        if let Err(error) = self.shared.positions.close() {
+            tracing::error!(%error, "the positions cannot be put on disk: sinks may repeat what they sent last");
         }
+        if let Err(error) = self.shared.state.close() {
+            tracing::error!(%error, "the small state cannot be put on disk");
+        }
+        drop(lock);
     }
 }
 

@@ -1,27 +1,33 @@
 //! Opening the store: lock, recovery, threads.
 
 use super::committer::{Committer, OpenDay};
+use super::damage::{self, Damage};
 use super::dead_letters::DeadLetters;
 use super::disk::Disk;
-use super::frame::{Control, day_of};
+use super::frame::day_of;
 use super::ids;
 use super::inbox::Inbox;
 use super::janitor::{self, Janitor};
 use super::librarian::Librarian;
 use super::lock::Lock;
-use super::log::{Found, Kind, Log, Place, Sealed, number_of};
-use super::meta::Meta;
+use super::log::{Found, Log, Place, Sealed, number_of};
 use super::migrate::{self, Step};
+use super::notes::SinkRegistration;
+use super::positions::{Positions, Progress};
 use super::quarantine::Quarantine;
-use super::recent::Recent;
+use super::record::{End, LogKind, Ordinals};
 use super::reserve::Reserve;
 use super::shared::{Clock, LogShare, Shared};
+use super::sink_registry;
+use super::state::SmallState;
+use super::tail_cache::TailCache;
 use super::{Settings, Store, Threads, format};
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -97,56 +103,55 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
     let now = (parts.clock)();
     let format = migrate::migrate(&*parts.disk, &path, steps, format::open(&path)?, now)?;
 
-    let (events, found) = open_log(&parts.disk, &path, Kind::Events, settings.max_size.as_u64(), now)?;
-    let (samples, found_samples) =
-        open_log(&parts.disk, &path, Kind::Samples, settings.max_samples_size.as_u64(), now)?;
-    let damaged = found.damaged + found_samples.damaged;
-    parts.metrics.store_damaged(damaged);
-    if damaged > 0 {
-        tracing::error!(groups = damaged, "the journal is damaged: what could not be read is passed over");
-    }
-    let meta = Meta::open(path.join("meta")).map_err(at_path)?;
+    let (mut events, found) = open_log(&parts.disk, &path, LogKind::Events, settings.max_size.as_u64(), now)?;
+    let (mut samples, found_samples) =
+        open_log(&parts.disk, &path, LogKind::Samples, settings.max_samples_size.as_u64(), now)?;
+    let reserve = Reserve::new(Arc::clone(&parts.disk), path.join("reserve"));
+    let set_aside = found.damaged + found_samples.damaged;
+    let opened = Positions::open(Arc::clone(&parts.disk), path.join("positions"));
+    let (positions, kept) = opened.map_err(|error| OpenError::io(&path.join("positions"), error))?;
+    parts.metrics.store_damaged(set_aside + u64::from(kept.lost));
+    let state = reserve.write(|| SmallState::open(path.join("meta")));
+    let state = state.map_err(|error| OpenError::io(&path.join("meta"), error))?;
     let letters = DeadLetters::open(Arc::clone(&parts.disk), path.join("dead-letters"), settings.max_dead_letters())
         .map_err(at_path)?;
     let quarantine = Quarantine::open(path.join("quarantine")).map_err(at_path)?;
     sync_names(&*parts.disk, &path).map_err(at_path)?;
-    let births = match found.sinks {
-        Some(Control::Sinks(sinks)) => sinks,
-        None => Vec::new(),
-    };
 
     // Above everything that was ever given out, even where the journal's own end was lost.
-    let positions = meta.sinks().values().map(|progress| progress.position).max().unwrap_or(0);
-    let last = [
-        events.last_sequence(),
-        samples.last_sequence(),
-        positions,
-        letters.highest_sequence(),
-        births.iter().map(|birth| birth.after).max().unwrap_or(0),
-    ]
-    .into_iter()
-    .max()
-    .unwrap_or(0);
+    let counted = kept.content.counted;
+    let (end, known) = if counted { (kept.content.end, kept.content.sinks) } else { Default::default() };
+    let witnessed = damage::witnessed(&mut events, &mut samples, end, &known);
+    let sinks = found.notes.sinks.unwrap_or_default();
+    let born = sinks.iter().map(|sink| sink.after).max().unwrap_or(0);
+    let in_logs = events.last_sequence().max(samples.last_sequence());
+    let last = in_logs.max(witnessed).max(letters.highest_sequence()).max(born);
+    let ordinals = Ordinals { events: events.events(), samples: samples.events() };
+    let end = End { sequence: last, ordinals };
 
     let space = parts.disk.space(&path).map_err(at_path)?;
     let min_free = settings.min_free.map_or((512 * MIB).min(space.total / 20), |size| size.as_u64());
     let shared = Arc::new(Shared {
-        events: share(&parts.disk, &path, Kind::Events, settings.max_size.as_u64(), &events).map_err(at_path)?,
-        samples: share(&parts.disk, &path, Kind::Samples, settings.max_samples_size.as_u64(), &samples)
+        events: share(&parts.disk, &path, LogKind::Events, settings.max_size.as_u64(), &events).map_err(at_path)?,
+        samples: share(&parts.disk, &path, LogKind::Samples, settings.max_samples_size.as_u64(), &samples)
             .map_err(at_path)?,
-        reserve: Reserve::new(Arc::clone(&parts.disk), path.join("reserve")),
+        reserve,
         disk: parts.disk,
         metrics: parts.metrics,
         health: parts.health,
         started: (now, Instant::now()),
         doubtful_clock: AtomicBool::new(false),
         clock: parts.clock,
-        durable: watch::Sender::new(last),
-        recent: Arc::new(Recent::new(last)),
-        meta,
+        durable: watch::Sender::new(end),
+        tail: Arc::new(TailCache::new(end)),
+        inbox: Arc::new(Inbox::new(parts.max_in_flight)),
+        positions,
+        state,
+        damage: Damage::new(found.notes.damaged),
         letters: Mutex::new(letters),
         quarantine: Mutex::new(quarantine),
-        sinks: Mutex::new(births),
+        sinks: Mutex::new(sinks),
+        registry: tokio::sync::Mutex::new(()),
         refusing: watch::Sender::new(None),
         dead: watch::Sender::new(false),
         min_free,
@@ -154,9 +159,41 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         kept: Mutex::new(format.kept()),
         settings,
     });
-    write_missing_ids(&shared.events).map_err(at_path)?;
-    write_missing_ids(&shared.samples).map_err(at_path)?;
-    start(shared, format, parts.max_in_flight, lock, (events, samples), last + 1).map_err(at_path)
+    let seen = path.join("seen");
+    shared.disk.create_dir_all(&seen).map_err(at_path)?;
+    if !counted {
+        count_positions(&shared).map_err(at_path)?;
+    }
+    damage::recover(&shared, &seen).map_err(at_path)?;
+    adopt_positions(&shared, set_aside > 0 || !shared.damage.spans().is_empty());
+    let unwritten = missing_ids(&shared);
+    start(shared, format, lock, (events, samples), unwritten).map_err(at_path)
+}
+
+/// What version 0.1.0 noted of the sinks is without ordinals.
+fn count_positions(shared: &Shared) -> io::Result<()> {
+    for (key, progress) in shared.positions.all() {
+        let ordinals = sink_registry::ordinals_at(shared, progress.position)?;
+        let counted = Progress { ordinals, accounted_through: progress.position, ..progress };
+        shared.positions.set(&key, counted);
+    }
+    Ok(())
+}
+
+/// Positions that no sink of the list has are what a kill left of one that was forgotten, or never noted. Where the journal is
+/// damaged the list may be an older one: then they tell of sinks that it has not got.
+fn adopt_positions(shared: &Shared, damaged: bool) {
+    let mut sinks = shared.sinks();
+    let known = |sinks: &[SinkRegistration], key: &str| sinks.iter().any(|sink| sink.key() == key);
+    if damaged {
+        for (key, progress) in shared.positions.all() {
+            if !known(&sinks, &key) {
+                sinks.push(SinkRegistration::found(&key, progress.base));
+            }
+        }
+    }
+    shared.positions.retain(|key| known(&sinks, key));
+    shared.state.retain_sinks(|key| known(&sinks, key));
 }
 
 /// Puts the names of the folders on disk, and the name of the store's own: syncing what is in a folder does not keep the
@@ -178,27 +215,29 @@ fn sync_names(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 fn start(
     shared: Arc<Shared>,
     format: format::Format,
-    max_in_flight: usize,
     lock: Lock,
     (events, samples): (Log, Log),
-    next_sequence: u64,
+    unwritten: Vec<(bool, Sealed)>,
 ) -> io::Result<Store> {
-    let inbox = Arc::new(Inbox::new(max_in_flight));
+    let next_sequence = shared.durable.borrow().sequence + 1;
     let (to_librarian, librarian_jobs) = mpsc::channel();
     let (to_janitor, janitor_jobs) = mpsc::channel();
     let seen = shared.settings.path.join("seen");
     let health = shared.health.clone();
     let pulse = health.join("the store's librarian", UNHURRIED);
-    let mut librarian = Librarian::new(Arc::clone(&shared), Arc::clone(&inbox), seen, pulse)?;
+    let mut librarian = Librarian::new(Arc::clone(&shared), seen, pulse)?;
     let today = day_of(shared.now());
     let mut days = HashMap::new();
     for day in [today - 1, today] {
-        days.insert(day, OpenDay { index: librarian.open(day)?, used: Instant::now() });
+        // One that is not to be had now is asked for again as soon as an event of that day comes.
+        if let Some(index) = librarian.try_open(day) {
+            days.insert(day, OpenDay { index, used: Instant::now() });
+        }
     }
     let committer = Committer {
         pulse: health.join("the store's committer", health::PATIENCE),
+        inbox: Arc::clone(&shared.inbox),
         shared: Arc::clone(&shared),
-        inbox: Arc::clone(&inbox),
         events,
         samples,
         next_sequence,
@@ -208,29 +247,23 @@ fn start(
         waiting: HashMap::new(),
         unindexed: HashMap::new(),
     };
-    let janitor = Janitor::new(Arc::clone(&shared), health.join("the store's janitor", UNHURRIED));
+    let janitor = Janitor::new(Arc::clone(&shared), health.join("the store's janitor", UNHURRIED), unwritten);
     let _ = to_janitor.send(janitor::Job::Sweep);
     let spawn =
         |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(run);
     let threads = Threads {
-        committer: spawn(
-            "committer",
-            Box::new(move || {
-                // The lock is held for as long as something may be written.
-                let _lock = lock;
-                committer.run();
-            }),
-        )?,
+        committer: spawn("committer", Box::new(move || committer.run()))?,
         librarian: (to_librarian, spawn("librarian", Box::new(move || librarian.run(&librarian_jobs)))?),
         janitor: (to_janitor, spawn("janitor", Box::new(move || janitor.run(&janitor_jobs)))?),
+        lock,
     };
-    Ok(Store { shared, inbox, format, threads: Mutex::new(Some(threads)) })
+    Ok(Store { shared, format, threads: Mutex::new(Some(threads)) })
 }
 
-fn place(disk: &Arc<dyn Disk>, path: &Path, kind: Kind, max_size: u64) -> Place {
+fn place(disk: &Arc<dyn Disk>, path: &Path, kind: LogKind, max_size: u64) -> Place {
     let name = match kind {
-        Kind::Events => "journal",
-        Kind::Samples => "samples",
+        LogKind::Events => "journal",
+        LogKind::Samples => "samples",
     };
     let segment_size = (max_size / 64).clamp(MIB, 64 * MIB);
     Place { disk: Arc::clone(disk), dir: path.join(name), kind, segment_size }
@@ -239,7 +272,7 @@ fn place(disk: &Arc<dyn Disk>, path: &Path, kind: Kind, max_size: u64) -> Place 
 fn open_log(
     disk: &Arc<dyn Disk>,
     path: &Path,
-    kind: Kind,
+    kind: LogKind,
     max_size: u64,
     now: jiff::Timestamp,
 ) -> Result<(Log, Found), OpenError> {
@@ -248,7 +281,7 @@ fn open_log(
     Log::open(place, now).map_err(|error| OpenError::io(&dir, error))
 }
 
-fn share(disk: &Arc<dyn Disk>, path: &Path, kind: Kind, max_size: u64, log: &Log) -> io::Result<LogShare> {
+fn share(disk: &Arc<dyn Disk>, path: &Path, kind: LogKind, max_size: u64, log: &Log) -> io::Result<LogShare> {
     let place = place(disk, path, kind, max_size);
     let files = disk.list(&place.dir)?;
     let ids_bytes = files.iter().filter(|(name, _)| number_of(name, "ids").is_some()).map(|(_, length)| length).sum();
@@ -273,16 +306,26 @@ fn share(disk: &Arc<dyn Disk>, path: &Path, kind: Kind, max_size: u64, log: &Log
     })
 }
 
-/// A crash may have come between the sealing of a segment and the writing of its ids.
-fn write_missing_ids(share: &LogShare) -> io::Result<()> {
-    for segment in share.segments.snapshot() {
-        use std::sync::atomic::Ordering::Acquire;
-        if segment.sealed.load(Acquire) && !segment.ids_written.load(Acquire) {
+/// A crash may have come between the sealing of a segment and the writing of its ids. The janitor writes them.
+fn missing_ids(shared: &Shared) -> Vec<(bool, Sealed)> {
+    let mut unwritten = Vec::new();
+    for log in LogKind::ALL {
+        let share = shared.log(log);
+        for segment in share.segments.snapshot() {
+            if !segment.sealed.load(Acquire) || segment.ids_written.load(Acquire) {
+                continue;
+            }
             let mut ids = Vec::new();
-            segment.for_each_id(|id| ids.push(id))?;
-            share.ids_bytes.fetch_add(ids::length(ids.len()), std::sync::atomic::Ordering::Relaxed);
-            janitor::write_ids(share, &Sealed { segment, ids })?;
+            match segment.for_each_id(|id| ids.push(id)) {
+                Ok(()) => {
+                    share.ids_bytes.fetch_add(ids::length(ids.len()), Relaxed);
+                    unwritten.push((log == LogKind::Events, Sealed { segment, ids }));
+                }
+                Err(error) => {
+                    tracing::error!(%error, segment = %segment.path.display(), "a segment cannot be read: it stays");
+                }
+            }
         }
     }
-    Ok(())
+    unwritten
 }

@@ -1,62 +1,59 @@
-//! Events in order of their sequence, across the journal and the samples.
+//! Records in order of their sequence, across the journal and the samples.
 
 use super::frame::Frame;
 use super::log::{Segment, Segments, for_each_frame};
+use super::record::{Batch, Filling, Limits, LogKind, Record};
 use super::segment::{Cursor, Step};
-use crate::event::Stored;
-use crate::metrics::Metrics;
+use super::shared::Shared;
 use jiff::SignedDuration;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::sync::watch;
 
-/// Reads the events after a sequence, in order, and never past the last `fdatasync` that returned.
+/// Reads the records behind a sequence, in order, and never past the last `fdatasync` that returned.
+///
+/// It has no position: each reading says from where. What it keeps between two readings, an open segment and what was read
+/// ahead, makes the next one quicker where that goes on behind the last, and is thrown away where it does not.
 ///
 /// Blocks on the disk; call it where that is allowed.
 pub struct Reader {
+    shared: Arc<Shared>,
     tracks: Vec<Track>,
-    durable: watch::Receiver<u64>,
-    metrics: Metrics,
 }
 
 impl Reader {
-    pub(super) fn new(logs: &[Arc<Segments>], after: u64, durable: watch::Receiver<u64>, metrics: Metrics) -> Self {
-        let tracks = logs.iter().map(|segments| Track::new(Arc::clone(segments), after)).collect();
-        Self { tracks, durable, metrics }
+    pub(super) fn new(shared: &Arc<Shared>, logs: &[LogKind]) -> Self {
+        let track = |log: &LogKind| Track::new(*log, Arc::clone(&shared.log(*log).segments));
+        Self { shared: Arc::clone(shared), tracks: logs.iter().map(track).collect() }
     }
 
-    /// The next events, up to `max_events` and about `max_bytes`; none when there are no more for now.
-    pub fn read(&mut self, max_events: usize, max_bytes: usize) -> io::Result<Vec<Stored>> {
+    /// The records behind the sequence `after`, up to the limits.
+    pub fn read_after(&mut self, after: u64, limits: Limits) -> io::Result<Batch> {
         // Taken first: whatever a log shows afterwards, everything up to here is in it.
-        let durable = *self.durable.borrow();
-        let mut events = Vec::new();
-        let mut bytes = 0;
-        while events.len() < max_events && bytes < max_bytes {
+        let end = *self.shared.durable.borrow();
+        self.tracks.iter_mut().for_each(|track| track.seek(after));
+        let mut filling = Filling::new(limits);
+        let complete = loop {
             for track in &mut self.tracks {
-                track.fill(durable, &self.metrics)?;
+                track.fill(end.sequence, &self.shared)?;
             }
-            let next = self
-                .tracks
-                .iter_mut()
-                .filter(|track| track.front(durable).is_some())
-                .min_by_key(|track| track.front(durable));
-            let Some(event) = next.and_then(|track| track.buffer.pop_front()) else { break };
-            bytes += event.event.body.len();
-            events.push(event);
-        }
-        Ok(events)
+            let first = self.tracks.iter_mut().filter(|track| track.front(end.sequence).is_some());
+            let Some(track) = first.min_by_key(|track| track.front(end.sequence)) else { break true };
+            if filling.is_full() {
+                break false;
+            }
+            match track.take() {
+                Some(record) => filling.push(record),
+                None => break true,
+            }
+        };
+        Ok(Batch::new(filling.records, after, end, complete))
     }
 
-    /// Up to here everything is on disk.
-    pub(super) fn durable(&self) -> u64 {
-        *self.durable.borrow()
-    }
-
-    /// Goes on behind a sequence that somebody has read elsewhere.
-    pub(super) fn skip_to(&mut self, sequence: u64) {
-        self.tracks.iter_mut().for_each(|track| track.skip_to(sequence));
+    /// Lets go of files to which nothing is added any more: or the room of one that is removed would stay taken.
+    pub(super) fn release(&mut self) {
+        self.tracks.iter_mut().for_each(Track::release);
     }
 }
 
@@ -90,37 +87,59 @@ pub(super) fn marks<'s>(segments: impl Iterator<Item = &'s Arc<Segment>>) -> Vec
     marks
 }
 
-/// The place in one log.
+/// One log, and what is read ahead of it.
 struct Track {
+    log: LogKind,
     segments: Arc<Segments>,
     current: Option<(Arc<Segment>, Cursor)>,
     /// Read, not yet given out.
-    buffer: VecDeque<Stored>,
-    /// Highest sequence read so far.
-    after: u64,
+    buffer: VecDeque<Record>,
+    /// Every record with a higher sequence is in the buffer or behind the cursor.
+    floor: u64,
+    /// The highest sequence that was read into the buffer, or passed over.
+    read_through: u64,
 }
 
 impl Track {
-    fn new(segments: Arc<Segments>, after: u64) -> Self {
-        Self { segments, current: None, buffer: VecDeque::new(), after }
+    fn new(log: LogKind, segments: Arc<Segments>) -> Self {
+        Self { log, segments, current: None, buffer: VecDeque::new(), floor: 0, read_through: 0 }
     }
 
-    fn skip_to(&mut self, sequence: u64) {
-        self.buffer.clear();
-        self.after = self.after.max(sequence);
-        // Or its file would stay, and its room on the disk be taken, long after it was removed.
+    /// From now on only what is behind `after` is given out, and all of it.
+    fn seek(&mut self, after: u64) {
+        if after < self.floor {
+            (self.current, self.read_through) = (None, 0);
+            self.buffer.clear();
+        }
+        while self.buffer.front().is_some_and(|record| record.stored.sequence <= after) {
+            self.buffer.pop_front();
+        }
+        self.floor = after;
+        self.read_through = self.read_through.max(after);
+    }
+
+    fn release(&mut self) {
         if self.current.as_ref().is_some_and(|(segment, _)| segment.sealed.load(Ordering::Acquire)) {
             self.current = None;
+            // What was read ahead goes with the cursor that stood behind it.
+            self.buffer.clear();
+            self.read_through = self.floor;
         }
     }
 
     fn front(&self, durable: u64) -> Option<u64> {
-        self.buffer.front().map(|stored| stored.sequence).filter(|sequence| *sequence <= durable)
+        self.buffer.front().map(|record| record.stored.sequence).filter(|sequence| *sequence <= durable)
+    }
+
+    fn take(&mut self) -> Option<Record> {
+        let record = self.buffer.pop_front()?;
+        self.floor = record.stored.sequence;
+        Some(record)
     }
 
     /// Reads on until something is in the buffer or the log has no more up to `durable`.
-    fn fill(&mut self, durable: u64, metrics: &Metrics) -> io::Result<()> {
-        while self.buffer.is_empty() && self.after < durable {
+    fn fill(&mut self, durable: u64, shared: &Shared) -> io::Result<()> {
+        while self.buffer.is_empty() && self.read_through < durable {
             let Some((segment, cursor)) = &mut self.current else {
                 if !self.open_next() {
                     return Ok(());
@@ -129,29 +148,37 @@ impl Track {
             };
             // Read before the length: once it is sealed, the length is final.
             let sealed = segment.sealed.load(Ordering::Acquire);
+            if sealed && segment.last_sequence() <= self.floor {
+                if !self.open_next() {
+                    return Ok(());
+                }
+                continue;
+            }
             let limit = segment.durable();
             match cursor.step(limit)? {
                 Step::Group(group) => {
-                    let (after, buffer) = (&mut self.after, &mut self.buffer);
+                    let mut ordinal = group.events_before;
+                    let (log, floor) = (self.log, self.floor);
+                    let (read_through, buffer) = (&mut self.read_through, &mut self.buffer);
                     for_each_frame(group.frames, |frame| {
-                        if let Frame::Event(event) = frame
-                            && event.stored.sequence > *after
-                        {
-                            *after = event.stored.sequence;
-                            buffer.push_back(event.stored);
+                        let Frame::Event(event) = frame else { return };
+                        ordinal += 1;
+                        if event.stored.sequence > floor {
+                            *read_through = event.stored.sequence;
+                            let (stored, replaces) = (Arc::new(event.stored), event.replaces);
+                            buffer.push_back(Record { stored, log, ordinal, replaces });
                         }
                     });
                 }
                 Step::Bad => {
-                    let lost = cursor.resync(limit)?;
-                    metrics.store_damaged(1);
-                    tracing::error!(segment = %segment.path.display(), offset = cursor.offset, bytes = ?lost, "a damaged group of the journal is passed over");
-                    if lost.is_none() {
+                    let segment = Arc::clone(segment);
+                    if cursor.resync(limit)?.is_none() {
                         cursor.offset = limit;
                     }
+                    shared.inspect_damage(self.log, &segment)?;
                 }
                 Step::End if sealed => {
-                    self.after = self.after.max(segment.last_sequence());
+                    self.read_through = self.read_through.max(segment.last_sequence());
                     if !self.open_next() {
                         return Ok(());
                     }
@@ -167,7 +194,7 @@ impl Track {
         let current = self.current.as_ref().map_or(0, |(segment, _)| segment.header.number);
         let next = self.segments.snapshot().into_iter().find(|segment| {
             let newest = !segment.sealed.load(Ordering::Acquire);
-            segment.header.number > current && (newest || segment.last_sequence() > self.after)
+            segment.header.number > current && (newest || segment.last_sequence() > self.floor)
         });
         let Some(segment) = next else { return false };
         let cursor = segment.cursor();

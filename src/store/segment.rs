@@ -3,9 +3,12 @@
 //! ```text
 //! header    magic 8 │ format 4 │ log 4 │ number 8 │ generation 8 │ first sequence 8 │ events before 8 │
 //!           number and length of the previous segment 8 + 8 │ created at 8 │ CRC-32C 4 │ zero 4
-//! envelope  magic 4 │ count 4 │ generation 8 │ group number 8 │ first sequence 8 │ length 4 │ CRC-32C 4
+//! envelope  magic 4 │ count 4 │ generation 8 │ group number 8 │ first sequence 8 │ events before 8 │ length 4 │ CRC-32C 4
 //!           then `length` bytes of frames, then zeros up to a multiple of 8
 //! ```
+//! In segments of format 1, which are read and not written, an envelope is without `events before`: their records are
+//! counted from the header on.
+//!
 //! Little-endian. `generation` is drawn at random when the file gets its header: what another life of the same blocks
 //! left behind, or what a stranger put into a body, never looks like an envelope of this file.
 
@@ -18,18 +21,23 @@ use std::sync::Arc;
 /// Where the first envelope lies.
 pub(super) const HEADER: u64 = 80;
 /// Bytes of an envelope before its frames.
-pub(super) const ENVELOPE: usize = 40;
+pub(super) const ENVELOPE: usize = 48;
+/// The same in a segment of format 1.
+const ENVELOPE_1: usize = 40;
 /// Of the store; see `format` in its folder.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 const HEADER_MAGIC: [u8; 8] = *b"E2BRELAY";
-const ENVELOPE_MAGIC: [u8; 4] = *b"GRP1";
+const ENVELOPE_MAGIC: [u8; 4] = *b"GRP2";
+const ENVELOPE_MAGIC_1: [u8; 4] = *b"GRP1";
 /// What is read from a file at once.
 const READ_AHEAD: u64 = 256 * 1024;
 
 /// The header of a segment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Header {
+    /// Of this segment: what an older version wrote stays as it is.
+    pub(super) format: u32,
     /// Which log: 1 events, 2 samples.
     pub(super) log: u32,
     /// Rises by one from segment to segment.
@@ -51,7 +59,7 @@ impl Header {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER as usize);
         out.extend_from_slice(&HEADER_MAGIC);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.format.to_le_bytes());
         out.extend_from_slice(&self.log.to_le_bytes());
         for number in [
             self.number,
@@ -80,8 +88,11 @@ impl Header {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
-        let sound = reader.array()? == HEADER_MAGIC && reader.u32()? == FORMAT;
+        let magic: [u8; 8] = reader.array()?;
+        let format = reader.u32()?;
+        let sound = magic == HEADER_MAGIC && (1..=FORMAT).contains(&format);
         let header = Self {
+            format,
             log: reader.u32()?,
             number: reader.u64()?,
             generation: reader.u64()?,
@@ -103,18 +114,35 @@ pub(super) struct Group {
     pub(super) number: u64,
     /// Events in it; control notes do not count.
     pub(super) count: u32,
+    /// Events in this log before it.
+    pub(super) events_before: u64,
     pub(super) frames: Bytes,
     /// Where the next envelope lies.
     pub(super) end: u64,
 }
 
+/// What is said of a group before its frames.
+pub(super) struct Envelope {
+    /// Of the segment.
+    pub(super) generation: u64,
+    /// [`Group::number`].
+    pub(super) number: u64,
+    /// The lowest sequence that an event in it can have.
+    pub(super) first_sequence: u64,
+    /// [`Group::events_before`].
+    pub(super) events_before: u64,
+    /// [`Group::count`].
+    pub(super) count: u32,
+}
+
 /// Puts an envelope around `frames`, which begin at [`ENVELOPE`] in `buffer`.
-pub(super) fn seal_group(buffer: &mut Vec<u8>, generation: u64, number: u64, first_sequence: u64, count: u32) {
+pub(super) fn seal_group(buffer: &mut Vec<u8>, envelope: &Envelope) {
+    let Envelope { generation, number, first_sequence, events_before, count } = *envelope;
     let length = buffer.len().saturating_sub(ENVELOPE) as u32;
     let mut head = Vec::with_capacity(ENVELOPE);
     head.extend_from_slice(&ENVELOPE_MAGIC);
     head.extend_from_slice(&count.to_le_bytes());
-    for field in [generation, number, first_sequence] {
+    for field in [generation, number, first_sequence, events_before] {
         head.extend_from_slice(&field.to_le_bytes());
     }
     head.extend_from_slice(&length.to_le_bytes());
@@ -136,9 +164,14 @@ pub(super) enum Step {
 }
 
 /// Reads the groups of one segment in order, up to a limit that may rise.
+#[derive(Clone)]
 pub(super) struct Cursor {
     file: Arc<dyn File>,
     generation: u64,
+    /// Of the segment.
+    format: u32,
+    /// Events in the log before the next group, as far as it was read.
+    pub(super) events: u64,
     /// Where the next envelope lies.
     pub(super) offset: u64,
     /// The number that the next group must have at least.
@@ -148,8 +181,17 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn new(file: Arc<dyn File>, generation: u64) -> Self {
-        Self { file, generation, offset: HEADER, next_number: 0, window: Bytes::new(), window_start: 0 }
+    pub(super) fn new(file: Arc<dyn File>, header: &Header) -> Self {
+        let Header { format, generation, events_before: events, .. } = *header;
+        Self { file, generation, format, events, offset: HEADER, next_number: 0, window: Bytes::new(), window_start: 0 }
+    }
+
+    fn envelope_length(&self) -> usize {
+        if self.format == 1 { ENVELOPE_1 } else { ENVELOPE }
+    }
+
+    fn magic(&self) -> [u8; 4] {
+        if self.format == 1 { ENVELOPE_MAGIC_1 } else { ENVELOPE_MAGIC }
     }
 
     /// Reads the group at the cursor and moves past it. Nothing at or behind `limit` is looked at.
@@ -160,6 +202,7 @@ impl Cursor {
         let Some(group) = self.group_at(self.offset, limit)? else { return Ok(Step::Bad) };
         self.offset = group.end;
         self.next_number = group.number + 1;
+        self.events = group.events_before + u64::from(group.count);
         Ok(Step::Group(group))
     }
 
@@ -168,7 +211,7 @@ impl Cursor {
     pub(super) fn resync(&mut self, limit: u64) -> io::Result<Option<u64>> {
         let start = self.offset;
         let mut offset = start + 8;
-        while offset + (ENVELOPE as u64) <= limit {
+        while offset + (self.envelope_length() as u64) <= limit {
             let Some(found) = self.find_magic(offset, limit)? else { break };
             if self.group_at(found, limit)?.is_some() {
                 self.offset = found;
@@ -181,6 +224,7 @@ impl Cursor {
 
     /// The next multiple of 8 from `offset` on at which the envelope's magic stands.
     fn find_magic(&mut self, mut offset: u64, limit: u64) -> io::Result<Option<u64>> {
+        let magic = self.magic();
         while offset + 8 <= limit {
             let Some(chunk) = self.bytes_at(offset, 8, limit)? else { return Ok(None) };
             let available = self.window.len() - (offset - self.window_start) as usize;
@@ -190,7 +234,7 @@ impl Cursor {
                 chunk
             };
             for (index, word) in chunk.chunks_exact(8).enumerate() {
-                if word.starts_with(&ENVELOPE_MAGIC) {
+                if word.starts_with(&magic) {
                     return Ok(Some(offset + index as u64 * 8));
                 }
             }
@@ -200,29 +244,31 @@ impl Cursor {
     }
 
     fn group_at(&mut self, offset: u64, limit: u64) -> io::Result<Option<Group>> {
-        let Some(head) = self.bytes_at(offset, ENVELOPE, limit)? else { return Ok(None) };
-        let Some((number, count, length, crc)) = self.envelope(&head) else { return Ok(None) };
-        let Some(whole) = self.bytes_at(offset, ENVELOPE + length, limit)? else { return Ok(None) };
-        let frames = whole.slice(ENVELOPE..);
-        let computed = crc32c::crc32c_append(crc32c::crc32c(head.get(..ENVELOPE - 4).unwrap_or_default()), &frames);
-        if computed != crc {
+        let envelope_length = self.envelope_length();
+        let Some(head) = self.bytes_at(offset, envelope_length, limit)? else { return Ok(None) };
+        let Some((envelope, length, crc)) = self.envelope(&head) else { return Ok(None) };
+        let Some(whole) = self.bytes_at(offset, envelope_length + length, limit)? else { return Ok(None) };
+        let frames = whole.slice(envelope_length..);
+        let head = head.get(..envelope_length - 4).unwrap_or_default();
+        if crc32c::crc32c_append(crc32c::crc32c(head), &frames) != crc {
             return Ok(None);
         }
-        let end = offset + ((ENVELOPE + length).next_multiple_of(8)) as u64;
-        Ok(Some(Group { number, count, frames, end }))
+        let end = offset + ((envelope_length + length).next_multiple_of(8)) as u64;
+        let Envelope { number, events_before, count, .. } = envelope;
+        Ok(Some(Group { number, count, events_before, frames, end }))
     }
 
-    fn envelope(&self, head: &[u8]) -> Option<(u64, u32, usize, u32)> {
+    fn envelope(&self, head: &[u8]) -> Option<(Envelope, usize, u32)> {
         let mut reader = Reader(head);
         let magic: [u8; 4] = reader.array()?;
         let count = reader.u32()?;
-        let generation = reader.u64()?;
-        let number = reader.u64()?;
-        let _first_sequence = reader.u64()?;
+        let (generation, number, first_sequence) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        let events_before = if self.format == 1 { self.events } else { reader.u64()? };
+        let envelope = Envelope { generation, number, first_sequence, events_before, count };
         let length = reader.u32()? as usize;
         let crc = reader.u32()?;
-        (magic == ENVELOPE_MAGIC && generation == self.generation && number >= self.next_number)
-            .then_some((number, count, length, crc))
+        (magic == self.magic() && generation == self.generation && number >= self.next_number)
+            .then_some((envelope, length, crc))
     }
 
     /// `length` bytes at `offset`; `None` when they are not all before `limit` and the end of the file.

@@ -1,15 +1,20 @@
 //! What the store's threads and handles have in common.
 
+use super::damage::Damage;
 use super::dead_letters::DeadLetters;
 use super::disk::Disk;
 use super::format::Migrated;
-use super::frame::{Control, Day, SinkBirth};
+use super::frame::Day;
 use super::ids::{self, Id};
+use super::inbox::Inbox;
 use super::log::{Place, Segment, Segments, ids_path, number_of};
-use super::meta::Meta;
+use super::notes::{Control, SinkRegistration};
+use super::positions::Positions;
 use super::quarantine::Quarantine;
-use super::recent::Recent;
+use super::record::{End, LogKind, Ordinals};
 use super::settings::Settings;
+use super::state::SmallState;
+use super::tail_cache::TailCache;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use std::collections::BTreeSet;
@@ -132,15 +137,21 @@ pub(super) struct Shared {
     pub(super) doubtful_clock: AtomicBool,
     pub(super) events: LogShare,
     pub(super) samples: LogShare,
-    /// Highest sequence that is on disk.
-    pub(super) durable: watch::Sender<u64>,
+    /// The end of what is on disk.
+    pub(super) durable: watch::Sender<End>,
     /// Has what is durable before `durable` says so.
-    pub(super) recent: Arc<Recent>,
-    pub(super) meta: Meta,
+    pub(super) tail: Arc<TailCache>,
+    /// What waits for the committer.
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) positions: Positions,
+    pub(super) state: SmallState,
+    pub(super) damage: Damage,
     pub(super) letters: Mutex<DeadLetters>,
     pub(super) quarantine: Mutex<Quarantine>,
     /// Every sink that is known, those taken out of the settings included.
-    pub(super) sinks: Mutex<Vec<SinkBirth>>,
+    pub(super) sinks: Mutex<Vec<SinkRegistration>>,
+    /// Held by whoever changes that list, see `sink_registry`.
+    pub(super) registry: tokio::sync::Mutex<()>,
     /// `None` while events are accepted.
     pub(super) refusing: watch::Sender<Option<Refused>>,
     /// The committer's thread has ended, and not because it was told to.
@@ -165,17 +176,22 @@ impl Shared {
         self.quarantine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn sinks(&self) -> MutexGuard<'_, Vec<SinkBirth>> {
+    pub(super) fn sinks(&self) -> MutexGuard<'_, Vec<SinkRegistration>> {
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a new segment of the journal begins with.
     pub(super) fn notes(&self) -> Vec<Control> {
-        vec![Control::Sinks(self.sinks().clone())]
+        let damaged = self.damage.spans();
+        let damaged = (!damaged.is_empty()).then_some(Control::Damaged(damaged));
+        std::iter::once(Control::Sinks(self.sinks().clone())).chain(damaged).collect()
     }
 
-    pub(super) fn logs(&self) -> [&LogShare; 2] {
-        [&self.events, &self.samples]
+    pub(super) fn log(&self, log: LogKind) -> &LogShare {
+        match log {
+            LogKind::Events => &self.events,
+            LogKind::Samples => &self.samples,
+        }
     }
 
     pub(super) fn sweeping(&self) -> MutexGuard<'_, ()> {
@@ -215,20 +231,33 @@ impl Shared {
         end.saturating_add_unsigned(self.settings.dedupe_window.as_secs()) < self.now().as_second()
     }
 
+    /// The key of a sink, attached or removed.
+    pub(super) fn key_of(&self, name: &str) -> Option<String> {
+        self.sinks().iter().find(|sink| sink.name == name).map(|sink| sink.key().to_owned())
+    }
+
+    fn least_of_attached(&self, of: impl Fn(&SinkRegistration) -> u64) -> u64 {
+        let sinks = self.sinks();
+        sinks.iter().filter(|sink| sink.is_attached()).map(of).min().unwrap_or(u64::MAX)
+    }
+
     /// The sequence up to which every sink that is in the settings has settled everything, by what is on disk.
     pub(super) fn settled_by_all(&self) -> u64 {
-        let sinks = self.sinks();
-        let attached = sinks.iter().filter(|sink| sink.removed_at.is_none());
-        attached.map(|sink| self.meta.durable_position(&sink.name)).min().unwrap_or(u64::MAX)
+        self.least_of_attached(|sink| self.positions.durable(sink.key()))
     }
 
     /// The same by what memory says.
     pub(super) fn settled_by_all_in_memory(&self) -> u64 {
-        let sinks = self.sinks();
-        let attached = sinks.iter().filter(|sink| sink.removed_at.is_none());
-        attached
-            .map(|sink| self.meta.progress(&sink.name).map_or(0, |progress| progress.position))
-            .min()
-            .unwrap_or(u64::MAX)
+        self.least_of_attached(|sink| self.positions.get(sink.key()).map_or(0, |progress| progress.position))
+    }
+
+    /// Records of each log that every sink that is in the settings has settled.
+    pub(super) fn ordinals_settled_by_all(&self) -> Ordinals {
+        let of = |log| {
+            self.least_of_attached(|sink| {
+                self.positions.get(sink.key()).map_or(0, |progress| progress.ordinals.of(log))
+            })
+        };
+        Ordinals { events: of(LogKind::Events), samples: of(LogKind::Samples) }
     }
 }

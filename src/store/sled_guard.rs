@@ -1,24 +1,81 @@
 //! Calls into sled that come back.
 //!
-//! sled 0.34.7 panics on some damage, inside `open` or later; a panic and an error mean the same here: the database is
-//! no good any more, and is rebuilt from the journal.
+//! sled 0.34.7 panics on some damage, inside `open` or later, and where the system refuses it something. Three things are
+//! told apart: it works, it is not to be had now, it is corrupt. Only what is corrupt is ever moved aside.
 
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The database can no longer be relied on.
+/// Why a database is not to be had.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Bad(String);
+pub(super) enum Bad {
+    /// What it holds is proven not sound.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The system does not give what is asked for, now: room, file descriptors, a thread, the lock. What is on disk may be
+    /// sound, and nothing of it is touched.
+    #[error("{0}")]
+    Unavailable(std::io::Error),
+    /// It proves nothing about the files: sled panics at a damaged page, and also where it cannot have a file descriptor.
+    #[error("sled panicked")]
+    Panicked,
+}
+
+impl Bad {
+    pub(super) fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt(_))
+    }
+}
+
+impl From<Bad> for std::io::Error {
+    fn from(bad: Bad) -> Self {
+        match bad {
+            Bad::Corrupt(message) => Self::new(std::io::ErrorKind::InvalidData, message),
+            Bad::Unavailable(error) => error,
+            Bad::Panicked => Self::other("sled panicked"),
+        }
+    }
+}
 
 /// Calls sled; whatever goes wrong is [`Bad`].
 pub(super) fn guard<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Bad> {
+    use std::io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, UnexpectedEof};
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Bad(error.to_string())),
-        Err(_) => Err(Bad("sled panicked".to_owned())),
+        Ok(Err(sled::Error::Io(error)))
+            if !matches!(error.kind(), InvalidData | IsADirectory | NotADirectory | UnexpectedEof) =>
+        {
+            Err(Bad::Unavailable(error))
+        }
+        Ok(Err(error)) => Err(Bad::Corrupt(error.to_string())),
+        Err(_) => Err(Bad::Panicked),
     }
+}
+
+/// Runs `open` for the database in `folder`. Where it panics and yet a fresh database beside it can be opened and written,
+/// the system gives what is needed, and it is the files that are not sound.
+pub(super) fn judge<T>(folder: &Path, open: impl FnOnce() -> Result<T, Bad>) -> Result<T, Bad> {
+    match open() {
+        Err(Bad::Panicked) if works_beside(folder) => Err(Bad::Corrupt("sled panicked".to_owned())),
+        result => result,
+    }
+}
+
+fn works_beside(folder: &Path) -> bool {
+    let probe = beside(folder, ".probe");
+    let works = remove(&probe).is_ok()
+        && self::open(&probe, 1024 * 1024)
+            .and_then(|db| {
+                guard(|| {
+                    db.insert(b"probe", vec![0; 4096])?;
+                    db.flush().map(drop)
+                })
+            })
+            .is_ok();
+    // What is left of it is removed before the next.
+    let _ = remove(&probe);
+    works
 }
 
 /// Opens or makes the database in `folder`.
@@ -76,16 +133,32 @@ pub(super) fn checksum(folder: &Path) -> std::io::Result<u32> {
     Ok(crc)
 }
 
-/// Moves a database that is no good out of the way, so that people can look at it; an older one there goes.
-pub(super) fn set_aside(folder: &Path) -> std::io::Result<()> {
-    let mut name = folder.file_name().unwrap_or_default().to_os_string();
-    name.push(".bad");
-    let aside = folder.with_file_name(name);
-    remove(&aside)?;
+/// Moves a database whose files are proven not sound out of the way, so that people can look at it; what was moved there
+/// before stays. Returns where it is; that it is not there is no error.
+pub(super) fn set_aside(folder: &Path) -> std::io::Result<PathBuf> {
+    let aside = free_name(folder);
     match std::fs::rename(folder, &aside) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        _ => Ok(aside),
     }
+}
+
+/// The same for one that can be rebuilt: the first is kept for people to look at, later ones are not.
+pub(super) fn set_aside_once(folder: &Path) -> std::io::Result<()> {
+    if beside(folder, ".bad").exists() { remove(folder) } else { set_aside(folder).map(drop) }
+}
+
+/// `meta.bad`, or if that is taken `meta.bad-1` and so on.
+pub(super) fn free_name(folder: &Path) -> PathBuf {
+    let first = beside(folder, ".bad");
+    let others = (1u32..).map(|number| beside(folder, &format!(".bad-{number}")));
+    std::iter::once(first.clone()).chain(others).find(|path| path.symlink_metadata().is_err()).unwrap_or(first)
+}
+
+fn beside(folder: &Path, suffix: &str) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_os_string();
+    name.push(suffix);
+    folder.with_file_name(name)
 }
 
 /// Removes a database; that it is not there is no error.

@@ -34,7 +34,7 @@ pub(super) fn make_room(shared: &Shared, events: bool, wanted: u64) -> io::Resul
 /// Whether every sink is past a sequence, by what is on disk for good: positions are put there only when that is asked.
 fn is_settled(shared: &Shared, sequence: u64) -> io::Result<bool> {
     if shared.settled_by_all() < sequence && shared.settled_by_all_in_memory() >= sequence {
-        shared.reserve.write(|| shared.meta.sync())?;
+        shared.reserve.write(|| shared.positions.sync())?;
     }
     Ok(shared.settled_by_all() >= sequence)
 }

@@ -5,7 +5,7 @@ use super::words;
 use crate::admin::journal::{Journal, Query};
 use crate::decode;
 use crate::event::Stored;
-use crate::store::{Reader, Store};
+use crate::store::{Limits, Reader, Store};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use std::sync::Arc;
 /// Events that are shown.
 pub(super) const SHOWN: usize = 20;
 /// What is read at once.
-const READ_EVENTS: usize = 512;
-const READ_BYTES: usize = 4 << 20;
+const AT_ONCE: Limits = Limits { events: 512, bytes: 4 << 20 };
 
 /// The newest, kept up with the journal while anybody looks.
 #[derive(Default)]
 pub(super) struct Recent {
     reader: Option<Reader>,
+    /// Up to this sequence it was read.
+    after: u64,
     /// The newest last.
     events: VecDeque<Stored>,
 }
@@ -36,24 +37,25 @@ impl Recent {
             Some(reader) => reader,
             None => {
                 self.events = newest(journal).await?.into_iter().rev().collect();
-                let newest = self.events.back().map_or(0, |stored| stored.sequence);
-                store.reader_without_samples(newest)
+                self.after = self.events.back().map_or(0, |stored| stored.sequence);
+                store.reader_without_samples()
             }
         };
-        let mut events = std::mem::take(&mut self.events);
+        let (mut after, mut events) = (self.after, std::mem::take(&mut self.events));
         let read = tokio::task::spawn_blocking(move || {
             let mut reader = reader;
             loop {
-                let more = reader.read(READ_EVENTS, READ_BYTES)?;
-                if more.is_empty() {
-                    return Ok::<_, io::Error>((reader, events));
+                let batch = reader.read_after(after, AT_ONCE)?;
+                after = batch.through;
+                if batch.records.is_empty() {
+                    return Ok::<_, io::Error>((reader, after, events));
                 }
-                events.extend(more);
+                events.extend(batch.into_events());
                 events.drain(..events.len().saturating_sub(SHOWN));
             }
         });
-        let (reader, events) = read.await.map_err(io::Error::other)??;
-        (self.reader, self.events) = (Some(reader), events);
+        let (reader, after, events) = read.await.map_err(io::Error::other)??;
+        (self.reader, self.after, self.events) = (Some(reader), after, events);
         Ok(())
     }
 

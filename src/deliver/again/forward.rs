@@ -57,10 +57,10 @@ impl Handle {
     async fn hand_on_some(&self, to: &str, refused: &mut HashSet<u64>) -> io::Result<usize> {
         let road = Arc::clone(&self.road);
         let is_new = |(sequence, _): &(u64, DeadLetter)| !refused.contains(sequence);
-        let letters: Vec<_> = road.store.dead_letters(&road.name).into_iter().filter(is_new).collect();
+        let letters: Vec<_> = road.claim.dead_letters().into_iter().filter(is_new).collect();
         for (sequence, letter) in &letters {
-            let (store, name, sequence) = (Arc::clone(&road.store), road.name.clone(), *sequence);
-            let read = tokio::task::spawn_blocking(move || store.dead_letter_event(&name, sequence));
+            let (claim, sequence) = (road.claim.clone(), *sequence);
+            let read = tokio::task::spawn_blocking(move || claim.dead_letter_event(sequence));
             let Some(stored) = read.await.map_err(io::Error::other)?? else { continue };
             match self.hand_on(to, letter, &stored).await {
                 Handed::On => {

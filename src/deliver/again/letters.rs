@@ -62,9 +62,9 @@ impl Retrying {
         let mut tally = Retried::default();
         let said = Occasional::default();
         for some in sequences.chunks(AT_ONCE) {
-            let (store, name, some) = (Arc::clone(&road.store), road.name.clone(), some.to_vec());
+            let (claim, some) = (road.claim.clone(), some.to_vec());
             let read = tokio::task::spawn_blocking(move || {
-                let events = some.iter().filter_map(|sequence| store.dead_letter_event(&name, *sequence).transpose());
+                let events = some.iter().filter_map(|sequence| claim.dead_letter_event(*sequence).transpose());
                 events.collect::<Result<Vec<_>, _>>()
             });
             let events = read.await.map_err(std::io::Error::other)??;
@@ -100,8 +100,8 @@ impl Handle {
     pub(super) async fn resolve(&self, sequences: Vec<u64>, how: Resolution) -> Result<usize, Refused> {
         let road = Arc::clone(&self.road);
         let resolved = tokio::task::spawn_blocking(move || {
-            let resolved = road.store.resolve(&road.name, &sequences, how);
-            road.metrics.dead_letters_waiting(&road.name, road.store.dead_letters_waiting(&road.name));
+            let resolved = road.claim.resolve(&sequences, how);
+            road.metrics.dead_letters_waiting(&road.name, road.claim.dead_letters_waiting());
             resolved
         });
         Ok(resolved.await.map_err(std::io::Error::other)??)

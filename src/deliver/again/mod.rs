@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::shutdown::Shutdown;
 use crate::sink::Sink;
-use crate::store::Store;
+use crate::store::{Claim, Store};
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify, watch};
 
@@ -26,6 +26,8 @@ pub(super) struct Road {
     pub(super) name: String,
     pub(super) about: About,
     pub(super) store: Arc<Store>,
+    /// What of it is this sink's.
+    pub(super) claim: Claim,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) router: Arc<Router>,
     pub(super) redaction: Redaction,

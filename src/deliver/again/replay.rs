@@ -7,18 +7,16 @@ use super::send::{Outcome, Stamp};
 use super::{Handle, Refused, Road};
 use crate::event::Stored;
 use crate::route::{REPLAY_HEADER, Types};
-use crate::store::Store;
+use crate::store::{Limits, Store};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
 /// What is read, sent and then noted at once.
-const PIECE_EVENTS: usize = 512;
-const PIECE_BYTES: usize = 4 << 20;
+const PIECE: Limits = Limits { events: 512, bytes: 4 << 20 };
 /// The host's clock may have been set back by so much between two events.
 const SLACK: SignedDuration = SignedDuration::from_mins(1);
 /// Before a disk is asked again.
@@ -184,7 +182,7 @@ impl Handle {
 
     fn new_replay(&self, wanted: Wanted, now: Timestamp) -> Result<Replay, Refused> {
         wanted.check().map_err(Refused::Invalid)?;
-        let (id, through) = (Uuid::new_v4().to_string(), self.road.store.progress(&self.road.name).position);
+        let (id, through) = (Uuid::new_v4().to_string(), self.road.claim.progress().position);
         let found = Found::default();
         Ok(Replay { id, wanted, requested_at: now, through, position: 0, found, last_error: None, ended: None })
     }
@@ -282,6 +280,7 @@ struct Piece {
 /// Goes through the journal.
 struct Reading {
     reader: Option<crate::store::Reader>,
+    after: u64,
     wanted: Wanted,
     through: u64,
 }
@@ -289,16 +288,19 @@ struct Reading {
 impl Reading {
     fn new(store: &Store, replay: &Replay) -> Self {
         let after = replay.position.max(store.sequence_before(replay.wanted.since));
-        Self { reader: Some(store.reader(after)), wanted: replay.wanted.clone(), through: replay.through }
+        Self { reader: Some(store.reader()), after, wanted: replay.wanted.clone(), through: replay.through }
     }
 
     /// `None` once it is through.
     async fn next(&mut self) -> io::Result<Option<Piece>> {
         let Some(mut reader) = self.reader.take() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || (reader.read(PIECE_EVENTS, PIECE_BYTES), reader));
+        let after = self.after;
+        let read = tokio::task::spawn_blocking(move || (reader.read_after(after, PIECE), reader));
         let (read, reader) = read.await.map_err(io::Error::other)?;
         let types = self.wanted.types().map_err(io::Error::other)?;
-        let mut events = read?;
+        let batch = read?;
+        self.after = batch.through;
+        let mut events: Vec<Stored> = batch.into_events().collect();
         let read = events.len();
         let ours = |stored: &&Stored| stored.sequence <= self.through && !self.wanted.is_over(stored);
         events.truncate(events.iter().take_while(ours).count());
@@ -313,14 +315,13 @@ impl Reading {
 
 impl Road {
     async fn keep(&self, replay: &Replay) -> io::Result<()> {
-        let (store, sink) = (Arc::clone(&self.store), self.name.clone());
-        let value = serde_json::to_vec(replay)?;
-        tokio::task::spawn_blocking(move || store.set_sink_state(&sink, value)).await.map_err(io::Error::other)?
+        let (claim, value) = (self.claim.clone(), serde_json::to_vec(replay)?);
+        tokio::task::spawn_blocking(move || claim.set_state(value)).await.map_err(io::Error::other)?
     }
 }
 
 /// The one that was under way when the daemon ended, or the last one. The store forgets it with the sink, so that another
 /// one of its name does not go on with it, and has it go along with one that is renamed.
 pub(super) fn recall(road: &Road) -> Option<Replay> {
-    serde_json::from_slice(&road.store.sink_state(&road.name)?).ok()
+    serde_json::from_slice(&road.claim.state()?).ok()
 }

@@ -138,8 +138,12 @@ fn a_spare_leaves_the_newest_segment_its_room() {
         assert!(commit(&mut committer, 48));
     }
     assert!(commit(&mut committer, 1));
-    janitor::Janitor::new(Arc::clone(&committer.shared), Health::default().join("janitor", crate::health::PATIENCE))
-        .tidy();
+    janitor::Janitor::new(
+        Arc::clone(&committer.shared),
+        Health::default().join("janitor", crate::health::PATIENCE),
+        Vec::new(),
+    )
+    .tidy();
     assert!(commit(&mut committer, 46));
 }
 

@@ -2,18 +2,20 @@
 
 use super::*;
 
-/// Reads what there is, and counts the readings of either kind: of memory, of the disk.
-fn read_on(feed: &mut Feed, all: &mut Vec<Stored>, counts: &mut [usize; 2]) {
+/// Reads what there is, proves that the pieces join, and counts the readings of either kind: of memory, of the disk.
+fn read_on(reader: &mut TailReader, all: &mut Vec<Record>, counts: &mut [usize; 2]) {
     loop {
-        let (events, road) = match feed.recent(100, 50_000) {
-            Some(events) => (events, 0),
-            None => (feed.read(100, 50_000).unwrap(), 1),
+        let limits = Limits { events: 100, bytes: 50_000 };
+        let after = all.last().map_or(0, |record| record.stored.sequence);
+        let (batch, road) = match reader.cached_after(after, limits) {
+            Some(batch) => (batch, 0),
+            None => (reader.read_after(after, limits).unwrap(), 1),
         };
-        if events.is_empty() {
+        if batch.records.is_empty() {
             return;
         }
         counts[road] += 1;
-        all.extend(events.iter().map(|stored| Stored::clone(stored)));
+        all.extend(batch.records);
     }
 }
 
@@ -22,7 +24,7 @@ async fn a_feed_that_keeps_up_or_falls_behind_has_each_event_once_as_the_journal
     let folder = tempfile::tempdir().unwrap();
     drop(accept_many(&open(folder.path()), (0..300).map(|n| format!("before-{n}")), NOON).await);
     let store = open(folder.path());
-    let (mut quick, mut slow) = (store.feed(0), store.feed(0));
+    let (mut quick, mut slow) = (store.tail_reader(), store.tail_reader());
     let (mut all, mut late) = (Vec::new(), Vec::new());
     let (mut roads, mut late_roads) = ([0; 2], [0; 2]);
     read_on(&mut quick, &mut all, &mut roads);
@@ -40,7 +42,7 @@ async fn a_feed_that_keeps_up_or_falls_behind_has_each_event_once_as_the_journal
             read_on(&mut slow, &mut late, &mut late_roads);
         }
     }
-    let journal = read_all(&store, 0);
+    let journal = read_records(&store);
     assert_eq!(journal.len(), 300 + 24 * 5 * 201);
     assert!(all == journal, "{} of {}", all.len(), journal.len());
     assert!(late == journal, "{} of {}", late.len(), journal.len());
@@ -56,13 +58,13 @@ async fn a_feed_in_memory_holds_no_segment_that_is_gone() {
     accept(&open(), "before", NOON).await;
     let store = open();
     attach(&store, "lake", Start::Earliest).await;
-    let (mut feed, mut all, mut roads) = (store.feed(0), Vec::new(), [0; 2]);
+    let (mut reader, mut all, mut roads) = (store.tail_reader(), Vec::new(), [0; 2]);
     let first = store.marks(false)[0];
     for round in 0.. {
-        read_on(&mut feed, &mut all, &mut roads);
-        let position = all.last().unwrap().sequence;
-        store.advance("lake", Progress { position, delivered: position, ..Progress::default() }).unwrap();
-        store.shared.meta.sync().unwrap();
+        read_on(&mut reader, &mut all, &mut roads);
+        let position = all.last().unwrap().stored.sequence;
+        advance(&store, "lake", position, Progress { delivered: position, ..Progress::default() });
+        store.shared.positions.sync().unwrap();
         if store.marks(false)[0] != first {
             break;
         }
@@ -77,7 +79,56 @@ async fn a_feed_in_memory_holds_no_segment_that_is_gone() {
     assert!(gone.is_empty(), "{gone:?}");
 }
 
+/// All of both logs from the disk, without anything that another reading may have left.
+fn read_records(store: &Store) -> Vec<Record> {
+    let mut all: Vec<Record> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |record| record.stored.sequence);
+        let batch = store.reader().read_after(after, Limits { events: 5_000, bytes: usize::MAX }).unwrap();
+        if batch.records.is_empty() {
+            return all;
+        }
+        all.extend(batch.records);
+    }
+}
+
 /// Where a descriptor leads; `None` where it was closed meanwhile.
 fn fs_link(fd: &Path) -> Option<std::path::PathBuf> {
     std::fs::read_link(fd).ok()
+}
+
+/// Whatever it is asked in whatever order, a reader answers like one that has nothing from before.
+#[tokio::test]
+async fn a_reader_has_no_position() {
+    let seed =
+        std::env::var("E2B_RELAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().unwrap();
+    drop(accept_many(&open(folder.path()), (0..300).map(|n| format!("before-{n}")), NOON).await);
+    let store = open(folder.path());
+    let mut kept: Vec<TailReader> = (0..3).map(|_| store.tail_reader()).collect();
+    let mut afters = [0; 3];
+    for round in 0..60 {
+        // Small groups, and now and then one of the largest.
+        let pieces: usize = if rng.u8(0..6) == 0 { 1_500 } else { rng.usize(1..200) };
+        accept_many(&store, (0..pieces).map(|n| format!("{round}-{n}")), NOON).await;
+        if rng.bool() {
+            store.accept(event(&format!("sample-{round}"), NOON), arrival(Origin::Metrics)).await.unwrap();
+        }
+        for (reader, after) in kept.iter_mut().zip(&mut afters) {
+            for _ in 0..rng.usize(0..12) {
+                let limits = Limits { events: rng.usize(1..700), bytes: rng.usize(1_000..900_000) };
+                if rng.u8(0..20) == 0 {
+                    *after = rng.u64(0..=store.durable().borrow().sequence);
+                }
+                let batch = match rng.bool().then(|| reader.cached_after(*after, limits)).flatten() {
+                    Some(batch) => batch,
+                    None => reader.read_after(*after, limits).unwrap(),
+                };
+                let fresh = store.reader().read_after(*after, limits).unwrap();
+                assert_eq!(batch, fresh, "seed {seed}, round {round}, after {after}");
+                *after = batch.through;
+            }
+        }
+    }
 }

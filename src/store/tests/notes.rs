@@ -17,7 +17,7 @@ async fn a_segment_that_begins_behind_a_sinks_note_knows_the_sink() {
     let names = segments.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.filter(|name| name.ends_with(".seg")).count() > 1, "no segment was begun");
     // The position would tell of the sink too.
-    std::fs::remove_dir_all(folder.path().join("meta")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("positions")).unwrap();
     let store = open(folder.path());
     attach(&store, "lake", Start::Now).await;
     assert_eq!(store.progress("lake").position, 0, "its birth was forgotten");

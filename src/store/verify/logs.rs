@@ -1,9 +1,11 @@
 //! One of the two logs: every header, every group by its CRC, every sequence, every file of ids.
 
 use super::super::disk::{Disk, File, Open, ReadOnlyDisk};
-use super::super::frame::{self, Control, Frame, day_of};
+use super::super::frame::{self, Frame, day_of};
 use super::super::ids::{self, Id};
-use super::super::log::{Kind, holds_events, number_of};
+use super::super::log::{holds_events, number_of};
+use super::super::notes::{Damaged, Notes};
+use super::super::record::LogKind;
 use super::super::segment::{Cursor, Header, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,14 +24,39 @@ pub(super) struct LogRead {
     pub(super) before: u64,
     /// Events in the segments.
     pub(super) kept: u64,
-    /// The newest note about the sinks.
-    pub(super) note: Option<Control>,
+    /// Events up to the end, those that are missing included.
+    pub(super) events: u64,
+    /// The newest note of each kind.
+    pub(super) notes: Notes,
+    /// Spans of ordinals that are missing.
+    pub(super) holes: Vec<(u64, u64)>,
 }
 
 impl LogRead {
     /// Events ever accepted.
     pub(super) fn accepted(&self) -> u64 {
-        self.before + self.kept
+        self.events
+    }
+
+    /// Events from `from` on are missing: the next one that is there is the one behind `to`.
+    fn goes_on_behind(&mut self, to: u64) {
+        if to > self.events {
+            self.holes.push((self.events + 1, to));
+            self.events = to;
+        }
+    }
+
+    /// What of the holes is not noted as damage.
+    pub(super) fn unnoted(&self, noted: &[Damaged], log: LogKind) -> Vec<(u64, u64)> {
+        let covered = |first: u64| noted.iter().find_map(|damaged| damaged.covers(log, first));
+        let open = |(first, last): &&(u64, u64)| {
+            let mut next = *first;
+            while let Some(through) = covered(next).filter(|_| next <= *last) {
+                next = through + 1;
+            }
+            next <= *last
+        };
+        self.holes.iter().filter(open).copied().collect()
     }
 }
 
@@ -49,7 +76,7 @@ pub(super) fn bytes(dir: &Path) -> io::Result<u64> {
 /// segment how many bytes are read.
 pub(super) fn read(
     dir: &Path,
-    kind: Kind,
+    kind: LogKind,
     marks: &mut BTreeMap<u64, u64>,
     faults: &mut Vec<String>,
     told: &mut dyn FnMut(u64),
@@ -59,6 +86,7 @@ pub(super) fn read(
     if let Some(oldest) = found.first() {
         log.first = oldest.header.first_sequence;
         log.before = oldest.header.events_before;
+        log.events = log.before;
         log.last = log.first.saturating_sub(1);
     }
     let mut kept_ids = BTreeSet::new();
@@ -67,11 +95,11 @@ pub(super) fn read(
     while let Some(segment) = segments.next() {
         let next = segments.peek().map(|next| &next.header);
         let at = segment.path.display();
-        if segment.header.events_before != log.accepted() {
+        log.goes_on_behind(segment.header.events_before);
+        if segment.header.events_before != log.events {
             faults.push(format!(
                 "{at}: {} events came before it, {} are there",
-                segment.header.events_before,
-                log.accepted()
+                segment.header.events_before, log.events
             ));
         }
         if segment.header.first_sequence <= log.last && log.kept > 0 {
@@ -79,8 +107,12 @@ pub(super) fn read(
         }
         let ids = groups(segment, next, &mut log, faults)?;
         for (mark, count) in marks.iter_mut() {
-            *count += ids.partition_point(|id| id.sequence <= *mark) as u64;
+            // Its ordinal in the log: what is missing before it counts.
+            if let Some((_, ordinal)) = ids.iter().rev().find(|(id, _)| id.sequence <= *mark) {
+                *count = *ordinal - log.before;
+            }
         }
+        let ids: Vec<Id> = ids.into_iter().map(|(id, _)| id).collect();
         log.segments += 1;
         log.kept += ids.len() as u64;
         log.last = log.last.max(segment.header.first_sequence.saturating_sub(1));
@@ -106,14 +138,14 @@ pub(super) fn read(
 pub(super) fn count(store: &Path, sequence: u64) -> io::Result<(u64, u64)> {
     let mut marks = BTreeMap::from([(sequence, 0)]);
     let mut before = 0;
-    for (folder, kind) in [("journal", Kind::Events), ("samples", Kind::Samples)] {
+    for (folder, kind) in [("journal", LogKind::Events), ("samples", LogKind::Samples)] {
         before += read(&store.join(folder), kind, &mut marks, &mut Vec::new(), &mut |_| ())?.before;
     }
     Ok((before, marks.into_values().sum()))
 }
 
 /// The segments that count, oldest first: as a start would take them, and nothing is removed.
-fn headers(dir: &Path, kind: Kind, faults: &mut Vec<String>) -> io::Result<Vec<Found>> {
+fn headers(dir: &Path, kind: LogKind, faults: &mut Vec<String>) -> io::Result<Vec<Found>> {
     let mut all = Vec::new();
     for (name, _) in ReadOnlyDisk.list(dir)? {
         let path = dir.join(&name);
@@ -148,8 +180,13 @@ fn headers(dir: &Path, kind: Kind, faults: &mut Vec<String>) -> io::Result<Vec<F
     Ok(kept)
 }
 
-/// Every group of a segment; the ids of its events.
-fn groups(segment: &Found, next: Option<&Header>, log: &mut LogRead, faults: &mut Vec<String>) -> io::Result<Vec<Id>> {
+/// Every group of a segment; the ids of its events, and their ordinals.
+fn groups(
+    segment: &Found,
+    next: Option<&Header>,
+    log: &mut LogRead,
+    faults: &mut Vec<String>,
+) -> io::Result<Vec<(Id, u64)>> {
     let at = segment.path.display();
     let length = segment.file.length()?;
     let sealed = next.filter(|next| next.previous_number == segment.header.number).map(|next| next.previous_length);
@@ -157,26 +194,28 @@ fn groups(segment: &Found, next: Option<&Header>, log: &mut LogRead, faults: &mu
         faults.push(format!("{at}: has {length} bytes, and {sealed} were acknowledged"));
     }
     let limit = sealed.unwrap_or(length).min(length);
-    let mut cursor = Cursor::new(Arc::clone(&segment.file), segment.header.generation);
-    let mut ids: Vec<Id> = Vec::new();
+    let mut cursor = Cursor::new(Arc::clone(&segment.file), &segment.header);
+    let mut ids: Vec<(Id, u64)> = Vec::new();
     loop {
         let offset = cursor.offset;
         match cursor.step(limit)? {
             Step::Group(group) => {
                 let before = ids.len();
+                log.goes_on_behind(group.events_before);
                 let mut frames = group.frames;
                 while let Some(frame) = frame::take(&mut frames) {
                     match frame {
-                        Frame::Control(note) => log.note = Some(note),
+                        Frame::Control(note) => log.notes.take(note),
                         Frame::Event(event) => {
                             let sequence = event.stored.sequence;
-                            let rises = ids.last().is_none_or(|last| sequence > last.sequence);
+                            let rises = ids.last().is_none_or(|(last, _)| sequence > last.sequence);
                             if !rises || sequence < segment.header.first_sequence {
                                 faults.push(format!("{at} at {offset}: sequence {sequence} is out of order"));
                             }
                             log.last = log.last.max(sequence);
                             let day = day_of(event.stored.event.timestamp.instant());
-                            ids.push(Id { sequence, day, hash: event.hash });
+                            log.events += 1;
+                            ids.push((Id { sequence, day, hash: event.hash }, log.events));
                         }
                     }
                 }

@@ -1,6 +1,6 @@
 //! Proves a stopped daemon's store sound, by reading all of it and changing none of it.
 //!
-//! For every sink: accepted since its birth = delivered + filtered + dead-lettered + dropped by hand + pending. What was
+//! For every sink: accepted since its birth = delivered + filtered + dead-lettered + dropped by hand + damaged + pending. What was
 //! accepted is counted in the journal, the rest comes from the sink's own notes, so that neither can vouch for itself.
 //! The indexes in `seen` are not read: a start checks them against the journal and rebuilds them.
 
@@ -11,11 +11,10 @@ mod positions;
 use super::OpenError;
 use super::disk::ReadOnlyDisk;
 use super::format;
-use super::frame::Control;
 use super::lock::Lock;
-use super::log::Kind;
-use super::meta::Progress;
-use letters::Letters;
+use super::positions::Progress;
+use super::record::LogKind;
+use letters::{Counted, Letters};
 use logs::LogRead;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -58,13 +57,15 @@ pub struct Sum {
     pub dead_lettered: u64,
     /// Dead letters that an operator dropped.
     pub dropped_by_hand: u64,
+    /// Gone from the log before the sink had them, as was proven and told.
+    pub damaged: u64,
     /// Behind the sink's position.
     pub pending: u64,
 }
 
 impl Sum {
     fn accounted(&self) -> u64 {
-        self.delivered + self.filtered + self.dead_lettered + self.dropped_by_hand + self.pending
+        self.delivered + self.filtered + self.dead_lettered + self.dropped_by_hand + self.damaged + self.pending
     }
 }
 
@@ -82,7 +83,8 @@ pub fn verify(path: &Path, mut told: impl FnMut(u64, u64)) -> Result<Proof, Open
         move |error| OpenError::io(&folder, error)
     };
     let mut faults = Vec::new();
-    let mut sinks = positions::read(&path.join("meta"), &mut faults).map_err(at("meta"))?;
+    let content = positions::read(&path.join("positions"), &mut faults).map_err(at("positions"))?;
+    let mut sinks = content.sinks;
     let letters = Letters::read(&ReadOnlyDisk, &path.join("dead-letters"), &mut faults).map_err(at("dead-letters"))?;
 
     let mut marks = positions::marks(&sinks);
@@ -90,31 +92,41 @@ pub fn verify(path: &Path, mut told: impl FnMut(u64, u64)) -> Result<Proof, Open
     let whole = of_events + logs::bytes(&path.join("samples")).map_err(at("samples"))?;
     told(0, whole);
     let journal =
-        logs::read(&path.join("journal"), Kind::Events, &mut marks, &mut faults, &mut |read| told(read, whole));
+        logs::read(&path.join("journal"), LogKind::Events, &mut marks, &mut faults, &mut |read| told(read, whole));
     let journal = journal.map_err(at("journal"))?;
-    let samples = logs::read(&path.join("samples"), Kind::Samples, &mut marks, &mut faults, &mut |read| {
+    let samples = logs::read(&path.join("samples"), LogKind::Samples, &mut marks, &mut faults, &mut |read| {
         told(of_events + read, whole)
     });
     let samples = samples.map_err(at("samples"))?;
     let logs = [&journal, &samples];
-    let births = match &journal.note {
-        Some(Control::Sinks(births)) => births.as_slice(),
-        None => &[],
-    };
+    let registrations = journal.notes.sinks.clone().unwrap_or_default();
     // A sink that was born a moment before a cut has no position yet; a start gives it the one of its birth.
-    let unknown: Vec<_> = births.iter().filter(|birth| !sinks.contains_key(&birth.name)).collect();
-    for birth in unknown {
-        let base = birth.after.max(journal.first.saturating_sub(1));
+    let unknown: Vec<_> = registrations.iter().filter(|sink| !sinks.contains_key(sink.key())).collect();
+    for sink in unknown {
+        let base = sink.after.max(journal.first.saturating_sub(1));
         let (before, in_segments) = logs::count(path, base).map_err(at("journal"))?;
         marks.insert(base, in_segments);
         let progress = Progress { base, accepted_before: before + in_segments, position: base, ..Progress::default() };
-        sinks.insert(birth.name.clone(), progress);
+        sinks.insert(sink.key().to_owned(), progress);
+    }
+    for (log, kind) in logs.into_iter().zip(LogKind::ALL) {
+        for (first, last) in log.unnoted(&journal.notes.damaged, kind) {
+            faults.push(format!("{}: the records {first} to {last} are missing", kind.as_str()));
+        }
+        let most = sinks.values().map(|progress| progress.ordinals.of(kind)).max().unwrap_or(0);
+        let most = most.max(content.end.ordinals.of(kind));
+        if most > log.accepted() {
+            faults.push(format!("{}: {most} records were there, and {} are", kind.as_str(), log.accepted()));
+        }
     }
     let mut sums = Vec::new();
-    for (sink, progress) in &sinks {
-        let removed = births.iter().any(|birth| &birth.name == sink && birth.removed_at.is_some());
-        sums.extend(judge(sink, progress, removed, &logs, &marks, &letters, &mut faults));
+    for registration in &registrations {
+        let (name, removed) = (&registration.name, !registration.is_attached());
+        let Some(progress) = sinks.get(registration.key()) else { continue };
+        let of_sink = letters.of(registration.key(), progress.base, progress.position);
+        sums.extend(judge((name, removed), progress, &logs, &marks, &of_sink, &mut faults));
     }
+    sums.sort_by(|a, b| a.sink.cmp(&b.sink));
     Ok(Proof {
         instance: format.instance,
         sound: faults.is_empty(),
@@ -128,12 +140,11 @@ pub fn verify(path: &Path, mut told: impl FnMut(u64, u64)) -> Result<Proof, Open
 
 /// Holds one sink's notes against the journal; `None` where what it has not had is gone since it was taken out.
 fn judge(
-    sink: &str,
+    (sink, removed): (&str, bool),
     progress: &Progress,
-    removed: bool,
     logs: &[&LogRead; 2],
     marks: &BTreeMap<u64, u64>,
-    letters: &Letters,
+    of_sink: &Counted,
     faults: &mut Vec<String>,
 ) -> Option<Sum> {
     let accepted: u64 = logs.iter().map(|log| log.accepted()).sum();
@@ -161,7 +172,6 @@ fn judge(
         }
         return None;
     };
-    let of_sink = letters.of(sink, progress.base, progress.position);
     let sum = Sum {
         sink: sink.to_owned(),
         removed,
@@ -170,6 +180,7 @@ fn judge(
         filtered: progress.filtered,
         dead_lettered: of_sink.waiting + of_sink.forwarded,
         dropped_by_hand: of_sink.dropped,
+        damaged: progress.damaged,
         pending: accepted.saturating_sub(settled),
     };
     if sum.accepted != sum.accounted() {

@@ -1,0 +1,295 @@
+//! Records that are gone: what proves it, what is kept of it, and how they come back.
+//!
+//! A span of ordinals is proven to be gone by a group that is not sound before a sound one, by a segment that is shorter than
+//! the next one says or is missing, or by a position behind the log's end. It is told, counted and noted in the journal; each
+//! sink passes it once and counts its records as damaged. The ids of events that some sink had not had are forgotten, so that
+//! they are accepted anew if the provider still lists them; such a record says which sequence it replaces, and a sink that
+//! was past that one passes over it.
+
+mod bytes;
+mod recover;
+
+pub(super) use recover::{recover, witnessed};
+
+use super::frame::DedupeHash;
+use super::ids::{self, Id};
+use super::inbox::Command;
+use super::log::{Segment, ids_path};
+use super::notes::{Control, Damaged};
+use super::record::LogKind;
+use super::scan::{Hole, scan};
+use super::shared::Shared;
+use crate::event::{Origin, Stored};
+use jiff::Timestamp;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// Spans that are kept; beyond that the oldest are.
+const MAX_SPANS: usize = 256;
+
+/// A span of the log whose records are gone for some sink, as proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedSpan {
+    /// Rises; names the span.
+    pub id: u64,
+    /// Events that are gone and that not every sink had. Samples are never fetched again.
+    pub events: u64,
+    /// When the last sound record before it was received; `None` where there is none.
+    pub received_after: Option<Timestamp>,
+    /// When the first sound record behind it was received; `None` where it reaches to the end.
+    pub received_before: Option<Timestamp>,
+    /// How many of [`Self::events`] were accepted anew since.
+    pub recovered: u64,
+}
+
+pub(super) struct Damage {
+    spans: watch::Sender<Vec<DamagedSpan>>,
+    known: Mutex<Known>,
+    /// Whether [`Known::lost`] has any.
+    has_lost: AtomicBool,
+}
+
+#[derive(Default)]
+struct Known {
+    noted: Vec<Damaged>,
+    /// Log, segment and offset of what was told already.
+    inspected: HashSet<(LogKind, u64, u64)>,
+    /// Ids of damaged records that are accepted anew, and the sequences that they had.
+    lost: HashMap<DedupeHash, u64>,
+}
+
+impl Damage {
+    pub(super) fn new(noted: Vec<Damaged>) -> Self {
+        let spans = watch::Sender::new(noted.iter().map(span).collect());
+        let known = Known { noted, ..Known::default() };
+        Self { spans, known: Mutex::new(known), has_lost: AtomicBool::new(false) }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As they are noted.
+    pub(super) fn spans(&self) -> Vec<Damaged> {
+        self.known().noted.clone()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Vec<DamagedSpan>> {
+        self.spans.subscribe()
+    }
+
+    /// The last ordinal of the span that holds `first`; `None` where that record is not proven to be gone.
+    pub(super) fn covers(&self, log: LogKind, first: u64) -> Option<u64> {
+        self.known().noted.iter().find_map(|damaged| damaged.covers(log, first))
+    }
+
+    /// Whether a sink was past a record, by the sequence that it had before it was damaged.
+    pub(super) fn had(&self, key: &str, replaced: u64) -> bool {
+        let known = self.known();
+        let of = known.noted.iter().filter(|damaged| damaged.after < replaced && replaced <= damaged.through);
+        of.filter_map(|damaged| damaged.positions.get(key)).any(|position| *position >= replaced)
+    }
+
+    /// The sequence that a damaged record of this id had.
+    pub(super) fn replaced_by(&self, hash: DedupeHash) -> Option<u64> {
+        if !self.has_lost.load(Ordering::Acquire) {
+            return None;
+        }
+        self.known().lost.get(&hash).copied()
+    }
+
+    fn add_lost(&self, lost: &[Id]) {
+        self.known().lost.extend(lost.iter().map(|id| (id.hash, id.sequence)));
+        self.has_lost.fetch_or(!lost.is_empty(), Ordering::Release);
+    }
+
+    /// An event is on disk, for the first time as far as is known.
+    pub(super) fn accepted(&self, stored: &Stored, replaces: Option<u64>) {
+        if self.spans.borrow().is_empty() || stored.arrival.origin == Origin::Metrics {
+            return;
+        }
+        let noted = self.spans();
+        // Of an id that was in no index any more only the time tells that it may be one of those.
+        let happened = stored.event.timestamp.instant().as_microsecond();
+        let holds = |damaged: &&Damaged| match replaces {
+            Some(replaced) => damaged.after < replaced && replaced <= damaged.through,
+            None => {
+                stored.arrival.origin == Origin::Backfill
+                    && damaged.received_after.is_none_or(|after| happened > after.saturating_sub(MINUTE))
+                    && damaged.received_before.is_none_or(|before| happened < before)
+            }
+        };
+        let Some(damaged) = noted.iter().find(holds) else { return };
+        self.spans.send_if_modified(|spans| {
+            let span = spans.iter_mut().find(|span| span.id == damaged.id && span.recovered < span.events);
+            span.map(|span| span.recovered += 1).is_some()
+        });
+    }
+}
+
+const MINUTE: i64 = 60_000_000;
+
+fn span(damaged: &Damaged) -> DamagedSpan {
+    let time = |at: Option<i64>| at.and_then(|at| Timestamp::from_microsecond(at).ok());
+    DamagedSpan {
+        id: damaged.id,
+        events: damaged.wanted,
+        received_after: time(damaged.received_after),
+        received_before: time(damaged.received_before),
+        recovered: 0,
+    }
+}
+
+/// What has to be done about a hole that was not known.
+struct Found {
+    damaged: Damaged,
+    lost: Vec<Id>,
+}
+
+impl Shared {
+    /// A reader has met bytes of a segment that are no sound group: says what is missing there, and notes it.
+    ///
+    /// Blocks on the disk.
+    pub(super) fn inspect_damage(&self, log: LogKind, segment: &Segment) -> io::Result<()> {
+        let sealed = segment.sealed.load(Ordering::Acquire);
+        let scan = scan(segment, segment.durable(), |_| ())?;
+        let tail = sealed.then(|| scan.tail(segment.last_ordinal(), segment.last_sequence(), None)).flatten();
+        let mut days = BTreeSet::new();
+        for hole in scan.holes.iter().copied().chain(tail) {
+            if let Some(found) = self.note_hole(log, Some(segment), hole)? {
+                days.extend(found.lost.iter().map(|id| id.day));
+            }
+        }
+        if !days.is_empty() {
+            self.inbox.command(Command::Rebuild(days.into_iter().collect()));
+        }
+        Ok(())
+    }
+
+    /// Tells, counts and notes a hole, unless that was done before; keeps its bytes; finds the ids that are lost with it.
+    fn note_hole(&self, log: LogKind, segment: Option<&Segment>, hole: Hole) -> io::Result<Option<Found>> {
+        let number = segment.map_or(0, |segment| segment.header.number);
+        {
+            let mut known = self.damage.known();
+            let is_noted = hole.count() > 0
+                && known.noted.iter().any(|noted| noted.covers(log, hole.first).is_some_and(|last| last >= hole.last));
+            if !known.inspected.insert((log, number, hole.offset)) || is_noted {
+                return Ok(None);
+            }
+        }
+        let kept = segment.and_then(|segment| self.keep_bytes(log, segment, hole));
+        self.metrics.store_damaged(1);
+        tracing::error!(
+            log = log.as_str(),
+            segment = segment.map(|segment| segment.path.display().to_string()),
+            offset = hole.offset,
+            bytes = hole.length,
+            records = hole.count(),
+            after_sequence = hole.after,
+            through_sequence = hole.through,
+            kept = kept.as_ref().map(|path| path.display().to_string()),
+            "the store is damaged: these records are gone, and every sink that had not had them passes them over; what the \
+             provider still lists of them is fetched again"
+        );
+        if hole.count() == 0 {
+            return Ok(None);
+        }
+        let damaged = self.damaged(log, hole, kept.as_deref());
+        let lost = if damaged.wanted > 0 { self.lost_ids(&damaged, segment)? } else { Vec::new() };
+        self.damage.add_lost(&lost);
+        self.damage.spans.send_modify(|spans| spans.push(span(&damaged)));
+        {
+            let mut known = self.damage.known();
+            known.noted.push(damaged.clone());
+            let surplus = known.noted.len().saturating_sub(MAX_SPANS);
+            known.noted.drain(..surplus);
+        }
+        self.note_damage();
+        Ok(Some(Found { damaged, lost }))
+    }
+
+    /// [`super::Claim::had_through`].
+    pub(super) fn had_through(&self, key: &str, sequence: u64) {
+        let mut changed = false;
+        for damaged in &mut self.damage.known().noted {
+            if let Some(position) = damaged.positions.get_mut(key).filter(|position| **position < sequence) {
+                (*position, changed) = (sequence, true);
+            }
+        }
+        if changed {
+            self.note_damage();
+        }
+    }
+
+    /// If it cannot be written now, each new segment begins with it, and the next start finds it anew.
+    fn note_damage(&self) {
+        let (reply, _) = tokio::sync::oneshot::channel();
+        self.inbox.command(Command::Note(Control::Damaged(self.damage.spans()), reply));
+    }
+
+    fn damaged(&self, log: LogKind, hole: Hole, kept: Option<&Path>) -> Damaged {
+        let sinks = self.sinks().clone();
+        let positions = sinks.iter().filter_map(|sink| Some((sink.key().to_owned(), self.positions.get(sink.key())?)));
+        let settled = self.ordinals_settled_by_all().of(log);
+        let wanted = if log == LogKind::Events { hole.last.saturating_sub(settled.max(hole.first - 1)) } else { 0 };
+        let id = self.damage.known().noted.last().map_or(1, |last| last.id + 1);
+        Damaged {
+            id,
+            log,
+            first: hole.first,
+            last: hole.last,
+            after: hole.after,
+            through: hole.through,
+            found_at: self.now().as_second(),
+            received_after: hole.received_after,
+            received_before: hole.received_before,
+            kept: kept.map(|path| path.display().to_string()),
+            wanted,
+            positions: positions.map(|(key, progress)| (key, progress.position)).collect(),
+        }
+    }
+
+    /// The ids that a sealed segment's file of ids has of the span; the file is written anew without them, so that indexes
+    /// that are rebuilt from it do not know them either.
+    fn lost_ids(&self, damaged: &Damaged, segment: Option<&Segment>) -> io::Result<Vec<Id>> {
+        let Some(segment) = segment.filter(|segment| segment.ids_written.load(Ordering::Acquire)) else {
+            return Ok(Vec::new());
+        };
+        let share = self.log(damaged.log);
+        let (disk, number) = (&*share.place.disk, segment.header.number);
+        let Some(all) = ids::read(disk, &ids_path(&share.place, number))? else { return Ok(Vec::new()) };
+        let (lost, sound): (Vec<Id>, Vec<Id>) =
+            all.into_iter().partition(|id| damaged.after < id.sequence && id.sequence <= damaged.through);
+        self.keep_lost(damaged.id, &lost)?;
+        self.reserve.write(|| ids::write(disk, &share.place.dir, number, segment.header.first_sequence, &sound))?;
+        Ok(lost)
+    }
+
+    /// Puts the ids where the next start finds them.
+    fn keep_lost(&self, id: u64, lost: &[Id]) -> io::Result<()> {
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let folder = folder(&self.settings.path);
+        self.disk.create_dir_all(&folder)?;
+        let first = lost.iter().map(|id| id.sequence).min().unwrap_or(0);
+        self.reserve.write(|| ids::write(&*self.disk, &folder, id, first, lost))
+    }
+
+    fn keep_bytes(&self, log: LogKind, segment: &Segment, hole: Hole) -> Option<PathBuf> {
+        let kept = bytes::keep(&*self.disk, &folder(&self.settings.path), log, segment, hole);
+        kept.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the damaged bytes cannot be kept for people to look at; they stay in the segment for as long \
+                           as that does");
+            None
+        })
+    }
+}
+
+fn folder(store: &Path) -> PathBuf {
+    store.join("damaged")
+}

@@ -1,0 +1,132 @@
+//! What a start finds missing.
+
+use super::super::damage::folder;
+use super::super::day_index;
+use super::super::ids::{self, Id};
+use super::super::log::{Log, Segment};
+use super::super::notes::Damaged;
+use super::super::positions::Progress;
+use super::super::record::{End, LogKind};
+use super::super::scan::{Hole, scan};
+use super::super::shared::Shared;
+use super::super::sled_guard;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Holds the logs against what else knows how far they were, and has them go on behind that. Returns the highest sequence.
+pub(in super::super) fn witnessed(
+    events: &mut Log,
+    samples: &mut Log,
+    end: End,
+    sinks: &BTreeMap<String, Progress>,
+) -> u64 {
+    for (log, kind) in [(events, LogKind::Events), (samples, LogKind::Samples)] {
+        let most = sinks.values().map(|progress| progress.ordinals.of(kind)).max().unwrap_or(0);
+        log.there_were(most.max(end.ordinals.of(kind)));
+    }
+    sinks.values().map(|progress| progress.position).max().unwrap_or(0).max(end.sequence)
+}
+
+/// Looks through what some sink has not had, and for what is missing before and behind it. Ids that are lost go from the
+/// indexes in `seen`, which are all closed yet.
+pub(in super::super) fn recover(shared: &Shared, seen: &Path) -> io::Result<()> {
+    for noted in shared.damage.spans().iter().filter(|noted| noted.wanted > 0) {
+        let path = folder(&shared.settings.path).join(ids::file_name(noted.id));
+        match ids::read(&*shared.disk, &path) {
+            Ok(lost) => shared.damage.add_lost(&lost.unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut forgotten = false;
+    for log in LogKind::ALL {
+        for (segment, hole) in holes(shared, log)? {
+            let Some(found) = shared.note_hole(log, segment.as_deref(), hole)? else { continue };
+            if found.damaged.wanted > 0 {
+                if found.lost.is_empty() {
+                    lost_in_indexes(shared, &found.damaged, seen)?;
+                }
+                forgotten = true;
+            }
+        }
+    }
+    if forgotten {
+        // What they know beyond the journal is what is lost. They are made anew from it.
+        for day in day_index::days(seen)? {
+            sled_guard::remove(&day_index::folder(seen, day))?;
+        }
+    }
+    Ok(())
+}
+
+fn holes(shared: &Shared, log: LogKind) -> io::Result<Vec<(Option<Arc<Segment>>, Hole)>> {
+    let settled = shared.ordinals_settled_by_all().of(log);
+    let end = *shared.durable.borrow();
+    let segments = shared.log(log).segments.snapshot();
+    let mut found = Vec::new();
+    if let Some(first) = segments.first()
+        && settled < first.header.events_before
+    {
+        found.push((None, before_all(shared, log, first, settled)));
+    }
+    for (index, segment) in segments.iter().enumerate() {
+        let next = segments.get(index + 1);
+        if next.is_some() && segment.last_ordinal() <= settled {
+            continue;
+        }
+        let scan = scan(segment, segment.durable(), |_| ())?;
+        found.extend(scan.holes.iter().map(|hole| (Some(Arc::clone(segment)), *hole)));
+        let tail = match next {
+            Some(next) => scan.tail(segment.last_ordinal(), segment.last_sequence(), Some(next.header.created_at)),
+            // What follows the last sound group was never acknowledged, unless somebody had it.
+            None if end.ordinals.of(log) > scan.events => scan.tail(end.ordinals.of(log), end.sequence, None),
+            None => None,
+        };
+        found.extend(tail.map(|hole| (Some(Arc::clone(segment)), hole)));
+    }
+    Ok(found)
+}
+
+/// Segments that some sink had still to read are gone from the front.
+fn before_all(shared: &Shared, log: LogKind, first: &Segment, settled: u64) -> Hole {
+    let positions = shared.positions.all();
+    let after = positions.values().filter(|progress| progress.ordinals.of(log) == settled);
+    Hole {
+        first: settled + 1,
+        last: first.header.events_before,
+        after: after.map(|progress| progress.position).min().unwrap_or(0),
+        through: first.header.first_sequence.saturating_sub(1),
+        offset: 0,
+        length: 0,
+        received_after: None,
+        received_before: Some(first.header.created_at),
+    }
+}
+
+/// Where there is no file of ids the indexes still know the sequences.
+fn lost_in_indexes(shared: &Shared, damaged: &Damaged, seen: &Path) -> io::Result<()> {
+    let mut lost: Vec<Id> = Vec::new();
+    let mut sound = BTreeSet::new();
+    let in_span = |id: &Id| damaged.after < id.sequence && id.sequence <= damaged.through;
+    for segment in shared.log(damaged.log).segments.snapshot() {
+        segment.for_each_id(|id| {
+            if in_span(&id) {
+                sound.insert(id.sequence);
+            }
+        })?;
+    }
+    for day in day_index::days(seen)? {
+        match day_index::ids_of(seen, day) {
+            Ok(ids) => lost.extend(ids.into_iter().filter(|id| in_span(id) && !sound.contains(&id.sequence))),
+            Err(error) => {
+                tracing::warn!(day, %error, "the index of a day cannot be read: ids that are lost stay unknown")
+            }
+        }
+    }
+    lost.sort_unstable_by_key(|id| id.sequence);
+    shared.keep_lost(damaged.id, &lost)?;
+    shared.damage.add_lost(&lost);
+    Ok(())
+}
