@@ -40,15 +40,7 @@ async fn attach(store: &Store) -> Progress {
 }
 
 fn ids_after(store: &Store, position: u64) -> HashSet<String> {
-    let mut reader = store.reader(position);
-    let mut ids = HashSet::new();
-    loop {
-        let events = reader.read(4096, 8 << 20).unwrap();
-        if events.is_empty() {
-            return ids;
-        }
-        ids.extend(events.into_iter().map(|stored| stored.event.id));
-    }
+    stored::events_after(store, position).into_iter().map(|stored| stored.event.id).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +56,7 @@ async fn without_seen_and_meta_200_000_events_of_3_days_are_known_and_no_sink_mi
             let answers = offer(&store, now, start..start + 5_000, TOTAL).await;
             assert!(answers.iter().all(|answer| matches!(answer, Accepted::New { .. })));
             let position = (start + 5_000).min(SETTLED);
-            store.advance("lake", Progress { position, delivered: position, ..Progress::default() }).unwrap();
+            stored::advance(&store, "lake", position, Progress { delivered: position, ..Progress::default() });
         }
     }
     assert!(!folder.path().join("journal/000000000001.seg").exists(), "the first segments are still there");

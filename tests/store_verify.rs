@@ -25,14 +25,14 @@ async fn fill(path: &Path) {
     store.attach(&[sink("lake"), sink("bus")]).await.unwrap();
     stored::accept(&store, 100..EVENTS).await;
     let progress = store.progress("lake");
-    let events = store.reader(progress.base).read(100, 1 << 20).unwrap();
+    let events = stored::records_after(&store, progress.base, 100);
     let cause = || Cause { reason: "too_large".to_owned(), message: "no".to_owned() };
-    let letters: Vec<_> = events.iter().take(4).map(|stored| (Arc::new(stored.clone()), cause())).collect();
+    let letters: Vec<_> = events.iter().take(4).map(|record| (Arc::clone(&record.stored), cause())).collect();
     store.park("lake", &letters).unwrap();
     store.resolve("lake", &[letters[0].0.sequence], Resolution::Retried).unwrap();
     store.resolve("lake", &[letters[1].0.sequence], Resolution::Dropped).unwrap();
-    let settled = Progress { position: progress.base + 50, delivered: 40, filtered: 6, dead_lettered: 4, ..progress };
-    store.advance("lake", settled).unwrap();
+    let settled = Progress { delivered: 40, filtered: 6, dead_lettered: 4, ..progress };
+    stored::advance(&store, "lake", progress.base + 50, settled);
     store.close();
 }
 
@@ -66,6 +66,7 @@ async fn a_sound_store_is_proven_so_and_left_as_it_was() {
         filtered: 6,
         dead_lettered: 2,
         dropped_by_hand: 1,
+        damaged: 0,
         pending: EVENTS - 150,
     };
     let bus = Sum {
@@ -154,7 +155,7 @@ async fn a_sum_that_does_not_come_out_is_told() {
     let store = open(folder.path());
     let progress = store.progress("lake");
     // A position that moved past an event nobody had.
-    store.advance("lake", Progress { position: progress.position + 1, ..progress }).unwrap();
+    stored::advance(&store, "lake", progress.position + 1, progress);
     store.close();
     let proof = verify(folder.path(), |_, _| ()).unwrap();
     assert_eq!(proof.faults, ["sink lake: 3900 events accepted since its birth, and 3899 accounted for"]);

@@ -38,11 +38,11 @@ async fn old_store(path: &Path) {
     let sink = SinkStart { name: "lake".to_owned(), renamed_from: None, start: Start::Earliest };
     store.attach(&[sink]).await.unwrap();
     stored::accept(&store, 0..EVENTS).await;
-    let first = store.reader(0).read(1, 1 << 20).unwrap().remove(0);
+    let first = stored::records_after(&store, 0, 1).remove(0).stored;
     let cause = Cause { reason: "too_large".to_owned(), message: "no".to_owned() };
-    store.park("lake", &[(Arc::new(first), cause)]).unwrap();
+    store.park("lake", &[(first, cause)]).unwrap();
     let progress = store.progress("lake");
-    store.advance("lake", Progress { position: 100, delivered: 99, dead_lettered: 1, ..progress }).unwrap();
+    stored::advance(&store, "lake", 100, Progress { delivered: 99, dead_lettered: 1, ..progress });
     store.quarantine("acme", "no event", b"{}").unwrap();
     store.close();
     drop(store);
@@ -80,16 +80,7 @@ async fn assert_whole(store: &Store) {
     assert_eq!((store.progress("lake").position, store.dead_letters_waiting("lake")), (100, 1));
     assert_eq!(store.quarantined(None, 10, |_| true).len(), 1);
     assert!(stored::accept(store, 10..20).await.iter().all(|accepted| *accepted == Accepted::Duplicate));
-    let mut reader = store.reader(0);
-    let mut count = 0;
-    loop {
-        let events = reader.read(4096, 8 << 20).unwrap();
-        if events.is_empty() {
-            break;
-        }
-        count += events.len() as u64;
-    }
-    assert_eq!(count, EVENTS);
+    assert_eq!(stored::events_after(store, 0).len() as u64, EVENTS);
 }
 
 /// The commands with which OPERATIONS.md goes back.
@@ -108,7 +99,7 @@ async fn an_old_store_is_taken_on_with_a_copy_by_which_one_goes_back() {
     let before = files(&path);
     assert!(before.keys().filter(|name| name.extension().is_some_and(|end| end == "seg")).count() > 4);
     let refused = verify(&path, |_, _| ()).unwrap_err().to_string();
-    assert!(refused.contains("not yet of format 1"), "{refused}");
+    assert!(refused.contains("not yet of format 2"), "{refused}");
 
     for again in [false, true] {
         let store = open(&path, Duration::ZERO).unwrap();
@@ -122,13 +113,11 @@ async fn an_old_store_is_taken_on_with_a_copy_by_which_one_goes_back() {
         stored::accept(&store, EVENTS..EVENTS + 3_000).await;
         store.close();
         drop(store);
-        assert!(files(&path.join("before-format-0")) == before, "the copy is not what was there, again {again}");
+        assert!(files(&path.join("before-format-1")) == before, "the copy is not what was there, again {again}");
 
         // What is not about the store, or asks a daemon.
         let not_here = ["systemctl", "apt-get", "e2b-relay backfill"];
-        let script = way_back()
-            .replace("before-format-1", "before-format-0")
-            .replace("/var/lib/e2b-relay/data", path.to_str().unwrap());
+        let script = way_back().replace("/var/lib/e2b-relay/data", path.to_str().unwrap());
         let script: Vec<&str> =
             script.lines().filter(|line| !not_here.iter().any(|command| line.starts_with(command))).collect();
         let output = std::process::Command::new("sh").args(["-euc", &script.join("\n")]).output().unwrap();
@@ -151,7 +140,7 @@ async fn segments_that_nobody_writes_to_are_not_copied() {
     let before = segments();
     drop(open(folder.path(), Duration::ZERO).unwrap());
     let copied = |number: usize| {
-        let name = format!("before-format-0/journal/{number:012}.seg");
+        let name = format!("before-format-1/journal/{number:012}.seg");
         std::fs::metadata(folder.path().join(name)).unwrap().ino()
     };
     let shared = before.iter().enumerate().map(|(index, inode)| copied(index + 1) == *inode);
@@ -163,7 +152,7 @@ async fn segments_that_nobody_writes_to_are_not_copied() {
 async fn the_copy_goes_once_it_is_older_than_what_is_kept_to_be_replayed() {
     let folder = tempfile::tempdir().unwrap();
     old_store(folder.path()).await;
-    let copy = folder.path().join("before-format-0");
+    let copy = folder.path().join("before-format-1");
     let days = |days: u64| Duration::from_secs(days * 86_400);
     // The janitor looks when the store is opened, and each second.
     drop(open(folder.path(), Duration::ZERO).unwrap());

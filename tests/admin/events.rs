@@ -236,9 +236,9 @@ mod many_segments {
         assert_eq!((whole["events"].as_i64(), whole["complete"].as_bool()), (Some(EVENTS), Some(true)), "{whole}");
 
         // Settled, so that room can be made of what is old; then as much again comes.
-        let end = *store.durable().borrow();
-        let progress = e2b_relay::store::Progress { position: end, delivered: end, ..store.progress("audit") };
-        store.advance("audit", progress).unwrap();
+        let end = store.durable().borrow().sequence;
+        let progress = e2b_relay::store::Progress { delivered: end, ..store.progress("audit") };
+        crate::support::stored::advance(&store, "audit", end, progress);
         for number in EVENTS..2 * EVENTS {
             let (event, arrival) = event(number, now);
             *clock.lock().unwrap() = now;

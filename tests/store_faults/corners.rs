@@ -91,15 +91,7 @@ async fn offer(store: &Store, id: &str, at: &str, origin: Origin, length: usize)
 }
 
 fn read_all(store: &Store) -> Vec<Stored> {
-    let mut reader = store.reader(0);
-    let mut all = Vec::new();
-    loop {
-        let events = reader.read(1_000, 8 << 20).unwrap();
-        if events.is_empty() {
-            return all;
-        }
-        all.extend(events);
-    }
+    crate::support::stored::events_after(store, 0)
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! What the store was asked and what it answered, over all its lives; and whether what it holds agrees.
 
+use crate::support::stored::events_after;
 use bytes::Bytes;
 use e2b_relay::event::{Arrival, Event, Origin, Stored, Timestamp};
-use e2b_relay::store::{Accepted, Refused, Store};
+use e2b_relay::store::{Accepted, Limits, Ordinals, Record, Refused, Store};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
 pub(crate) const SINK: &str = "lake";
 pub(crate) const NOON: &str = "2026-03-10T12:00:00Z";
@@ -105,27 +105,36 @@ impl Ledger {
     }
 
     /// What a sink does: reads a part of what comes after its position, from memory where it is there, or from the disk.
-    pub(crate) fn read(&mut self, store: &Store, rng: &mut Rng) -> Vec<Stored> {
-        let position = store.progress(SINK).position;
-        let (most, most_bytes) = (rng.usize(1..200), 4 << 20);
-        let events = if rng.bool() {
-            store.reader(position).read(most, most_bytes)
+    pub(crate) fn read(&mut self, store: &Store, rng: &mut Rng) -> Vec<Record> {
+        let progress = store.progress(SINK);
+        let limits = Limits { events: rng.usize(1..200), bytes: 4 << 20 };
+        let batch = if rng.bool() {
+            store.reader().read_after(progress.position, limits)
         } else {
-            let events = store.feed(position).read(most, most_bytes);
-            events.map(|events| events.into_iter().map(Arc::unwrap_or_clone).collect())
+            store.tail_reader().read_after(progress.position, limits)
         };
-        let Ok(events) = events else { return Vec::new() };
-        for stored in &events {
+        let Ok(batch) = batch else { return Vec::new() };
+        self.check_joins(progress.ordinals, &batch.records);
+        for record in &batch.records {
+            let stored = &*record.stored;
             self.note(stored);
             let number = number(&stored.event.id);
             assert!(!self.not_there.contains(&number), "{number} was refused, and a sink gets it");
             self.read.insert(stored.sequence);
         }
-        events
+        batch.records
     }
 
-    pub(crate) fn note_parked(&mut self, letters: &[Stored]) {
-        self.parked.extend(letters.iter().map(|stored| stored.sequence));
+    /// Nothing lies between two records, whatever became of the sequences between them.
+    fn check_joins(&self, mut ordinals: Ordinals, records: &[Record]) {
+        for record in records {
+            let last = std::mem::replace(ordinals.of_mut(record.log), record.ordinal);
+            assert_eq!(record.ordinal, last + 1, "a hole before sequence {}", record.stored.sequence);
+        }
+    }
+
+    pub(crate) fn note_parked(&mut self, letters: &[Record]) {
+        self.parked.extend(letters.iter().map(|record| record.stored.sequence));
     }
 
     /// One that was parked, of which the operator now wants to be rid.
@@ -154,21 +163,15 @@ impl Ledger {
         assert!(position <= self.settled, "the sink begins at {position}, and settled {}", self.settled);
         let mut there: BTreeMap<u64, u64> = BTreeMap::new();
         let mut readable: BTreeSet<u64> = BTreeSet::new();
-        let mut reader = store.reader(0);
-        loop {
-            let events = reader.read(1000, 8 << 20).unwrap();
-            if events.is_empty() {
-                break;
-            }
-            for stored in &events {
-                self.note(stored);
-                let last = there.last_key_value().map_or(0, |(sequence, _)| *sequence);
-                assert!(stored.sequence > last, "{} is read after {last}", stored.sequence);
-                let number = number(&stored.event.id);
-                there.insert(stored.sequence, number);
-                self.twice += u64::from(!readable.insert(number));
-            }
+        for stored in events_after(store, 0) {
+            self.note(&stored);
+            let last = there.last_key_value().map_or(0, |(sequence, _)| *sequence);
+            assert!(stored.sequence > last, "{} is read after {last}", stored.sequence);
+            let number = number(&stored.event.id);
+            there.insert(stored.sequence, number);
+            self.twice += u64::from(!readable.insert(number));
         }
+        assert_eq!(store.damaged_spans().borrow().as_slice(), [], "nothing was damaged");
         let mut settled: BTreeSet<u64> = BTreeSet::new();
         settled.extend(self.sequences.iter().filter(|(sequence, _)| **sequence <= self.settled).map(|(_, id)| *id));
         for (number, sequence) in &self.acknowledged {

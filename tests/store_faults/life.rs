@@ -4,10 +4,11 @@ use super::ledger::{Ledger, NOON, SINK};
 use super::sled_files;
 use crate::support::fault_disk::{End, Plan, World};
 use bytesize::ByteSize;
-use e2b_relay::event::Stored;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
-use e2b_relay::store::{Cause, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start, Step, Store};
+use e2b_relay::store::{
+    Cause, OpenError, Parts, Progress, Record, Resolution, Settings, SinkStart, Start, Step, Store,
+};
 use fastrand::Rng;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,15 +120,17 @@ impl Lives {
     fn deliver(&mut self, store: &Store) {
         let Some(last) = self.ledger.read(store, &mut self.rng).pop() else { return };
         // Whether or not the store can note it: the peer has them.
-        self.ledger.settled = self.ledger.settled.max(last.sequence);
-        let _ = store.advance(SINK, Progress { position: last.sequence, ..store.progress(SINK) });
+        let position = last.stored.sequence;
+        self.ledger.settled = self.ledger.settled.max(position);
+        let Ok(ordinals) = store.ordinals_at(position) else { return };
+        let _ = store.advance(SINK, Progress { position, ordinals, ..store.progress(SINK) });
     }
 
     fn park(&mut self, store: &Store) {
         let count = self.rng.usize(1..5);
-        let letters: Vec<Stored> = self.ledger.read(store, &mut self.rng).into_iter().take(count).collect();
+        let letters: Vec<Record> = self.ledger.read(store, &mut self.rng).into_iter().take(count).collect();
         let cause = Cause { reason: "rejected".to_owned(), message: "no".to_owned() };
-        let with_cause: Vec<_> = letters.iter().map(|stored| (Arc::new(stored.clone()), cause.clone())).collect();
+        let with_cause: Vec<_> = letters.iter().map(|record| (Arc::clone(&record.stored), cause.clone())).collect();
         if store.park(SINK, &with_cause).is_ok() {
             self.ledger.note_parked(&letters);
         }

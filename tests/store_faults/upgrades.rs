@@ -80,7 +80,7 @@ fn without_room_for_the_copy_nothing_is_begun() {
         lives.world.set_free(100);
         let Err(OpenError::Room { wanted, free: 100, .. }) = lives.open(None) else { panic!("it opens") };
         assert!(wanted > 10_000, "{wanted}");
-        assert!(!lives.path().join("before-format-0").exists());
+        assert!(!lives.path().join("before-format-1").exists());
         // It is what the earlier version knows still.
         lives.world.set_free(64 << 20);
         lives.check(usize::MAX).await;

@@ -1,5 +1,5 @@
-//! A format from before the first, which there never was: every byte of the files that the store writes itself is turned
-//! over. So nothing can be read before it is migrated, and what is read afterwards was.
+//! A stand-in for the format before this version's, which makes a step of its own: every byte of the files that the store
+//! writes itself is turned over. So nothing can be read before it is migrated, and what is read afterwards was.
 #![cfg(test)]
 
 use e2b_relay::store::{Disk, File, Open, Step, Work};
@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 const FOLDERS: [&str; 3] = ["journal", "samples", "dead-letters"];
 
-/// From that format to the first.
-pub(crate) const STEPS: &[Step] = &[Step { from: 0, rewrites: &FOLDERS, run: migrate }];
+/// From that format to this version's.
+pub(crate) const STEPS: &[Step] = &[Step { from: 1, rewrites: &FOLDERS, run: migrate }];
 
 fn migrate(work: &Work<'_>) -> io::Result<()> {
     for folder in FOLDERS {
@@ -39,7 +39,7 @@ pub(crate) fn age(disk: &dyn Disk, store: &Path) {
         }
         disk.sync_dir(&folder).unwrap();
     }
-    renumber(store, 0);
+    renumber(store, 1);
 }
 
 /// Has the file `format` say another number.

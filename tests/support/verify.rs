@@ -6,7 +6,6 @@ use super::oracle::Remains;
 use super::stored;
 use e2b_relay::store::{Settings, Store};
 use serde_json::Value;
-use std::collections::HashSet;
 use tokio::process::Command;
 
 /// Runs it; exit code, standard output, standard error.
@@ -37,13 +36,6 @@ pub(crate) fn remains(home: &Home, proof: &Value, sink: &str) -> Remains {
     let settings = Settings { path: home.path().join("data"), ..Settings::default() };
     let store = Store::open(settings, stored::parts()).unwrap();
     let dead_lettered = store.dead_letters(sink).into_iter().map(|(_, letter)| letter.id).collect();
-    let mut pending = HashSet::new();
-    let mut reader = store.reader(store.progress(sink).position);
-    loop {
-        let events = reader.read(4_096, 8 << 20).unwrap();
-        if events.is_empty() {
-            return Remains { dead_lettered, pending };
-        }
-        pending.extend(events.into_iter().map(|stored| stored.event.id));
-    }
+    let pending = stored::events_after(&store, store.progress(sink).position);
+    Remains { dead_lettered, pending: pending.into_iter().map(|stored| stored.event.id).collect() }
 }

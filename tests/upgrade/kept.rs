@@ -35,22 +35,16 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 fn found(path: &Path, at: jiff::Timestamp) -> Value {
     let proof = verify(path, |_, _| ()).unwrap();
     let store = open_by(path, Arc::new(move || at)).unwrap();
-    let mut ids = Vec::new();
-    let mut reader = store.reader(0);
-    loop {
-        let events = reader.read(4096, 8 << 20).unwrap();
-        if events.is_empty() {
-            break;
-        }
-        ids.extend(events.into_iter().map(|stored| json!([stored.sequence, stored.event.id, stored.event.kind])));
-    }
+    let events = crate::support::stored::events_after(&store, 0);
+    let ids: Vec<_> =
+        events.iter().map(|stored| json!([stored.sequence, stored.event.id, stored.event.kind])).collect();
     let names: Vec<String> = proof.sinks.iter().map(|sum| sum.sink.clone()).collect();
     let sinks = names.iter().map(|name| {
         let letters = store.dead_letters(name).into_iter().map(|(sequence, letter)| {
             let event = store.dead_letter_event(name, sequence).unwrap().expect("its event");
             json!([sequence, letter.cause.reason, event.event.id])
         });
-        let replay = store.sink_state(name).map(|state| String::from_utf8_lossy(&state).into_owned());
+        let replay = store.claim(name).state().map(|state| String::from_utf8_lossy(&state).into_owned());
         json!({"name": name, "progress": store.progress(name), "letters": letters.collect::<Vec<_>>(), "state": replay})
     });
     let quarantined = store.quarantined(None, 100, |_| true).into_iter().map(|one| {
