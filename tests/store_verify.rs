@@ -93,18 +93,15 @@ async fn a_store_that_is_open_or_not_there_is_no_proof() {
 
 /// As in a container whose root is read-only.
 #[tokio::test]
-async fn where_no_copy_can_be_made_it_is_told_what_helps() {
+async fn it_writes_nothing_anywhere() {
     let home = Home::new(&format!(
         "sources: {{acme: {{webhook: {{secrets: ['{SECRET}']}}}}}}\nsinks: {{audit: {{type: file, path: ./audit.ndjson}}}}\n"
     ));
     assert!(home.start().await.terminate().await.success());
-    for (folder, code, word) in [("/nosuch", 74, "/nosuch/e2b-relay-verify-"), (home.path().to_str().unwrap(), 0, "")] {
-        let mut command = command(&["store", "verify", "--config", home.configuration().to_str().unwrap()]);
-        command.env("TMPDIR", folder);
-        let ran = run(command).await;
-        assert_eq!(ran.code, Some(code), "{ran:?}");
-        assert!(ran.err.contains(word) && (code == 0 || ran.err.contains("let TMPDIR name a folder")), "{ran:?}");
-    }
+    let mut command = command(&["store", "verify", "--config", home.configuration().to_str().unwrap()]);
+    command.env("TMPDIR", "/nosuch");
+    let ran = run(command).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
 fn flip(path: &Path, offset: usize) {

@@ -175,10 +175,10 @@ async fn what_cannot_be_taken_on_is_refused_with_what_to_do_and_left_as_it_is() 
     old_store(folder.path()).await;
     for (number, words) in [
         (
-            2,
+            3,
             [
-                "has format 2 of version 9.9.9",
-                concat!("this version, ", env!("CARGO_PKG_VERSION"), ", knows formats up to 1"),
+                "has format 3 of version 9.9.9",
+                concat!("this version, ", env!("CARGO_PKG_VERSION"), ", knows formats up to 2"),
                 "Upgrading",
             ],
         ),

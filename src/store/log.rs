@@ -201,7 +201,8 @@ impl Log {
             let next = headers.peek().map(|(next, ..)| next.clone());
             log.adopt(header, path, file, next.as_ref(), &mut found)?;
         }
-        if log.active.is_none() {
+        // Where the newest is of an older format, the first group begins the next.
+        if log.segments.snapshot().is_empty() {
             log.start_segment(1, &[], now, None)?;
         }
         if found.notes.sinks.is_none() {

@@ -6,6 +6,7 @@
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Why a database is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -78,17 +79,36 @@ fn works_beside(folder: &Path) -> bool {
     works
 }
 
+/// How long the lock of a database is waited for. The store's own is held, so that whoever has it is this process, which is
+/// letting go of it.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
 /// Opens or makes the database in `folder`.
 pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<sled::Db, Bad> {
-    guard(|| {
-        sled::Config::new()
-            .path(folder)
-            .cache_capacity(cache_bytes)
-            // With `None` sled never collects its garbage.
-            .flush_every_ms(Some(500))
-            .mode(sled::Mode::LowSpace)
-            .open()
-    })
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        let opened = guard(|| {
+            sled::Config::new()
+                .path(folder)
+                .cache_capacity(cache_bytes)
+                // With `None` sled never collects its garbage.
+                .flush_every_ms(Some(500))
+                .mode(sled::Mode::LowSpace)
+                .open()
+        });
+        match opened {
+            Err(Bad::Unavailable(error)) if is_locked(&error) && Instant::now() < deadline => {
+                #[expect(clippy::disallowed_methods, reason = "a thread that may block, and nothing that tells")]
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// sled has no error of its own for it.
+fn is_locked(error: &std::io::Error) -> bool {
+    error.to_string().starts_with("could not acquire lock")
 }
 
 /// Puts everything written so far on disk for good. sled's own flush is `sync_file_range`, which a power cut undoes.
