@@ -122,6 +122,7 @@ fn configuration(api: &str, certificates: &Certificates) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "surface: fails until the dashboard shows what is not accounted for"]
 async fn each_panel_shows_what_has_happened() {
     let prometheus = Prometheus::start().await;
     let certificates = Certificates::new();
@@ -160,6 +161,8 @@ async fn each_panel_shows_what_has_happened() {
         ("Oldest unsent", 0, &[("sink", "broken")], Positive),
         ("Oldest unsent", 0, &[("sink", "audit")], Is(0.0)),
         ("Dead letters", 0, &[("sink", "picky")], Is(dead as f64)),
+        ("Not accounted for", 0, &[("sink", "audit")], Is(0.0)),
+        ("Not accounted for", 0, &[("sink", "picky")], Is(0.0)),
         ("Gaps", 0, &[("source", "acme")], Is(1.0)),
         ("Store in use", 0, &[], Positive),
         ("Lag", 0, &[("sink", "broken")], Positive),
@@ -193,6 +196,7 @@ async fn each_panel_shows_what_has_happened() {
         ("Errors", 0, &[("sink", "broken"), ("reason", "connect")], Positive),
         ("Not wanted", 0, &[("sink", "picky"), ("reason", "filter")], Counted(EVENTS / 4)),
         ("Not wanted", 0, &[("sink", "picky"), ("reason", "filter_absent")], Counted(LISTED)),
+        ("Passed as damaged", 0, &[("sink", "audit")], Is(0.0)),
         ("New dead letters", 0, &[("sink", "picky"), ("reason", "filter")], Counted(dead)),
         ("Sandboxes", 0, &[("state", "running")], Is(running)),
         ("CPU in use", 0, &[], Positive),

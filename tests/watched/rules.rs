@@ -127,6 +127,7 @@ fn a_rule_is_hastened_as_a_whole() {
 }
 
 #[test]
+#[ignore = "surface: fails until there is an alert of what is not accounted for"]
 fn each_rule_is_tested_explained_and_has_its_runbook() {
     let (tests, operations) = (read("prometheus/rules.test.yml"), read("OPERATIONS.md"));
     let (_, rules) = rules();
@@ -146,6 +147,11 @@ fn each_rule_is_tested_explained_and_has_its_runbook() {
         );
         let (fires, rests) = (format!("alertname=\"{name}\""), format!("  # {name}\n"));
         assert!(tests.contains(&fires) && tests.contains(&rests), "no test of {name}");
+    }
+    let worst = ["E2bRelayGap", "E2bRelayStoreDamaged", "E2bRelaySinkUnaccounted", "E2bRelaySwallowed"];
+    for lost in worst {
+        let rule = rules.iter().find(|rule| rule.name == lost).unwrap_or_else(|| panic!("no rule {lost}"));
+        assert!(rule.text.contains("labels: {severity: critical}"), "{lost} is of what is lost");
     }
     assert_eq!(severities, BTreeSet::from(["critical}", "info}", "warning}"]));
     let sections = operations.lines().filter(|line| line.starts_with("### E2bRelay")).count();
