@@ -3,6 +3,7 @@
 //! Counters of a source or sink stand at zero for every label value from the moment [`Metrics::source`] or
 //! [`Metrics::sink`] is called, so that a rate over them is right from the first event on.
 
+mod accounts;
 mod api;
 mod config;
 mod process;
@@ -15,6 +16,7 @@ pub use api::SKIPPED_REASONS;
 pub use reading::Reading;
 pub use sandboxes::Used;
 
+use accounts::Accounts;
 use api::Api;
 use config::Config;
 use process::Process;
@@ -94,7 +96,7 @@ pub const SINK_REASONS: [&str; 9] =
     ["connect", "auth", "timeout", "rejected", "too_large", "unroutable", "filter", "template", "other"];
 
 /// Values of the label `reason` of `sink_filtered_total`: why a sink did not want an event.
-pub const FILTERED_REASONS: [&str; 5] = ["type", "source", "filter", "filter_absent", "unroutable"];
+pub const FILTERED_REASONS: [&str; 6] = ["type", "source", "filter", "filter_absent", "unroutable", "already_sent"];
 
 const BACKFILL: &str = "backfill";
 const ORIGINS: [&str; 5] = ["webhook", BACKFILL, "metrics", "reconcile", "relay"];
@@ -143,6 +145,7 @@ pub struct Metrics {
     swallowed: IntCounterVec,
     forwarded: IntCounterVec,
     up: IntGaugeVec,
+    accounts: Accounts,
     api: Api,
     sandboxes: Sandboxes,
     process: Process,
@@ -256,6 +259,7 @@ impl Metrics {
                 &["sink", "reason"],
             )?,
             up: int_gauges(r, "sink_up", "1 while the sink's last attempt succeeded, else 0.", &["sink"])?,
+            accounts: Accounts::new(r)?,
             api: Api::new(r)?,
             sandboxes: Sandboxes::new(r)?,
             process: Process::new()?,
@@ -303,6 +307,7 @@ impl Metrics {
         self.oldest_unsent.with_label_values(&[sink]);
         self.dead_letters.with_label_values(&[sink]);
         self.up.with_label_values(&[sink]);
+        self.accounts.sink(sink);
     }
 
     /// One delivery was answered.

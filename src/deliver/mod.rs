@@ -17,7 +17,7 @@ mod window;
 pub use again::{Ended, Found, Handle, Refused, Replay, Retried, Retrying, Wanted};
 pub use settings::{Settings, Start};
 pub use sinks::Sinks;
-pub use status::{About, Failure, Status};
+pub use status::{About, Failure, Gap, Log, Status, Unaccounted};
 
 use crate::backoff::Backoff;
 use crate::decode::{self, Redaction};
@@ -27,7 +27,7 @@ use crate::route::{Decision, Router};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::sink::{Order, Reason, Scope, SendError, Sink};
 use crate::store::{Cause, Feed, Progress, Store};
-use again::Road;
+use again::{Accepted, Road};
 use batches::Batches;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tasks::{Letter, Noted, Parked, ReadAhead, Task, blocking, probe, wait};
 use tell::Lines;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use window::{Job, Settled, Window};
 
@@ -142,6 +142,7 @@ pub struct Delivery {
     status: watch::Sender<Status>,
     lines: Lines,
     handle: Handle,
+    accepted: mpsc::Receiver<Accepted>,
     /// Ends what operators have sent once more.
     end_again: Trigger,
     /// Another delivery goes on from here: nothing more is read or routed.
@@ -174,11 +175,12 @@ impl Delivery {
             metrics: parts.metrics.clone(),
         };
         let (end_again, ending) = shutdown::channel();
-        let handle = Handle::new(road, status.subscribe(), ending);
+        let (handle, accepted) = Handle::new(road, status.subscribe(), ending);
         Self {
             status,
             lines: Lines::default(),
             handle,
+            accepted,
             end_again,
             window: Window::new(parts.sink.order(), parts.max_in_flight, progress),
             buffer: VecDeque::new(),
@@ -241,6 +243,7 @@ impl Delivery {
                 Some(result) = wait(&mut self.parking) => self.parked(result),
                 Some(result) = wait(&mut self.noting) => self.noted(result),
                 Some(result) = wait(&mut self.probing) => self.probed(result),
+                Some(accepted) = self.accepted.recv() => self.accept_gap(accepted),
                 // Reading starts anew at the top of the loop.
                 changed = self.durable.changed(), if self.reading.is_none() => if changed.is_err() { break },
                 () = tokio::task::yield_now(), if self.can_route() => {}

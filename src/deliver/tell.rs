@@ -55,6 +55,7 @@ impl Delivery {
         let age =
             oldest.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or(Duration::ZERO));
         self.parts.metrics.sink_lag(&self.parts.name, lag, age);
+        self.parts.metrics.sink_unaccounted(&self.parts.name, self.status.borrow().unaccounted_events);
         self.status.send_modify(|status| {
             status.position = position;
             status.lag_events = lag;

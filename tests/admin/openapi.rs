@@ -124,7 +124,6 @@ impl Judge {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "surface: fails until a sink can be resumed, and a replay take after and through"]
 async fn every_answer_is_as_described_and_nothing_else_is() {
     let (_provider, home, daemon) = start().await;
     let mut judge = Judge::new(document(&daemon).await);

@@ -137,7 +137,6 @@ fn replayed(path: &std::path::Path, from: usize) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "surface: fails until replay takes --after and --through"]
 async fn a_replay_between_two_sequences_sends_those_and_no_others() {
     let provider = Running::start(Options::default()).await;
     provider.happen(40, 600).await;

@@ -7,7 +7,6 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "surface: fails until a sink can be resumed"]
 async fn a_sink_that_is_not_halted_at_a_gap_is_not_resumed() {
     let home = Home::new(&format!(
         "sources: {{acme: {{webhook: {{secrets: ['{SECRET}']}}}}}}\nsinks: {{audit: {{type: file, path: ./audit.ndjson}}}}\n"

@@ -122,7 +122,6 @@ fn configuration(api: &str, certificates: &Certificates) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "surface: fails until the dashboard shows what is not accounted for"]
 async fn each_panel_shows_what_has_happened() {
     let prometheus = Prometheus::start().await;
     let certificates = Certificates::new();

@@ -127,7 +127,6 @@ fn a_rule_is_hastened_as_a_whole() {
 }
 
 #[test]
-#[ignore = "surface: fails until there is an alert of what is not accounted for"]
 fn each_rule_is_tested_explained_and_has_its_runbook() {
     let (tests, operations) = (read("prometheus/rules.test.yml"), read("OPERATIONS.md"));
     let (_, rules) = rules();
