@@ -46,6 +46,7 @@ pub struct Status {
 /// Which of the store's logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "LogName")]
 pub enum Log {
     /// That of the events.
     Events,
@@ -55,6 +56,7 @@ pub enum Log {
 
 /// Events that the log counts and does not have, without a proof of damage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "LogGap")]
 pub struct Gap {
     /// In which they are missing.
     pub log: Log,
