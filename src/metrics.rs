@@ -3,6 +3,7 @@
 //! Counters of a source or sink stand at zero for every label value from the moment [`Metrics::source`] or
 //! [`Metrics::sink`] is called, so that a rate over them is right from the first event on.
 
+mod accounts;
 mod api;
 mod config;
 mod process;
@@ -15,6 +16,7 @@ pub use api::SKIPPED_REASONS;
 pub use reading::Reading;
 pub use sandboxes::Used;
 
+use accounts::Accounts;
 use api::Api;
 use config::Config;
 use process::Process;
@@ -143,6 +145,7 @@ pub struct Metrics {
     swallowed: IntCounterVec,
     forwarded: IntCounterVec,
     up: IntGaugeVec,
+    accounts: Accounts,
     api: Api,
     sandboxes: Sandboxes,
     process: Process,
@@ -256,6 +259,7 @@ impl Metrics {
                 &["sink", "reason"],
             )?,
             up: int_gauges(r, "sink_up", "1 while the sink's last attempt succeeded, else 0.", &["sink"])?,
+            accounts: Accounts::new(r)?,
             api: Api::new(r)?,
             sandboxes: Sandboxes::new(r)?,
             process: Process::new()?,
@@ -303,6 +307,7 @@ impl Metrics {
         self.oldest_unsent.with_label_values(&[sink]);
         self.dead_letters.with_label_values(&[sink]);
         self.up.with_label_values(&[sink]);
+        self.accounts.sink(sink);
     }
 
     /// One delivery was answered.
@@ -361,9 +366,6 @@ impl Metrics {
     pub fn sink_filtered(&self, sink: &str, reason: &str) {
         self.filtered.with_label_values(&[sink, reason]).inc();
     }
-
-    /// So many records are gone from the log before the sink had them.
-    pub fn sink_damaged(&self, _sink: &str, _count: u64) {}
 
     /// An attempt failed; `reason` is one of [`SINK_REASONS`].
     pub fn sink_error(&self, sink: &str, reason: &str) {

@@ -109,6 +109,7 @@ pub fn router(parts: Parts) -> Router {
     let sinks = Router::new()
         .route("/api/sinks", gate.reading(get(sinks::list)))
         .route("/api/sinks/forget", gate.changing(post(sinks::forget)))
+        .route("/api/sinks/{name}/resume", gate.changing(post(sinks::resume)))
         .route("/api/dead-letters", gate.reading(get(dead_letters::list)))
         .route("/api/dead-letters/{sink}/{id}", gate.reading(get(dead_letters::show_one)))
         .route("/api/dead-letters/retry", gate.changing(post(dead_letters::retry)))

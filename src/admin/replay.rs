@@ -31,13 +31,19 @@ pub struct Order {
     /// Of this sandbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox_id: Option<String>,
+    /// Of a higher sequence (`relay.sequence` of a record).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Of no higher one than that; at most what the sink has passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through: Option<u64>,
     /// Only counts them.
     pub dry_run: bool,
 }
 
 pub(super) fn refusal(refused: &Refused) -> Response {
     let status = match refused {
-        Refused::Busy(_) => StatusCode::CONFLICT,
+        Refused::Busy(_) | Refused::NoGap => StatusCode::CONFLICT,
         Refused::Invalid(_) => StatusCode::BAD_REQUEST,
         Refused::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Refused::Ending => StatusCode::SERVICE_UNAVAILABLE,
@@ -52,9 +58,9 @@ pub(super) async fn begin(State(asked): State<Asked>, Change(order): Change<Orde
         Err((status, message)) => return problem(status, message),
     };
     let now = Timestamp::now();
-    let Order { since, until, kind, sandbox_id, dry_run, .. } = order;
+    let Order { since, until, kind, sandbox_id, after, through, dry_run, .. } = order;
     let at = |time: Option<Since>| time.map(|time| time.from(now));
-    let wanted = Wanted { since: at(since), until: at(until), kind, sandbox_id };
+    let wanted = Wanted { since: at(since), until: at(until), kind, sandbox_id, after, through };
     if dry_run {
         return match handle.rehearse(wanted, now).await {
             Ok(found) => Json(found).into_response(),

@@ -1,10 +1,11 @@
 //! `/api/sinks`: what each sink is and how it is doing; and those that were taken out.
 
+use super::replay::refusal;
 use super::reply::{Change, problem};
-use crate::deliver::{About, Handle, Replay, Sinks, Status};
+use crate::deliver::{About, Gap, Handle, Replay, Sinks, Status};
 use crate::store::Store;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -125,4 +126,42 @@ pub(super) async fn forget(State(asked): State<Asked>, Change(OneSink { sink }):
     }
     tracing::info!(sink, "the position of a sink that was taken out is forgotten");
     Json(Forgotten { forgotten: sink }).into_response()
+}
+
+/// The body of `POST /api/sinks/{name}/resume`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Resuming {
+    /// Has to be true: what is missing in the log is not sent.
+    accept_gap: bool,
+}
+
+/// At what the sink was halted.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Resumed {
+    /// The sink.
+    resumed: String,
+    /// What it goes on behind.
+    gap: Gap,
+}
+
+/// `POST /api/sinks/{name}/resume`
+pub(super) async fn resume(
+    State(asked): State<Asked>,
+    Path(name): Path<String>,
+    Change(Resuming { accept_gap }): Change<Resuming>,
+) -> Response {
+    let handle = match asked.sink(&name) {
+        Ok(handle) => handle,
+        Err((status, message)) => return problem(status, message),
+    };
+    if !accept_gap {
+        let message = "accept_gap is not true: a sink goes on behind a gap in the log only if somebody accepts that what \
+                       is missing there is not sent";
+        return problem(StatusCode::BAD_REQUEST, message);
+    }
+    match handle.accept_gap().await {
+        Ok(gap) => Json(Resumed { resumed: name, gap }).into_response(),
+        Err(refused) => refusal(&refused),
+    }
 }

@@ -34,6 +34,12 @@ pub(super) struct Options {
     /// Only this sandbox's.
     #[arg(long, value_name = "ID")]
     sandbox: Option<String>,
+    /// Only events of a higher sequence: what stands in a record as relay.sequence.
+    #[arg(long, value_name = "SEQUENCE")]
+    after: Option<u64>,
+    /// Only events of no higher sequence than that, at most what the sink has passed.
+    #[arg(long, value_name = "SEQUENCE")]
+    through: Option<u64>,
     /// Counts what would be sent, and sends nothing.
     #[arg(long)]
     dry_run: bool,
@@ -41,7 +47,7 @@ pub(super) struct Options {
     #[arg(long, conflicts_with = "dry_run")]
     detach: bool,
     /// Ends the one that is under way.
-    #[arg(long, conflicts_with_all = ["since", "until", "kind", "sandbox", "dry_run", "detach"])]
+    #[arg(long, conflicts_with_all = ["since", "until", "kind", "sandbox", "after", "through", "dry_run", "detach"])]
     cancel: bool,
     /// How the result is written.
     #[arg(long, default_value = "text")]
@@ -55,13 +61,15 @@ pub(super) fn execute(options: &Options, screen: Screen) -> Result<(), Failure> 
         let replay: Value = runtime.block_on(daemon.post("/api/replay/cancel", &json!({"sink": sink})))?;
         return options.show("cancelled: ", &replay);
     }
-    let Options { since, until, kind, sandbox, dry_run, .. } = options;
+    let Options { since, until, kind, sandbox, after, through, dry_run, .. } = options;
     let order = Order {
         sink: sink.clone(),
         since: since.clone(),
         until: until.clone(),
         kind: kind.clone(),
         sandbox_id: sandbox.clone(),
+        after: *after,
+        through: *through,
         dry_run: *dry_run,
     };
     let replay: Value = runtime.block_on(daemon.post("/api/replay", &order))?;

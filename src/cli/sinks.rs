@@ -1,10 +1,14 @@
-//! `sinks`: how they are doing, and an end to those that were taken out.
+//! `sinks`: how they are doing, an end to those that were taken out, and a start for one that is halted at a gap.
 
 use super::outcome::{Failure, print, print_json};
 use super::screen::{Screen, Tone};
 use super::table::Table;
 use super::{Format, admin, runtime};
+use crate::client::encode;
+use crate::deliver::{Gap, Unaccounted};
+use crate::logging::visible;
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 #[derive(Debug, Subcommand)]
@@ -13,6 +17,8 @@ pub(super) enum Command {
     List(Listed),
     /// Forget the position of a sink that was taken out. Should it come back, it begins where its `start` says.
     Forget(Forgotten),
+    /// Have a sink go on that is halted at a gap: at events that its log counts and does not have, without a proof of damage.
+    Resume(Resumed),
 }
 
 #[derive(Debug, Args)]
@@ -33,6 +39,18 @@ pub(super) struct Forgotten {
     sink: String,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Resumed {
+    #[command(flatten)]
+    daemon: admin::Target,
+    /// Says that what is missing there is not sent, and that you know it.
+    #[arg(long, required = true)]
+    accept_gap: bool,
+    /// Its name.
+    #[arg(value_name = "SINK")]
+    sink: String,
+}
+
 pub(super) fn execute(command: &Command, screen: Screen) -> Result<(), Failure> {
     match command {
         Command::List(Listed { daemon, format }) => {
@@ -46,7 +64,36 @@ pub(super) fn execute(command: &Command, screen: Screen) -> Result<(), Failure> 
             let _: Value = runtime()?.block_on(daemon.daemon()?.post("/api/sinks/forget", &json!({"sink": sink})))?;
             print(format_args!("the position of sink {sink} is forgotten\n"))
         }
+        Command::Resume(Resumed { daemon, accept_gap, sink }) => {
+            let path = format!("/api/sinks/{}/resume", encode(sink));
+            let resumed = runtime()?.block_on(daemon.daemon()?.post(&path, &json!({"accept_gap": accept_gap})))?;
+            let Went { gap } = resumed;
+            print(format_args!("sink {sink} goes on; it was {gap}\n"))
+        }
     }
+}
+
+/// Of the daemon's answer.
+#[derive(Deserialize)]
+struct Went {
+    gap: Gap,
+}
+
+/// What of a sink wants somebody to act, with the command for it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Alarms {
+    name: String,
+    gap: Option<Gap>,
+    unaccounted: Option<Unaccounted>,
+}
+
+/// A line for each, which may be long.
+fn alarms(row: &Value) -> Vec<String> {
+    let Alarms { name, gap, unaccounted } = Alarms::deserialize(row).unwrap_or_default();
+    let gap = gap.map(|gap| format!("{name}: {gap}: {}", gap.remedy(&name)));
+    let unaccounted = unaccounted.map(|lost| format!("{name}: {lost}: {}", lost.remedy(&name)));
+    gap.into_iter().chain(unaccounted).collect()
 }
 
 fn text(shown: &Value, screen: Screen) -> String {
@@ -74,6 +121,15 @@ fn text(shown: &Value, screen: Screen) -> String {
         }
     }
     let mut text = table.to_string();
+    // Not in the table, which cuts what is long.
+    let alarms: Vec<String> = rows("sinks").iter().flat_map(alarms).collect();
+    if !alarms.is_empty() {
+        text.push('\n');
+    }
+    for line in alarms {
+        text += &screen.paint(Tone::Bad, &visible(&line));
+        text.push('\n');
+    }
     let mut removed = Table::new(screen, ["TAKEN OUT", "SINCE", "POSITION", "DEAD"]);
     for row in rows("removed") {
         removed.row(
@@ -87,4 +143,34 @@ fn text(shown: &Value, screen: Screen) -> String {
         text += &format!("\n{removed}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wants_somebody_to_act_stands_below_the_table_with_its_command() {
+        let screen = Screen { colours: false, bars: false };
+        let sink = |name: &str, gap: Value, unaccounted: Value| {
+            let row = json!({"name": name, "type": "file", "to": "/var/log/audit.ndjson", "up": true, "gap": gap,
+                             "unaccounted_events": 0, "unaccounted": unaccounted, "dead_letters": 0});
+            text(&json!({"sinks": [row], "removed": []}), screen)
+        };
+        let well = sink("audit", Value::Null, Value::Null);
+        assert_eq!(well.lines().count(), 2, "{well}");
+        let gap = json!({"log": "samples", "after": 7, "through": 12, "events": 4});
+        let lost = json!({"since_sequence": 4000, "through_sequence": 4200, "events": 17});
+        let shown = sink("audit", gap, lost);
+        assert_eq!(
+            shown.lines().skip(2).collect::<Vec<_>>(),
+            [
+                "",
+                "audit: halted at a gap: 4 missing in the log of samples, after sequence 7 through 12: \
+                 e2b-relay sinks resume --accept-gap audit",
+                "audit: 17 events not accounted for, after sequence 4000 through 4200: \
+                 e2b-relay replay --sink audit --after 4000 --through 4200",
+            ]
+        );
+    }
 }

@@ -37,7 +37,7 @@ pub(super) fn join(
         let mut next = from;
         while next < to {
             next += damaged_from(log, next).filter(|count| *count > 0).ok_or(Gap {
-                log: log.as_str(),
+                log: log.into(),
                 after: sequences.0,
                 through: sequences.1,
                 events: to.saturating_sub(next),
@@ -51,7 +51,7 @@ pub(super) fn join(
         let place = ordinals.of_mut(log);
         let damaged = pass(log, *place + 1, record.ordinal, (sequence, this.saturating_sub(1)))?;
         if *place + 1 + damaged != record.ordinal || this <= sequence {
-            return Err(Gap { log: log.as_str(), after: sequence, through: this, events: 0 });
+            return Err(Gap { log: log.into(), after: sequence, through: this, events: 0 });
         }
         (*place, sequence) = (record.ordinal, this);
         items.push(Item { record, damaged });
@@ -62,7 +62,7 @@ pub(super) fn join(
         let place = ordinals.of_mut(log);
         let passed = pass(log, *place + 1, end + 1, (sequence, batch.through))?;
         if *place + passed != end {
-            return Err(Gap { log: log.as_str(), after: sequence, through: batch.through, events: 0 });
+            return Err(Gap { log: log.into(), after: sequence, through: batch.through, events: 0 });
         }
         (*place, damaged) = (end, damaged + passed);
     }
@@ -71,6 +71,7 @@ pub(super) fn join(
 
 #[cfg(test)]
 mod tests {
+    use super::super::status::Log;
     use super::*;
     use crate::event::{Arrival, Event, Origin, Stored, Timestamp};
     use bytes::Bytes;
@@ -127,13 +128,14 @@ mod tests {
     fn what_is_missing_or_comes_again_is_an_error() {
         use LogKind::{Events, Samples};
         let gap = |log, after, through, events| Err(Gap { log, after, through, events });
-        assert_eq!(joined(batch(&[(12, Samples, 4)], 12, None)), gap("samples", 10, 11, 1));
-        assert_eq!(joined(batch(&[(12, Events, 9)], 12, None)), gap("events", 10, 11, 1));
-        assert_eq!(joined(batch(&[], 30, Some((5, 7)))), gap("samples", 10, 30, 5));
-        assert_eq!(joined(batch(&[(12, Samples, 2)], 12, None)), gap("samples", 10, 12, 0));
-        assert_eq!(joined(batch(&[(10, Samples, 3)], 12, None)), gap("samples", 10, 10, 0));
-        assert_eq!(joined(batch(&[], 30, Some((4, 2)))), gap("events", 10, 30, 0));
+        let (of_events, of_samples) = (Log::Events, Log::Samples);
+        assert_eq!(joined(batch(&[(12, Samples, 4)], 12, None)), gap(of_samples, 10, 11, 1));
+        assert_eq!(joined(batch(&[(12, Events, 9)], 12, None)), gap(of_events, 10, 11, 1));
+        assert_eq!(joined(batch(&[], 30, Some((5, 7)))), gap(of_samples, 10, 30, 5));
+        assert_eq!(joined(batch(&[(12, Samples, 2)], 12, None)), gap(of_samples, 10, 12, 0));
+        assert_eq!(joined(batch(&[(10, Samples, 3)], 12, None)), gap(of_samples, 10, 10, 0));
+        assert_eq!(joined(batch(&[], 30, Some((4, 2)))), gap(of_events, 10, 30, 0));
         // What is proven to be gone is there after all.
-        assert_eq!(joined(batch(&[(12, Events, 7)], 12, None)), gap("events", 10, 12, 0));
+        assert_eq!(joined(batch(&[(12, Events, 7)], 12, None)), gap(of_events, 10, 12, 0));
     }
 }

@@ -19,7 +19,7 @@ mod window;
 pub use again::{Ended, Found, Handle, Refused, Replay, Retried, Retrying, Wanted};
 pub use settings::{Settings, Start};
 pub use sinks::Sinks;
-pub use status::{About, Failure, Gap, Status};
+pub use status::{About, Failure, Gap, Log, Status, Unaccounted};
 
 use crate::backoff::Backoff;
 use crate::decode::{self, Redaction};
@@ -29,7 +29,7 @@ use crate::route::{Decision, Router};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::sink::{Order, Reason, Scope, SendError, Sink};
 use crate::store::{Cause, Claim, End, Progress, Store};
-use again::Road;
+use again::{Accepted, Road};
 use batches::Batches;
 use continuity::Item;
 use futures_util::future::BoxFuture;
@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tasks::{Letter, Noted, Parked, Task, blocking, probe, wait};
 use tell::Lines;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use window::{Job, Place, Settled, Window};
 
@@ -145,6 +145,7 @@ pub struct Delivery {
     status: watch::Sender<Status>,
     lines: Lines,
     handle: Handle,
+    accepted: mpsc::Receiver<Accepted>,
     /// Ends what operators have sent once more.
     end_again: Trigger,
     /// Another delivery goes on from here: nothing more is read or routed.
@@ -179,11 +180,12 @@ impl Delivery {
             metrics: parts.metrics.clone(),
         };
         let (end_again, ending) = shutdown::channel();
-        let handle = Handle::new(road, status.subscribe(), ending);
+        let (handle, accepted) = Handle::new(road, status.subscribe(), ending);
         Self {
             status,
             lines: Lines::default(),
             handle,
+            accepted,
             end_again,
             window: Window::new(parts.sink.order(), parts.max_in_flight, progress),
             reading: Reading::new(&parts.store, &progress),
@@ -248,6 +250,7 @@ impl Delivery {
                 Some(result) = wait(&mut self.parking) => self.parked(result),
                 Some(result) = wait(&mut self.noting) => self.noted(result),
                 Some(result) = wait(&mut self.probing) => self.probed(result),
+                Some(accepted) = self.accepted.recv() => self.accept_gap(accepted),
                 // Reading starts anew at the top of the loop.
                 changed = self.durable.changed(), if self.reading.task.is_none() => if changed.is_err() { break },
                 () = tokio::task::yield_now(), if self.can_route() => {}

@@ -7,7 +7,7 @@
 use super::continuity::{Item, Joined, join};
 use super::status::Gap;
 use super::tasks::{Task, blocking};
-use crate::store::{Batch, End, Limits, Ordinals, Progress, Store, TailReader};
+use crate::store::{Batch, End, Limits, LogKind, Ordinals, Progress, Store, TailReader};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -30,7 +30,9 @@ pub(super) struct Reading {
     /// The last piece did not join: the next is read from the disk alone.
     doubted: bool,
     /// Nor did it then.
-    pub(super) gap: Option<Gap>,
+    gap: Option<Gap>,
+    /// An operator has said that what is missing there is not waited for.
+    accepted: Option<Gap>,
 }
 
 pub(super) struct ReadAhead {
@@ -62,6 +64,7 @@ impl Reading {
             buffer: VecDeque::new(),
             doubted: false,
             gap: None,
+            accepted: None,
         }
     }
 
@@ -107,10 +110,14 @@ impl Reading {
             Err(error) => return Read::Failed(error.to_string()),
         };
         let (through, is_end) = (batch.through, batch.ordinals.is_some());
-        let damaged_from = |log, first| self.store.damaged_from(log, first);
+        let damaged_from = |log: LogKind, first| {
+            let accepted = || self.accepted.as_ref().filter(|gap| gap.log == log.into()).map(|gap| gap.events);
+            self.store.damaged_from(log, first).or_else(accepted)
+        };
         match join(self.after, self.ordinals, batch, damaged_from) {
             Ok(Joined { items, ordinals, damaged }) => {
                 (self.after, self.ordinals, self.doubted) = (through, ordinals, false);
+                self.accepted = None;
                 self.buffer.extend(items);
                 Read::Joined(is_end.then_some((End { sequence: through, ordinals }, damaged)))
             }
@@ -123,6 +130,11 @@ impl Reading {
                 Read::Doubted(gap)
             }
         }
+    }
+
+    /// Goes on without what is missing at the gap.
+    pub(super) fn accept(&mut self, gap: &Gap) {
+        self.accepted = self.gap.take_if(|at| at == gap);
     }
 
     /// Begins anew behind `progress`, which a peer keeps.

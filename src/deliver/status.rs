@@ -1,9 +1,11 @@
 //! How a sink is doing, for operators.
 
 use crate::sink::Reason;
+use crate::store::LogKind;
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// What a sink is, by its settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -32,36 +34,92 @@ pub struct Status {
     pub lag_events: u64,
     /// Since the oldest event was received that is not settled; 0 if there is none.
     pub oldest_unsent_age_seconds: f64,
-    /// Where the sink stopped because events are missing without proof of damage, until an operator says otherwise.
-    pub gap: Option<Gap>,
     /// The last failure, mended or not.
     pub last_error: Option<Failure>,
+    /// The hole in the log at which it is halted, if it is: it goes on once somebody accepts that.
+    pub gap: Option<Gap>,
+    /// Events that it has passed, and that are neither delivered nor filtered, dead-lettered or damaged: 0, always.
+    pub unaccounted_events: u64,
+    /// Where they are, if there are any.
+    pub unaccounted: Option<Unaccounted>,
 }
 
-/// A place in the log where something is missing, or comes again, and nothing proves why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[schemars(rename = "SinkGap")]
+/// Which of the store's logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "LogName")]
+pub enum Log {
+    /// That of the events.
+    Events,
+    /// That of the samples.
+    Samples,
+}
+
+/// Events that the log counts and does not have, without a proof of damage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "LogGap")]
 pub struct Gap {
-    /// `events` or `samples`.
-    pub log: &'static str,
-    /// Behind this sequence …
+    /// In which they are missing.
+    pub log: Log,
+    /// The last event before them, by its sequence.
     pub after: u64,
-    /// … and up to this one.
+    /// The last sequence that one of them can have.
     pub through: u64,
-    /// How many are missing; 0 where one comes again.
+    /// How many they are.
     pub events: u64,
 }
 
-impl std::fmt::Display for Gap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { log, after, through, events } = self;
-        match events {
-            0 => write!(f, "the log of {log} goes back behind sequence {after}, at {through}"),
-            _ => write!(
-                f,
-                "{events} records of the log of {log} are missing behind sequence {after} and up to {through}"
-            ),
+/// Events of which it is not known what became of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "UnaccountedEvents")]
+pub struct Unaccounted {
+    /// The last sequence up to which all are accounted for …
+    pub since_sequence: u64,
+    /// … and the last one of those that were looked at.
+    pub through_sequence: u64,
+    /// How many are missing between the two.
+    pub events: u64,
+}
+
+impl From<LogKind> for Log {
+    fn from(log: LogKind) -> Self {
+        match log {
+            LogKind::Events => Self::Events,
+            LogKind::Samples => Self::Samples,
         }
+    }
+}
+
+impl Gap {
+    /// The command by which `sink` goes on behind it.
+    pub fn remedy(&self, sink: &str) -> String {
+        format!("e2b-relay sinks resume --accept-gap {sink}")
+    }
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { log, after, through, events } = self;
+        let log = match log {
+            Log::Events => "events",
+            Log::Samples => "samples",
+        };
+        write!(f, "halted at a gap: {events} missing in the log of {log}, after sequence {after} through {through}")
+    }
+}
+
+impl Unaccounted {
+    /// The command that sends `sink` everything of that span once more.
+    pub fn remedy(&self, sink: &str) -> String {
+        let Self { since_sequence, through_sequence, .. } = self;
+        format!("e2b-relay replay --sink {sink} --after {since_sequence} --through {through_sequence}")
+    }
+}
+
+impl fmt::Display for Unaccounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { since_sequence, through_sequence, events } = self;
+        write!(f, "{events} events not accounted for, after sequence {since_sequence} through {through_sequence}")
     }
 }
 

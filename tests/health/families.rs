@@ -23,6 +23,7 @@ histogram store_commit_events
 gauge store_size_bytes
 gauge store_max_size_bytes
 gauge store_events
+counter store_damaged_total
 counter quarantined_total source
 counter sink_sent_total sink
 counter sink_filtered_total reason sink
@@ -32,6 +33,8 @@ gauge sink_oldest_unsent_age_seconds sink
 gauge sink_dead_letters sink
 counter sink_dead_letters_total reason sink
 gauge sink_up sink
+gauge sink_unaccounted_events sink
+counter sink_damaged_total sink
 counter api_requests_total code endpoint source
 counter backfill_polls_total outcome source
 counter backfill_recovered_total source
@@ -60,13 +63,14 @@ gauge =process_max_fds
 ";
 
 /// Label values that are there from the start, at zero, for whatever else the family tells apart.
-const FROM_THE_START: [(&str, &str, &str); 6] = [
+const FROM_THE_START: [(&str, &str, &str); 7] = [
     (
         "deliveries_total",
         "outcome",
         "accepted duplicate bad_signature wrong_team malformed stale future too_large timeout store_full overloaded draining",
     ),
     ("events_total", "origin", "webhook backfill metrics reconcile relay"),
+    ("sink_filtered_total", "reason", "type source filter filter_absent unroutable already_sent"),
     ("sink_errors_total", "reason", REASONS),
     ("sink_dead_letters_total", "reason", REASONS),
     ("backfill_polls_total", "outcome", "ok unauthorized rate_limited unavailable not_offered invalid"),
@@ -172,7 +176,7 @@ async fn every_family_of_the_contract_is_there_from_the_start_and_under_load() {
     assert_eq!(faults(&shown, true), Vec::<String>::new());
     at_zero(&shown);
     let sink_names = BTreeSet::from_iter(NAMES.into_iter().chain(["said"]));
-    for family in ["sink_up", "sink_lag_events", "sink_sent_total"] {
+    for family in ["sink_up", "sink_lag_events", "sink_sent_total", "sink_unaccounted_events", "sink_damaged_total"] {
         assert_eq!(shown[&format!("e2b_relay_{family}")].values("sink"), sink_names, "{family}");
     }
     assert_eq!(shown["e2b_relay_deliveries_total"].values("source"), BTreeSet::from(["acme", "beta"]));

@@ -273,7 +273,7 @@ impl Metrics {
 
     /// How many events the daemon has settled for a sink.
     pub(crate) fn settled(&self, sink: &str) -> u64 {
-        let families = ["sink_sent_total", "sink_filtered_total", "sink_dead_letters_total"];
+        let families = ["sink_sent_total", "sink_filtered_total", "sink_dead_letters_total", "sink_damaged_total"];
         families.iter().map(|family| self.sum(family, &format!("sink=\"{sink}\"")) as u64).sum()
     }
 

@@ -78,6 +78,8 @@ fn with_api(api: &str, keys: &str) -> String {
 
 /// What takes long, or much.
 const SOAK: [&str; 1] = ["E2bRelaySandboxesDropped"];
+/// What only a fault of the relay's own code brings about; the tests of the rules have it.
+const OWN_FAULT: [&str; 1] = ["E2bRelaySinkUnaccounted"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_alert_fires_for_its_cause_and_ends_with_it() {
@@ -107,7 +109,8 @@ async fn each_alert_fires_for_its_cause_and_ends_with_it() {
     tokio::time::timeout(5 * PATIENCE, all_is_well).await.expect("in time");
     let known: BTreeSet<String> = rules().1.into_iter().map(|rule| rule.name).collect();
     let seen = prometheus.seen();
-    let missing: Vec<_> = known.difference(&seen).filter(|name| soak || !SOAK.contains(&name.as_str())).collect();
+    let is_brought_about = |name: &str| !OWN_FAULT.contains(&name) && (soak || !SOAK.contains(&name));
+    let missing: Vec<_> = known.difference(&seen).filter(|name| is_brought_about(name)).collect();
     assert!(missing.is_empty(), "nobody has brought about {missing:?}");
     println!("{} of {} alerts have fired and ended", seen.len(), known.len());
 }

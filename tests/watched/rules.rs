@@ -147,6 +147,11 @@ fn each_rule_is_tested_explained_and_has_its_runbook() {
         let (fires, rests) = (format!("alertname=\"{name}\""), format!("  # {name}\n"));
         assert!(tests.contains(&fires) && tests.contains(&rests), "no test of {name}");
     }
+    let worst = ["E2bRelayGap", "E2bRelayStoreDamaged", "E2bRelaySinkUnaccounted", "E2bRelaySwallowed"];
+    for lost in worst {
+        let rule = rules.iter().find(|rule| rule.name == lost).unwrap_or_else(|| panic!("no rule {lost}"));
+        assert!(rule.text.contains("labels: {severity: critical}"), "{lost} is of what is lost");
+    }
     assert_eq!(severities, BTreeSet::from(["critical}", "info}", "warning}"]));
     let sections = operations.lines().filter(|line| line.starts_with("### E2bRelay")).count();
     assert_eq!(sections, rules.len(), "OPERATIONS.md explains alerts that are not there");

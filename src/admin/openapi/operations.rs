@@ -6,7 +6,7 @@ use crate::admin::dead_letters::{Chosen, LetterPage, LetterWithRecord};
 use crate::admin::log_level::Level;
 use crate::admin::quarantine::{Dropped, Dropping, Page as QuarantinePage, Whole};
 use crate::admin::replay::{Order, Replays};
-use crate::admin::sinks::{Forgotten, OneSink, SinkList};
+use crate::admin::sinks::{Forgotten, OneSink, Resumed, Resuming, SinkList};
 use crate::admin::{Line, SourceList, Summary, TapLine, events};
 use crate::deliver::{Found, Replay, Retried};
 use crate::sandboxes::View;
@@ -129,6 +129,12 @@ pub(super) fn operations(shapes: &mut Shapes) -> Vec<Operation> {
             "Forgets the position of a sink that was taken out.",
             shapes.read::<OneSink>(),
             shapes.answered::<Forgotten>(),
+        ),
+        changing(
+            "/api/sinks/{name}/resume",
+            "Has a sink go on that is halted at a gap in the log; 409 where it is not.",
+            shapes.read::<Resuming>(),
+            shapes.answered::<Resumed>(),
         ),
         reading("/api/dead-letters", "Records that a sink never took.", shapes.answered::<LetterPage>()).taking(&[
             SINK,

@@ -25,7 +25,8 @@ pub(super) fn tell(parts: &Parts, history: &History, now: Timestamp, bounds: Bou
     let sinks = sinks(&mut model, parts, &reading, history, bounds);
     sources(&mut model, &reading, now, bounds);
     store(&mut model, &reading);
-    model.lists.insert("warnings", warnings(&reading, &sinks, longest));
+    let alarms = sinks.iter().flat_map(Seen::alarms).take(bounds.rows);
+    model.lists.insert("warnings", alarms.chain(warnings(&reading, &sinks, longest)).collect());
     model.figure("status", status(parts, &reading, &sinks, longest));
     model.figure("at", Cell::own(words::time(now)));
     let version = reading.label("build_info", "version").unwrap_or_default();
@@ -78,6 +79,17 @@ struct Seen {
 impl Seen {
     fn is_down(&self) -> bool {
         self.status.up == Some(false)
+    }
+
+    /// What wants somebody to act, each with the command for it: whole, so that it can be copied. A sink's name is short,
+    /// and the configuration's.
+    fn alarms(&self) -> impl Iterator<Item = Cell> {
+        let Self { name, status: Status { gap, unaccounted, .. }, .. } = self;
+        let gap = gap.as_ref().map(|gap| format!("Sink {name}: {gap}. To go on without them: {}", gap.remedy(name)));
+        let unaccounted = unaccounted.as_ref().map(|lost| {
+            format!("Sink {name}: {lost}. Nothing is sent by itself; this sends that span again: {}", lost.remedy(name))
+        });
+        gap.into_iter().chain(unaccounted).map(|text| Cell::own(text).class("bad"))
     }
 }
 
@@ -238,6 +250,12 @@ fn status(parts: &Parts, reading: &Reading, sinks: &[Seen], longest: usize) -> C
     if let Err(reason) = parts.intake.ready() {
         return Cell::foreign(&format!("No deliveries are taken: {reason}"), 2 * longest).class("bad");
     }
+    let lost: Vec<&str> =
+        sinks.iter().filter(|sink| sink.status.unaccounted_events > 0).map(|sink| sink.name.as_str()).collect();
+    if !lost.is_empty() {
+        let text = format!("Deliveries are taken. Not all accounted for: {}", lost.join(", "));
+        return Cell::foreign(&text, 2 * longest).class("bad");
+    }
     let down: Vec<&str> = sinks.iter().filter(|sink| sink.is_down()).map(|sink| sink.name.as_str()).collect();
     if !down.is_empty() {
         let text = format!("Deliveries are taken. Down: {}", down.join(", "));
@@ -249,4 +267,31 @@ fn status(parts: &Parts, reading: &Reading, sinks: &[Seen], longest: usize) -> C
         return Cell::own(text).class("warn");
     }
     Cell::own("Deliveries are taken, and sent on.").class("good")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::{Gap, Log, Unaccounted};
+
+    #[test]
+    fn what_wants_somebody_to_act_is_red_and_has_its_command() {
+        let status = Status {
+            gap: Some(Gap { log: Log::Events, after: 7, through: 12, events: 4 }),
+            unaccounted_events: 17,
+            unaccounted: Some(Unaccounted { since_sequence: 4000, through_sequence: 4200, events: 17 }),
+            ..Status::default()
+        };
+        let name = "a".repeat(64);
+        let alarms: Vec<Cell> = Seen { name: name.clone(), about: About::default(), status }.alarms().collect();
+        assert!(alarms.len() == 2 && alarms.iter().all(|alarm| alarm.class == "bad"), "{alarms:?}");
+        for (alarm, has) in alarms.iter().zip([
+            ["4 missing in the log of events, after sequence 7 through 12", "sinks resume --accept-gap"],
+            ["17 events not accounted for, after sequence 4000 through 4200", "--after 4000 --through 4200"],
+        ]) {
+            assert!(alarm.text.contains(&name) && has.iter().all(|has| alarm.text.contains(has)), "{}", alarm.text);
+        }
+        let well = Seen { name, about: About::default(), status: Status::default() };
+        assert_eq!(well.alarms().count(), 0);
+    }
 }

@@ -1,13 +1,16 @@
-//! What operators have sent once more, beside the live road: events of the past (`replay`), and dead letters (`letters`).
+//! What operators have sent once more, beside the live road: events of the past (`replay`), and dead letters (`letters`); and
+//! a sink that they tell to go on (`gap`).
 //!
 //! Such a record keeps its id and says in a header what it is. It takes the same sink, and so the same connection; between
 //! the two roads no order is kept.
 
 mod forward;
+mod gap;
 mod letters;
 mod replay;
 mod send;
 
+pub(super) use gap::Accepted;
 pub use letters::{Retried, Retrying};
 pub use replay::{Ended, Found, Replay, Wanted};
 
@@ -19,7 +22,7 @@ use crate::shutdown::Shutdown;
 use crate::sink::Sink;
 use crate::store::{Claim, Store};
 use std::sync::Arc;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 
 /// What both need of a sink.
 pub(super) struct Road {
@@ -46,6 +49,8 @@ pub struct Handle {
     retrying: Arc<Mutex<()>>,
     /// Told when letters have come.
     parked: Arc<Notify>,
+    /// To the loop, where somebody accepts a gap.
+    accepting: mpsc::Sender<Accepted>,
     ending: Shutdown,
 }
 
@@ -61,16 +66,26 @@ pub enum Refused {
     /// The store's disk.
     #[error("the store: {0}")]
     Store(#[from] std::io::Error),
+    /// There is nothing to be accepted.
+    #[error("the sink is not halted at a gap in the log; `sinks list` says how it is doing")]
+    NoGap,
     /// The sink goes, or the daemon ends.
     #[error("the sink is being stopped; ask again once it is back")]
     Ending,
 }
 
 impl Handle {
-    pub(super) fn new(road: Road, status: watch::Receiver<Status>, ending: Shutdown) -> Self {
+    /// And where the loop hears of a gap that is accepted.
+    pub(super) fn new(
+        road: Road,
+        status: watch::Receiver<Status>,
+        ending: Shutdown,
+    ) -> (Self, mpsc::Receiver<Accepted>) {
         let replay = Arc::new(watch::Sender::new(replay::recall(&road)));
         let (changing, retrying, parked) = <(Arc<Mutex<()>>, Arc<Mutex<()>>, Arc<Notify>)>::default();
-        Self { road: Arc::new(road), status, replay, changing, retrying, parked, ending }
+        let (accepting, accepted) = gap::channel();
+        let road = Arc::new(road);
+        (Self { road, status, replay, changing, retrying, parked, accepting, ending }, accepted)
     }
 
     /// Letters have come.

@@ -41,6 +41,12 @@ pub struct Wanted {
     /// Of this sandbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox_id: Option<String>,
+    /// Of a higher sequence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Of no higher one than that. A replay that has begun says it as [`Replay::through`], its own member of that name.
+    #[serde(skip)]
+    pub through: Option<u64>,
 }
 
 /// What a replay has come to.
@@ -79,7 +85,7 @@ pub struct Replay {
     /// When it was asked for.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub requested_at: Timestamp,
-    /// The last event that it looks at.
+    /// The last event that it looks at, by its sequence: no later one than the sink had passed when it was asked for.
     pub through: u64,
     /// Every event up to this one is settled.
     pub position: u64,
@@ -104,6 +110,10 @@ impl Wanted {
             && since >= until
         {
             return Err(format!("since {since} is not before until {until}"));
+        }
+        let after = self.after.unwrap_or(0);
+        if let Some(through) = self.through.filter(|through| after >= *through) {
+            return Err(format!("after {after} is not before through {through}"));
         }
         self.types().map_err(|error| format!("type: {error}"))
     }
@@ -182,9 +192,7 @@ impl Handle {
 
     fn new_replay(&self, wanted: Wanted, now: Timestamp) -> Result<Replay, Refused> {
         wanted.check().map_err(Refused::Invalid)?;
-        let (id, through) = (Uuid::new_v4().to_string(), self.road.claim.progress().position);
-        let found = Found::default();
-        Ok(Replay { id, wanted, requested_at: now, through, position: 0, found, last_error: None, ended: None })
+        Ok(Replay::new(wanted, self.road.claim.progress().position, now))
     }
 
     /// Does what is asked for, one replay after the other, until told to end.
@@ -252,6 +260,15 @@ impl Handle {
 }
 
 impl Replay {
+    /// One that has done nothing yet, to a sink that has passed everything up to `passed`.
+    fn new(mut wanted: Wanted, passed: u64, now: Timestamp) -> Self {
+        let through = wanted.through.take().map_or(passed, |through| through.min(passed));
+        let (id, found) = (Uuid::new_v4().to_string(), Found::default());
+        // Nothing before it is asked for, and so nothing of it is left to do.
+        let position = wanted.after.unwrap_or(0).min(through);
+        Self { id, wanted, requested_at: now, through, position, found, last_error: None, ended: None }
+    }
+
     fn settle(&mut self, sink: &str, sequence: u64, outcome: Outcome) {
         match outcome {
             Outcome::Sent => self.found.sent += 1,
@@ -324,4 +341,51 @@ impl Road {
 /// one of its name does not go on with it, and has it go along with one that is renamed.
 pub(super) fn recall(road: &Road) -> Option<Replay> {
     serde_json::from_slice(&road.claim.state()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn now() -> Timestamp {
+        "2026-08-21T10:00:00Z".parse().unwrap()
+    }
+
+    fn between(after: Option<u64>, through: Option<u64>) -> Wanted {
+        Wanted { after, through, ..Wanted::default() }
+    }
+
+    #[test]
+    fn it_goes_from_one_sequence_to_another_and_never_beyond_what_the_sink_has_passed() {
+        let span = |after, through| {
+            let replay = Replay::new(between(after, through), 100, now());
+            (replay.position, replay.through)
+        };
+        assert_eq!(span(None, None), (0, 100));
+        assert_eq!(span(Some(7), None), (7, 100));
+        assert_eq!(span(None, Some(20)), (0, 20));
+        assert_eq!(span(Some(7), Some(20)), (7, 20));
+        assert_eq!(span(Some(7), Some(101)), (7, 100));
+        assert_eq!(span(Some(200), Some(300)), (100, 100), "nothing");
+        for (after, through) in [(Some(7), Some(7)), (Some(8), Some(7)), (None, Some(0))] {
+            assert!(between(after, through).check().is_err(), "{after:?} {through:?}");
+        }
+        assert!(between(Some(6), Some(7)).check().is_ok());
+    }
+
+    #[test]
+    fn it_is_read_back_as_it_was_kept_and_one_of_an_older_version_too() {
+        let replay = Replay::new(Wanted { kind: Some("*".to_owned()), ..between(Some(7), Some(20)) }, 100, now());
+        let kept = serde_json::to_string(&replay).unwrap();
+        assert_eq!(kept.matches("\"through\"").count(), 1, "{kept}");
+        assert_eq!(serde_json::from_str::<Replay>(&kept).unwrap(), replay);
+
+        // Written by 0.1.0.
+        let older = r#"{"id":"b2c0","since":"2026-08-20T10:00:00Z","type":"sandbox.*","requested_at":"2026-08-21T10:00:00Z",
+            "through":40,"position":9,"found":9,"sent":8,"skipped":1,"rejected":0,"ended":null}"#;
+        let read: Replay = serde_json::from_str(older).unwrap();
+        assert_eq!((read.position, read.through, read.wanted.after), (9, 40, None));
+        assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::from_str::<Value>(older).unwrap(), "as it was");
+    }
 }

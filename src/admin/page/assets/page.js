@@ -55,6 +55,7 @@ function showFigure(name, cell) {
 function showList(name, cells) {
   const items = cells.map((cell) => {
     const item = document.createElement("li");
+    if (cell.class) item.className = cell.class;
     item.textContent = cell.text;
     return item;
   });
