@@ -26,6 +26,7 @@ mod births;
 mod bytes;
 mod closed;
 mod committer;
+mod damage;
 mod day_index;
 mod dead_letters;
 mod disk;
@@ -56,6 +57,7 @@ mod tests;
 mod verify;
 
 pub use births::{Removed, SinkStart, Start};
+pub use damage::DamagedSpan;
 pub use dead_letters::{Cause, DeadLetter, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
 pub use feed::Feed;
