@@ -3,7 +3,7 @@
 mod clock;
 mod store;
 
-pub use crate::store::Accepted;
+pub use crate::store::{Accepted, DamagedSpan};
 pub use clock::MAX_CLOCK_OFFSET;
 
 use crate::event::{Arrival, Event, Origin};

@@ -11,6 +11,7 @@ mod backup;
 mod client;
 mod cloudevents;
 mod consumers;
+mod damaged;
 mod dev;
 mod documents;
 mod e2b;

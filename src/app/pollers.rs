@@ -7,7 +7,7 @@ use crate::intake::{self, Intake};
 use crate::metrics::Metrics;
 use crate::sandboxes::{Follower, Live, Sandboxes, Wants};
 use crate::settings::{Loaded, Said, Settings};
-use crate::source::backfill::{self, Backfill, Handles};
+use crate::source::backfill::{self, Backfill, DamageReporter, Handles};
 use crate::source::reconcile::{self, Reconciler};
 use crate::source::register::{self, Registrar};
 use crate::source::reports::{self, Reporter};
@@ -31,6 +31,7 @@ type Key = (Option<String>, Role);
 enum Role {
     Follow,
     Backfill,
+    Damage,
     Register,
     Reconcile,
     Scrape,
@@ -231,6 +232,10 @@ impl Pollers {
                 self.tasks.add(key, said, |shutdown| backfill.run(shutdown));
                 return Some((name.to_owned(), handle));
             }
+            (Role::Damage, _) => {
+                let reporter = self.damage_reporter(name, source);
+                self.tasks.add(key, said, |shutdown| reporter.run(shutdown));
+            }
             (Role::Register, Some(asked)) => {
                 let registrar = self.registrar(source, asked)?;
                 self.tasks.add(key, said, |shutdown| registrar.run(shutdown));
@@ -271,7 +276,20 @@ impl Pollers {
             spool: self.folder.join("backfill"),
             bounds: backfill::Bounds::default(),
             metrics: self.metrics.clone(),
+            damaged: self.store.damaged_spans(),
             status: asked.backfill.clone(),
+        })
+    }
+
+    /// Whoever answers for what the log has lost where the backfill does not.
+    fn damage_reporter(&self, name: &str, source: &source::Settings) -> DamageReporter {
+        DamageReporter::new(backfill::ReporterParts {
+            source: name.into(),
+            team_id: source.team_id.clone(),
+            intake: Arc::clone(&self.intake),
+            state: Arc::clone(&self.store) as Arc<dyn intake::State>,
+            damaged: self.store.damaged_spans(),
+            metrics: self.metrics.clone(),
         })
     }
 
@@ -333,6 +351,7 @@ fn name((source, role): &Key) -> String {
     let work = match role {
         Role::Follow => "following the journal for the live sets",
         Role::Backfill => "backfill",
+        Role::Damage => "report of damage",
         Role::Register => "registration",
         Role::Reconcile => "reconciliation",
         Role::Scrape => "metrics scrape",
@@ -348,6 +367,8 @@ fn key(source: &str, role: Role) -> Key {
 /// What is done for a source.
 fn roles(source: &source::Settings) -> Vec<Role> {
     let mut roles = vec![Role::Report];
+    let sweeps = source.api.is_some() && source.backfill.as_ref().is_none_or(|backfill| backfill.enabled);
+    roles.extend((!sweeps).then_some(Role::Damage));
     if source.api.is_some() {
         roles.extend([Role::Backfill, Role::Reconcile]);
         roles.extend(source.register.is_some().then_some(Role::Register));
@@ -365,6 +386,7 @@ fn parts(said: &Said, name: &str, role: Role) -> Vec<Said> {
         Role::Reconcile => &[&["api"], &["redact"], &["reconcile"]],
         Role::Scrape => &[&["api"], &["team_id"], &["metrics"]],
         Role::Report => &[&["api"], &["team_id"]],
+        Role::Damage => &[&["team_id"]],
     };
     let source = said.at(&["sources", name]);
     keys.iter().map(|keys| source.at(keys)).collect()

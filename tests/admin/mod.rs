@@ -128,7 +128,7 @@ pub(crate) struct Ran {
 
 impl Ran {
     #[track_caller]
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{self:?}");
         serde_json::from_str(&self.out).unwrap()
     }

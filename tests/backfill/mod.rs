@@ -1,5 +1,6 @@
 //! The backfill: within the test's own process where times and replies are to be made up, else as the real daemon.
 
+mod damage;
 mod everything;
 mod inside;
 mod kills;
@@ -14,7 +15,7 @@ use crate::support::daemon::PATIENCE;
 use crate::support::oracle::{Answer, Ledger};
 use e2b_relay::e2b::{self, Api};
 use e2b_relay::event::{Arrival, Event};
-use e2b_relay::intake::{Accepted, Intake, Limits, Log, Recalled, Refused, State};
+use e2b_relay::intake::{Accepted, DamagedSpan, Intake, Limits, Log, Recalled, Refused, State};
 use e2b_relay::metrics::Metrics;
 use e2b_relay::shutdown::{self, Trigger};
 use e2b_relay::source::backfill::{Backfill, Bounds, Parts, Settings};
@@ -40,11 +41,19 @@ pub(crate) struct Taken {
     pub(crate) full: Mutex<Option<String>>,
     known: Mutex<HashSet<String>>,
     events: Mutex<Vec<(Event, Arrival)>>,
+    /// What it has lost, by the span's id.
+    lost: Mutex<BTreeMap<String, u64>>,
+    pub(crate) damaged: watch::Sender<Vec<DamagedSpan>>,
 }
 
 impl Log for Taken {
     fn accept(&self, event: Event, arrival: Arrival) -> BoxFuture<'static, Result<Accepted, Refused>> {
         let accepted = if self.known.lock().unwrap().insert(event.id.clone()) {
+            if let Some(span) = self.lost.lock().unwrap().remove(&event.id) {
+                self.damaged.send_modify(|spans| {
+                    spans.iter_mut().filter(|one| one.id == span).for_each(|one| one.recovered += 1);
+                });
+            }
             let mut events = self.events.lock().unwrap();
             events.push((event, arrival));
             Accepted::New { sequence: events.len() as u64 }
@@ -135,6 +144,7 @@ impl Site {
         let (webhook_id, known) = watch::channel(self.settings.webhook_id.clone());
         let backfill = Backfill::new(Parts {
             status: tokio::sync::watch::Sender::default(),
+            damaged: self.taken.damaged.subscribe(),
             source: "acme".into(),
             team_id: None,
             api: Api::new("acme", &api, metrics.clone(), fastrand::Rng::with_seed(1)).unwrap(),

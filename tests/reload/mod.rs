@@ -5,6 +5,7 @@ mod bad;
 mod end;
 mod exactly_once;
 mod load;
+mod renames;
 mod sinks;
 mod sources;
 

@@ -5,6 +5,7 @@ pub(crate) mod consume;
 pub(crate) mod daemon;
 pub(crate) mod fault_disk;
 pub(crate) mod forward;
+pub(crate) mod journal;
 pub(crate) mod kafka_acl;
 pub(crate) mod load;
 pub(crate) mod old_format;

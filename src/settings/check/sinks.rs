@@ -220,7 +220,9 @@ fn renames(settings: &Settings, findings: &mut Findings) {
     for (name, sink) in &settings.sinks {
         let Some(old) = sink.common.renamed_from.as_deref() else { continue };
         let key = KeyPath::of(["sinks", name, "renamed_from"]);
-        if settings.sinks.contains_key(old) {
+        // One that gets another's position itself makes room for this one: names may be swapped.
+        let stays = settings.sinks.get(old).is_some_and(|there| old == name || there.common.renamed_from.is_none());
+        if stays {
             let message = format!("sink `{old}` is still there");
             findings.error(&key, message, "take out the old one, or leave this out");
         } else if let Some(other) = known.insert(old, name) {

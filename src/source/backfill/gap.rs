@@ -1,7 +1,10 @@
-//! A span of time of which nothing can be known any more: the relay was away for longer than the provider remembers.
+//! A span of time of which nothing can be known any more: the relay was away for longer than the provider remembers, or
+//! its store has lost what nobody has any more.
 
+use super::offer::{Draining, Offer};
 use super::saved::{Gap, Reason};
-use crate::event::{Event, Timestamp, gap_id};
+use crate::event::{Event, Origin, Timestamp, gap_id};
+use crate::intake::Answer;
 use serde_json::json;
 use std::time::Duration;
 
@@ -42,7 +45,12 @@ pub(super) fn find(seen: &Seen) -> Option<Gap> {
 
 /// Its record. The id and the day that it is deduped by rest on what was kept, so that it is offered again in vain.
 pub(super) fn event(source: &str, team_id: Option<&str>, gap: &Gap) -> Event {
-    let (id, timestamp) = (gap_id(source, &gap.from.to_string()), Timestamp::from(gap.at));
+    let (from, timestamp) = (gap.from.to_string(), Timestamp::from(gap.at));
+    let id = match gap.reason {
+        Reason::ProviderRetention | Reason::DedupeWindow => gap_id(source, &from),
+        // Several may begin at one time, and another kind of gap with them.
+        Reason::StoreDamaged => gap_id(source, &format!("{from}/{}", gap.to)),
+    };
     let mut body = json!({
         "id": id, "type": "relay.gap", "version": "v2", "timestamp": timestamp.as_str(), "event_category": "relay",
         "event_label": "gap", "sandbox_id": NO_SANDBOX,
@@ -58,6 +66,18 @@ pub(super) fn event(source: &str, team_id: Option<&str>, gap: &Gap) -> Event {
         sandbox_id: NO_SANDBOX.to_owned(),
         body: body.to_string().into(),
     }
+}
+
+/// Makes its record, and tells of it where it is new.
+pub(super) async fn report(offer: &Offer, gap: &Gap) -> Result<(), Draining> {
+    let source = &offer.source;
+    let event = event(source, offer.team_id.as_deref(), gap);
+    if offer.one(event, offer.arrival(Origin::Relay)).await? == Answer::Accepted {
+        let (from, to, reason) = (gap.from, gap.to, gap.reason);
+        tracing::error!(%source, %from, %to, ?reason, "what happened between these times can no longer be known");
+        offer.metrics.gap(source);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -108,5 +128,9 @@ mod tests {
         let expected =
             json!({"from": "2026-08-12T10:00:00Z", "to": "2026-08-14T10:00:00Z", "reason": "provider_retention"});
         assert_eq!(data, expected);
+        let damaged = Gap { reason: Reason::StoreDamaged, ..gap.clone() };
+        let longer = Gap { to: days_ago(6.0), ..damaged.clone() };
+        let ids = [&gap, &damaged, &longer].map(|gap| event("acme", None, gap).id);
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
     }
 }

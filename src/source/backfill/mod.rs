@@ -9,11 +9,14 @@
 //! API's own clock if that is earlier: an event from a machine whose clock is fast does not move it past what is still
 //! to come. A sweep that is cut short begins anew at the old cursor. See `walk` for why the pages hold everything.
 //!
+//! What the store's log has lost while a sink still lacked it (`damage`) is fetched by a sweep that goes back further.
+//!
 //! An API may refuse a page that is too far down. What came before it is then accepted and followed up, and the cursor
 //! stays where it was, and with it the time up to which everything is verified.
 
 mod attempts;
 mod by_hand;
+mod damage;
 mod fetch;
 mod gap;
 mod offer;
@@ -25,17 +28,18 @@ mod walk;
 
 pub use attempts::WebhookId;
 pub use by_hand::{Busy, Handle, Handles, Order, Tally, Underway, Unfinished};
+pub use damage::{DamageReporter, ReporterParts};
 pub use settings::Settings;
 pub use spool::Bounds;
 pub use status::{Poll, Status};
 
 use crate::e2b::{Api, ApiError, MAX_EVENTS};
-use crate::event::Origin;
-use crate::intake::{Answer, Intake, State};
+use crate::intake::{DamagedSpan, Intake, State};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use attempts::{Attempts, Trouble};
 use by_hand::Task;
+use damage::{Damage, Unreported};
 use fetch::{Fetched, List, Page};
 use jiff::Timestamp;
 use offer::{Draining, Offer};
@@ -82,6 +86,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Of the webhook whose failed deliveries are looked at, once known.
     pub webhook_id: WebhookId,
+    /// What the log has lost.
+    pub damaged: watch::Receiver<Vec<DamagedSpan>>,
     /// Told how it is doing.
     pub status: watch::Sender<Status>,
 }
@@ -92,6 +98,10 @@ pub struct Backfill {
     offer: Offer,
     attempts: Attempts,
     found: Found,
+    /// Where the list is left alone, a [`DamageReporter`] answers for it.
+    damage: Option<Damage>,
+    /// How far back a sweep goes for what the log has lost.
+    mending: Option<Timestamp>,
     /// Ids of the newest events of the last whole sweep; `None` before the first.
     known: Option<HashSet<String>>,
     /// When one more sweep is due though nothing is new: by then whatever is listed late is listed.
@@ -135,6 +145,15 @@ impl From<Draining> for Cut {
     }
 }
 
+impl From<Unreported> for Cut {
+    fn from(unreported: Unreported) -> Self {
+        match unreported {
+            Unreported::Disk(error) => Self::Spool(error),
+            Unreported::Draining => Self::Draining,
+        }
+    }
+}
+
 impl Cut {
     fn outcome(&self) -> &'static str {
         match self {
@@ -155,12 +174,16 @@ impl Backfill {
             parts.metrics.clone(),
         );
         let attempts = Attempts::new(parts.webhook_id.clone());
+        let damage = || Damage::new(&parts.source, Arc::clone(&parts.state), parts.damaged.clone());
+        let damage = parts.settings.enabled.then(damage);
         let (handle, tasks) = by_hand::channel();
         let this = Self {
             parts,
             offer,
             attempts,
             found,
+            damage,
+            mending: None,
             known: None,
             settle_at: None,
             shallow: None,
@@ -186,6 +209,7 @@ impl Backfill {
                 biased;
                 () = shutdown.requested() => return,
                 task = self.tasks.recv() => task,
+                () = found(self.damage.as_mut()) => None,
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
             };
             let work = async {
@@ -239,6 +263,14 @@ impl Backfill {
 
     async fn poll(&mut self) -> Result<(), Cut> {
         self.note_first_start().await?;
+        self.mend().await?;
+        self.sweep_all().await?;
+        self.look_at_attempts().await?;
+        self.shallow.as_ref().map_or(Ok(()), |shallow| Err(shallow.refused.clone().into()))
+    }
+
+    /// Fetches and accepts all that is new.
+    async fn sweep_all(&mut self) -> Result<(), Cut> {
         // As long as pages had to be let go, the next sweep fetches what they held.
         let mut rest = self.sweep(Timestamp::MIN).await?;
         while let Some(from) = rest {
@@ -247,8 +279,7 @@ impl Backfill {
                 return Err(io::Error::new(io::ErrorKind::StorageFull, "too small for the events of one time").into());
             }
         }
-        self.look_at_attempts().await?;
-        self.shallow.as_ref().map_or(Ok(()), |shallow| Err(shallow.refused.clone().into()))
+        Ok(())
     }
 
     /// Fetches and accepts what is new, from `least` on. If that was more than a spool holds, it returns from where on
@@ -325,6 +356,9 @@ impl Backfill {
         if self.found.saved.cursor.or(self.found.saved.since).is_some() {
             return Ok(());
         }
+        if let Some(damage) = self.damage.as_mut().filter(|_| !self.found.lost) {
+            damage.pass_over().await?;
+        }
         let since = earlier(self.parts.intake.now(), self.lookback());
         self.keep(Saved { since: Some(since), ..self.found.saved.clone() }).await
     }
@@ -332,11 +366,12 @@ impl Backfill {
     /// How far the next sweep goes back.
     fn floor(&self, now: Timestamp) -> Timestamp {
         let Saved { cursor, since, .. } = self.found.saved;
-        match cursor {
+        let depth = match cursor {
             Some(cursor) => earlier(cursor, self.parts.settings.overlap),
             // The host's clock may have been fast.
             None => earlier(now, self.lookback()).min(since.unwrap_or(Timestamp::MAX)),
-        }
+        };
+        self.mending.map_or(depth, |from| from.min(depth))
     }
 
     /// Makes a record of what nobody can know any more, before anything that came later.
@@ -347,15 +382,10 @@ impl Backfill {
                 self.keep(Saved { gap: Some(gap), ..self.found.saved.clone() }).await?;
             }
         }
-        let Some(gap) = &self.found.saved.gap else { return Ok(()) };
-        let source = &self.parts.source;
-        let event = gap::event(source, self.parts.team_id.as_deref(), gap);
-        if self.offer.one(event, self.offer.arrival(Origin::Relay)).await? == Answer::Accepted {
-            let (from, to, reason) = (gap.from, gap.to, gap.reason);
-            tracing::error!(%source, %from, %to, ?reason, "what happened between these times can no longer be known");
-            self.parts.metrics.gap(source);
+        match &self.found.saved.gap {
+            Some(gap) => Ok(gap::report(&self.offer, gap).await?),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn look_at_attempts(&mut self) -> Result<(), Cut> {
@@ -394,6 +424,14 @@ impl Backfill {
             self.parts.metrics.backfill_verified_through(&self.parts.source, verified.as_duration().as_secs_f64());
             self.parts.status.send_modify(|status| status.verified_through = Some(verified));
         }
+    }
+}
+
+/// Returns once the log has lost something that is to be fetched.
+async fn found(damage: Option<&mut Damage>) {
+    match damage {
+        Some(damage) => damage.found().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::intake::{Recalled, State};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(super) enum Reason {
     ProviderRetention,
     /// The provider may list them, and they are too old to be told from repetitions.
     DedupeWindow,
+    /// The store has lost them, and they could not be fetched again.
+    StoreDamaged,
 }
 
 /// What was found at the start.
@@ -52,24 +55,34 @@ pub(super) struct Found {
     pub(super) lost: bool,
 }
 
+pub(super) fn recall(state: &dyn State, source: &str) -> Found {
+    let (saved, lost) = recall_as(state, &key(source));
+    Found { saved: saved.unwrap_or_default(), lost }
+}
+
 fn key(source: &str) -> String {
     format!("backfill/{source}")
 }
 
-pub(super) fn recall(state: &dyn State, source: &str) -> Found {
-    match state.recall(&key(source)) {
-        Recalled::Nothing => Found { saved: Saved::default(), lost: false },
-        Recalled::Lost => Found { saved: Saved::default(), lost: true },
+/// What was kept under a key, if anything, and whether something may have been that cannot be read.
+pub(super) fn recall_as<T: DeserializeOwned>(state: &dyn State, key: &str) -> (Option<T>, bool) {
+    match state.recall(key) {
+        Recalled::Nothing => (None, false),
+        Recalled::Lost => (None, true),
         Recalled::Value(text) => match serde_json::from_str(&text) {
-            Ok(saved) => Found { saved, lost: false },
-            Err(_) => Found { saved: Saved::default(), lost: true },
+            Ok(value) => (Some(value), false),
+            Err(_) => (None, true),
         },
     }
 }
 
-/// On disk when this returns, even if whoever waits for it goes away.
 pub(super) async fn keep(state: &Arc<dyn State>, source: &str, saved: &Saved) -> io::Result<()> {
-    let (state, key) = (Arc::clone(state), key(source));
-    let value = serde_json::to_string(saved).map_err(io::Error::other)?;
+    keep_as(state, key(source), saved).await
+}
+
+/// On disk when this returns, even if whoever waits for it goes away.
+pub(super) async fn keep_as(state: &Arc<dyn State>, key: String, value: &impl Serialize) -> io::Result<()> {
+    let state = Arc::clone(state);
+    let value = serde_json::to_string(value).map_err(io::Error::other)?;
     tokio::task::spawn_blocking(move || state.keep(&key, &value)).await?
 }
