@@ -138,6 +138,12 @@ impl Inbox {
         webhooks.drain(..).chain(background.drain(..)).collect()
     }
 
+    /// Whether the committer sleeps until something comes.
+    #[cfg(test)]
+    pub(super) fn is_waited_at(&self) -> bool {
+        self.state().waits
+    }
+
     /// Waits for work, at most for `tick`; takes what is there and fits into one group.
     pub(super) fn take(&self, tick: Duration) -> Work {
         let mut state = self.state();
