@@ -82,7 +82,6 @@ fn looks(trace: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "S7: fails until mended"]
 async fn where_nothing_happens_the_store_syncs_nothing() {
     let home = home();
     let daemon = home.start().await;

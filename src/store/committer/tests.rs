@@ -58,6 +58,7 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
         days: HashMap::new(),
         waiting: HashMap::new(),
         unindexed: HashMap::new(),
+        refusals: Refusals::default(),
     };
     (committer, opening, tidying)
 }
@@ -236,7 +237,6 @@ impl tracing::Subscriber for Lines {
 }
 
 #[test]
-#[ignore = "S7: fails until mended"]
 fn refused_groups_are_told_of_now_and_then_and_that_it_is_over_once() {
     let folder = tempfile::tempdir().unwrap();
     let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
@@ -261,7 +261,6 @@ fn refused_groups_are_told_of_now_and_then_and_that_it_is_over_once() {
 }
 
 #[test]
-#[ignore = "S7: fails until mended"]
 fn closed_while_events_wait_for_an_index_it_waits_and_does_not_spin() {
     let folder = tempfile::tempdir().unwrap();
     let (mut committer, jobs, _tidying) = committer(&folder.path().join("store"));
