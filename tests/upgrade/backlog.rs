@@ -80,11 +80,6 @@ async fn take_on(name: &str) {
             "lake" => consume::kafka(&kafka(), &topic).await,
             "bus" => consume::jetstream(&nats(), &topic).await,
             "queue" => consume::amqp(&amqp(), &topic).await,
-            // It makes none before its first record.
-            _ if due(&expected, sink).is_empty() => {
-                assert!(!home.path().join(format!("{sink}.ndjson")).exists(), "{name}: {sink} got something");
-                continue;
-            }
             file => consume::file(&home.path().join(format!("{file}.ndjson"))),
         };
         got.sort_by_key(|record| record.relay.sequence);
@@ -108,13 +103,13 @@ async fn take_on(name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "2.8: until the new format is there"]
+#[ignore = "2.8: until the new format is there; not yet seen to pass: sinks with nothing to get have no file"]
 async fn a_store_of_0_1_0_that_was_killed_gives_each_sink_what_it_had_not_had() {
     take_on("0.1.0-unclean").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "2.8: until the new format is there"]
+#[ignore = "2.8: until the new format is there; not yet seen to pass: sinks with nothing to get have no file"]
 async fn a_store_of_0_1_0_that_ended_well_gives_each_sink_what_it_had_not_had() {
     take_on("0.1.0-clean").await;
 }
