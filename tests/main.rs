@@ -40,6 +40,7 @@ mod sink_kafka;
 mod sink_nats;
 mod store;
 mod store_faults;
+mod store_tail;
 mod store_verify;
 mod support;
 mod systemd;

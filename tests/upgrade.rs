@@ -1,6 +1,7 @@
 //! Stores of earlier formats and versions, on a real disk: taken on with a copy kept, put back as deploy/OPERATIONS.md says,
 //! and those that cannot be taken on refused.
 
+mod backlog;
 mod kept;
 
 use crate::support::old_format;

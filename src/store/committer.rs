@@ -17,6 +17,7 @@ use super::shared::{Refused, Shared};
 use super::sweep;
 use crate::event::{Arrival, Origin, Stored};
 use crate::health::Pulse;
+use crate::logging::Occasional;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -54,6 +55,15 @@ pub(super) struct Committer {
     pub(super) waiting: HashMap<Day, Vec<Entry>>,
     /// Ids of durable events whose day's index went bad before it had them.
     pub(super) unindexed: HashMap<Day, Vec<Id>>,
+    pub(super) refusals: Refusals,
+}
+
+/// What was logged of them: each refused group may have a reason in other words.
+#[derive(Default)]
+pub(super) struct Refusals {
+    said: Occasional,
+    /// A line says that deliveries are refused, and none that they are accepted again.
+    told: bool,
 }
 
 pub(super) struct OpenDay {
@@ -83,7 +93,7 @@ impl Committer {
                 std::thread::sleep(GATHER);
             }
             self.pulse.beat();
-            let work = self.inbox.take(TICK);
+            let work = self.inbox.take(TICK, !self.waiting.is_empty());
             let mut batch = Batch::default();
             let mut entries = Vec::new();
             for command in work.commands {
@@ -358,7 +368,7 @@ impl Committer {
     }
 
     /// While nothing comes, a refusal is lifted once its cause is gone, so that readiness returns by itself.
-    fn look_at_the_disk(&self) {
+    fn look_at_the_disk(&mut self) {
         let refusing = self.shared.refusing.borrow().is_some();
         if refusing && self.check_room(true, USEFUL_ROOM).is_ok() {
             self.note(None);
@@ -366,17 +376,25 @@ impl Committer {
     }
 
     /// Tells whoever watches whether events are accepted. That the store is being closed stays said.
-    fn note(&self, refused: Option<Refused>) {
-        self.shared.refusing.send_if_modified(|now| {
+    fn note(&mut self, refused: Option<Refused>) {
+        let changed = self.shared.refusing.send_if_modified(|now| {
             let changed = *now != refused && *now != Some(Refused::Draining);
-            match &refused {
-                Some(refused) if changed => tracing::error!(error = %refused, "deliveries are refused"),
-                None if changed => tracing::info!("deliveries are accepted again"),
-                _ => return false,
+            if changed {
+                now.clone_from(&refused);
             }
-            *now = refused;
             changed
         });
+        let Refusals { said, told } = &mut self.refusals;
+        match refused {
+            Some(error) => {
+                if let Some(suppressed) = said.pass(tokio::time::Instant::now()) {
+                    tracing::error!(%error, suppressed, "deliveries are refused");
+                    *told = true;
+                }
+            }
+            None if changed && std::mem::take(told) => tracing::info!("deliveries are accepted again"),
+            None => {}
+        }
     }
 }
 

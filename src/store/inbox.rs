@@ -141,10 +141,17 @@ impl Inbox {
         webhooks.drain(..).chain(background.drain(..)).collect()
     }
 
-    /// Waits for work, at most for `tick`; takes what is there and fits into one group.
-    pub(super) fn take(&self, tick: Duration) -> Work {
+    /// Whether the committer sleeps until something comes.
+    #[cfg(test)]
+    pub(super) fn is_waited_at(&self) -> bool {
+        self.state().waits
+    }
+
+    /// Waits for work, at most for `tick`, once it is closed only where a command is `owed`; takes what is there and fits
+    /// into one group.
+    pub(super) fn take(&self, tick: Duration, owed: bool) -> Work {
         let mut state = self.state();
-        if state.is_empty() && !state.closed {
+        if state.is_empty() && (owed || !state.closed) {
             state.waits = true;
             (state, _) = self.arrived.wait_timeout(state, tick).unwrap_or_else(PoisonError::into_inner);
             state.waits = false;

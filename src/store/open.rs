@@ -1,6 +1,6 @@
 //! Opening the store: lock, recovery, threads.
 
-use super::committer::{Committer, OpenDay};
+use super::committer::{Committer, OpenDay, Refusals};
 use super::damage::{self, Damage};
 use super::dead_letters::DeadLetters;
 use super::disk::Disk;
@@ -246,6 +246,7 @@ fn start(
         days,
         waiting: HashMap::new(),
         unindexed: HashMap::new(),
+        refusals: Refusals::default(),
     };
     let janitor = Janitor::new(Arc::clone(&shared), health.join("the store's janitor", UNHURRIED), unwritten);
     let _ = to_janitor.send(janitor::Job::Sweep);

@@ -1,5 +1,6 @@
 //! The daemon as a whole, against real brokers.
 
+mod again;
 mod brokers;
 mod exactly_once;
 mod filled;
@@ -10,4 +11,6 @@ mod kills;
 mod promise;
 pub(crate) mod sinks;
 mod slow;
+mod starts;
 mod strace;
+mod tail;

@@ -1,11 +1,9 @@
 //! What the daemon asks of the kernel, seen by strace: one `fdatasync` per commit, and no 200 before it returned.
 
-use crate::support::daemon::{Home, reqwest_client};
+use crate::support::daemon::{Home, PATIENCE, reqwest_client};
+use crate::support::strace::Strace;
 use crate::support::{load, verify};
 use std::collections::HashMap;
-use std::process::Stdio;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
 
 const DELIVERIES: usize = 200;
 
@@ -42,25 +40,19 @@ fn seen(trace: &str) -> Vec<Seen> {
     seen
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_commit_is_one_fdatasync_and_no_200_comes_before_it_returned() {
-    let home = Home::new(&format!(
+fn home() -> Home {
+    Home::new(&format!(
         "sources: {{acme: {{webhook: {{secrets: ['{}']}}}}}}\nsinks: {{audit: {{type: file, path: ./audit.ndjson}}}}\n",
         load::SECRET
-    ));
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_commit_is_one_fdatasync_and_no_200_comes_before_it_returned() {
+    let home = home();
     let daemon = home.start().await;
     let trace = home.path().join("trace");
-    let mut strace = Command::new("strace")
-        .args(["-f", "-y", "-s", "400", "-e", "trace=fdatasync,write,writev,sendto,sendmsg", "-o"])
-        .arg(&trace)
-        .args(["-p", &daemon.pid().to_string()])
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the strace command; tests/run installs it");
-    let mut said = BufReader::new(strace.stderr.take().unwrap()).lines();
-    let first = said.next_line().await.unwrap().unwrap_or_default();
-    assert!(first.contains("attached"), "tracing is forbidden here, so that this cannot be shown: {first}");
+    let strace = Strace::of(&daemon, &["trace=fdatasync,write,writev,sendto,sendmsg"], &trace).await;
     let commits = |metrics: &crate::support::daemon::Metrics| metrics.sum("store_commit_duration_seconds_count", "");
     let before = commits(&daemon.metrics().await);
     // One at a time, so that each has a commit of its own, and it is decided which sync covers which answer.
@@ -71,12 +63,9 @@ async fn each_commit_is_one_fdatasync_and_no_200_comes_before_it_returned() {
         assert_eq!(status, 200);
     }
     let committed = commits(&daemon.metrics().await) - before;
-    let pid = rustix::process::Pid::from_raw(strace.id().unwrap() as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    while said.next_line().await.unwrap().is_some() {}
-    strace.wait().await.unwrap();
+    let traced = strace.detach().await;
     assert!(daemon.terminate().await.success());
-    let seen = seen(&std::fs::read_to_string(&trace).unwrap());
+    let seen = seen(&traced);
     let synced = seen.iter().filter(|seen| **seen == Seen::Synced).count();
     assert_eq!((committed, synced), (DELIVERIES as f64, DELIVERIES));
     for (number, pair) in seen.chunks(2).enumerate() {
@@ -85,6 +74,37 @@ async fn each_commit_is_one_fdatasync_and_no_200_comes_before_it_returned() {
     assert_eq!(seen.len(), 2 * DELIVERIES);
     println!("{DELIVERIES} commits, {synced} fdatasync, each before its 200");
     verify::sound(&home).await;
+}
+
+/// What the janitor asks each second whether there is room for the reserve.
+fn looks(trace: &str) -> usize {
+    trace.lines().filter(|line| line.contains("statfs(")).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_happens_the_store_syncs_nothing() {
+    let home = home();
+    let daemon = home.start().await;
+    // The reserve and the positions are on disk once the first delivery is settled and the store was looked after.
+    let body = load::body("first", "sbx", 1, true);
+    let (status, _) = load::post(&reqwest_client(), &daemon.webhook(), load::SECRET, &body).await.unwrap();
+    assert_eq!(status, 200);
+    daemon.until_settled("audit", 1).await;
+    let trace = home.path().join("trace");
+    // sled's own threads ask for `fsync` twice a second, whatever happens.
+    let strace = Strace::of(&daemon, &["trace=fdatasync,statfs"], &trace).await;
+    let looked = async |times: usize| {
+        while looks(&strace.seen()) < times {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looked(2)).await.expect("the store is looked after");
+    let settled = strace.seen().len();
+    tokio::time::timeout(PATIENCE, looked(8)).await.expect("the store is looked after");
+    let traced = strace.detach().await;
+    let synced: Vec<&str> = traced[settled..].lines().filter(|line| line.contains("fdatasync(")).collect();
+    assert_eq!(synced, [] as [&str; 0], "an idle daemon syncs");
+    assert!(daemon.terminate().await.success());
 }
 
 #[test]

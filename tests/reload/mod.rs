@@ -4,6 +4,7 @@
 mod bad;
 mod end;
 mod exactly_once;
+mod forget;
 mod load;
 mod renames;
 mod sinks;

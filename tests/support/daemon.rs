@@ -66,6 +66,11 @@ impl Home {
         self.spawn_by(command, phases)
     }
 
+    /// Starts the daemon, which may end at once.
+    pub(crate) fn spawn_quiet(&self) -> Spawned {
+        self.spawn(None, &[])
+    }
+
     /// `command` is the binary, or what starts it with the arguments that it is given.
     pub(crate) fn spawn_by(&self, mut command: Command, phases: Option<Arc<Phases>>) -> Spawned {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -118,6 +123,16 @@ impl Spawned {
             found.expect("the daemon did not start in time").expect("the daemon ended").clone().unwrap();
         let Self { child, log, heard, phases, .. } = self;
         Daemon { child, log, heard, phases, public, admin, client: reqwest_client() }
+    }
+
+    /// It takes deliveries, or has ended: with what, and what its log said.
+    pub(crate) async fn outcome(mut self) -> Result<Daemon, (std::process::ExitStatus, Vec<String>)> {
+        if self.webhook().await.is_some() {
+            return Ok(self.ready().await);
+        }
+        let status = self.child.wait().await.unwrap();
+        self.log.await.unwrap();
+        Err((status, self.heard.borrow().clone()))
     }
 
     /// Where it takes deliveries; `None` when it ended before it did.

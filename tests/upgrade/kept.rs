@@ -1,5 +1,5 @@
 //! Every store under tests/data/stores, each written by the version that made it and never since, is opened by this one: what
-//! was in it, which `<name>.json` beside it tells, is in it still. `tests/data/stores/make` makes one.
+//! was in it, which `<name>.json` beside it tells, is in it still. `tests/data/stores/make` and `make-backlog` make one.
 
 use super::*;
 use serde_json::{Value, json};
@@ -7,14 +7,29 @@ use serde_json::{Value, json};
 fn stores() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stores");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut stores: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+    let mut stores: Vec<_> =
+        entries.filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "gz")).collect();
     stores.sort();
     assert!(stores.len() >= 2, "{stores:?}");
     stores
 }
 
+/// The file that tells what is in it.
 fn expectation(store: &Path) -> PathBuf {
-    store.with_extension("json")
+    let name = store.file_name().unwrap().to_str().unwrap();
+    store.with_file_name(format!("{}.json", name.strip_suffix(".tar.gz").unwrap_or(name)))
+}
+
+/// Lays a kept store, a folder or an archive of one, at `to`; what is to be found in it.
+pub(super) fn lay(kept: &Path, to: &Path) -> Option<Value> {
+    if kept.is_dir() {
+        copy(kept, to);
+    } else {
+        std::fs::create_dir_all(to).unwrap();
+        let tar = std::process::Command::new("tar").arg("-xzf").arg(kept).arg("-C").arg(to).status().unwrap();
+        assert!(tar.success(), "{}", kept.display());
+    }
+    std::fs::read(expectation(kept)).ok().map(|expected| serde_json::from_slice(&expected).unwrap())
 }
 
 pub(crate) fn copy(from: &Path, to: &Path) {
@@ -71,12 +86,10 @@ fn note(kept: &Path, copy: &Path) -> PathBuf {
 fn every_store_that_is_kept_has_in_it_what_was_in_it() {
     for kept in stores() {
         let folder = tempfile::tempdir().unwrap();
-        copy(&kept, folder.path());
-        let expected = std::fs::read(expectation(&kept)).unwrap_or_else(|error| {
+        let expected = lay(&kept, folder.path()).unwrap_or_else(|| {
             let noted = note(&kept, folder.path());
-            panic!("{}: {error}; what is in the store stands in {}", expectation(&kept).display(), noted.display())
+            panic!("{} is missing; what is in the store stands in {}", expectation(&kept).display(), noted.display())
         });
-        let expected: Value = serde_json::from_slice(&expected).unwrap();
         let at = expected["at"].as_str().unwrap().parse().unwrap();
         let found = found(folder.path(), at);
         for (key, value) in expected.as_object().unwrap() {
