@@ -99,7 +99,8 @@ mod tests {
         let answer = ask(&status.subscribe(), &accepting).await;
         assert!(matches!(answer, Err(Refused::Ending)), "{answer:?}");
         let (accepting, mut accepted) = channel();
-        let (answer, ()) = tokio::join!(ask(&status.subscribe(), &accepting), async { drop(accepted.recv().await) });
+        let shown = status.subscribe();
+        let (answer, ()) = tokio::join!(ask(&shown, &accepting), async { drop(accepted.recv().await) });
         assert!(matches!(answer, Err(Refused::Ending)), "{answer:?}");
     }
 }
