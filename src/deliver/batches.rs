@@ -130,14 +130,15 @@ impl Delivery {
         }
     }
 
-    /// The store's own id is part of it: another store's sink of the same name has its own.
+    /// The store's own id is part of it: another store's sink has its own. By its key, so that what a broker has of an earlier
+    /// sink of the name counts for nothing; version 0.1.0 went by names.
     fn position_names(&self) -> Vec<String> {
         let Parts { name, renamed_from, store, .. } = &self.parts;
-        [Some(name), renamed_from.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|name| format!("{}/{name}", store.instance()))
-            .collect()
+        let key = self.claim.key();
+        let older = if key.contains('#') { [None, None] } else { [Some(name), renamed_from.as_ref()] };
+        let names =
+            std::iter::once(key).chain(older.into_iter().flatten().map(String::as_str).filter(|name| *name != key));
+        names.map(|name| format!("{}/{name}", store.instance())).collect()
     }
 
     pub(super) fn batch_ended(&mut self, outcome: Outcome) {

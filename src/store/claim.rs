@@ -23,6 +23,11 @@ impl Claim {
         Self { shared: Arc::clone(shared), key }
     }
 
+    /// By which the sink is known for ever, whatever its name; of version 0.1.0 it is the name that it had first.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// How far the sink is.
     pub fn progress(&self) -> Progress {
         self.shared.positions.get(&self.key).unwrap_or_default()

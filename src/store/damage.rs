@@ -189,8 +189,8 @@ impl Shared {
             offset = hole.offset,
             bytes = hole.length,
             records = hole.count(),
-            after_sequence = hole.after,
-            through_sequence = hole.through,
+            first_sequence = hole.after + 1,
+            last_sequence = hole.through,
             kept = kept.as_ref().map(|path| path.display().to_string()),
             "the store is damaged: these records are gone, and every sink that had not had them passes them over; what the \
              provider still lists of them is fetched again"

@@ -68,7 +68,6 @@ fn remove(home: &Home, told: &[String], segment: &Path) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L7: fails until mended"]
 async fn what_was_cut_off_is_told_and_fetched_again_by_itself() {
     let provider = Running::start(Options::default()).await;
     provider.happen(200, 300).await;
@@ -99,7 +98,6 @@ async fn what_was_cut_off_is_told_and_fetched_again_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L7: fails until mended"]
 async fn so_is_a_segment_that_is_not_there_whichever_it_was() {
     // By the newest, its neighbour, and the oldest.
     for from_the_end in [0, 1, usize::MAX] {
@@ -142,7 +140,6 @@ fn assert_gap(gap: &Value, records: &[Value], lost: &Lost) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L7: fails until mended"]
 async fn what_nobody_lists_is_told_as_a_gap_at_once_and_only_once() {
     let site = Site::new(&format!("{{webhook: {{secrets: ['{SECRET}']}}}}"), "");
     let daemon = site.home.start().await;
@@ -176,7 +173,6 @@ async fn what_nobody_lists_is_told_as_a_gap_at_once_and_only_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L7: fails until mended"]
 async fn what_the_list_lacks_is_told_as_a_gap_once_it_was_read() {
     let provider = Running::start(Options::default()).await;
     let url = &provider.base;

@@ -40,7 +40,6 @@ pub(super) fn damage(home: &Home, told: &[String]) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L6: fails until mended"]
 async fn what_a_sink_still_lacks_comes_by_one_sweep_to_it_and_twice_to_no_other() {
     for end in [End::Drained, End::DrainedTwice, End::Killed] {
         let provider = Running::start(Options::default()).await;

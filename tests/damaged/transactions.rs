@@ -42,7 +42,6 @@ async fn judge(site: &Site, topic: &str, told: &[String], lost: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L6: fails until mended"]
 async fn what_is_committed_once_is_not_committed_again() {
     let provider = Running::start(Options::default()).await;
     provider.happen(EVENTS, 1_800).await;
@@ -58,7 +57,6 @@ async fn what_is_committed_once_is_not_committed_again() {
 /// The store's own note of the sink's position says that it lacks what is gone; the broker's, which counts, says that it
 /// had it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L6: fails until mended"]
 async fn nor_is_it_where_only_the_broker_knows_that_it_was_committed() {
     let provider = Running::start(Options::default()).await;
     let (site, topic) = site(&provider).await;

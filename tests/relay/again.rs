@@ -35,7 +35,6 @@ async fn send(daemon: &Daemon, purpose: &str, ledger: &mut Ledger) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L4: fails until mended"]
 async fn one_that_is_started_while_the_last_one_drains_is_told_so_and_nothing_comes_twice() {
     let broker = Broker::start(Kind::Nats).await;
     let name = unique("again");

@@ -42,7 +42,6 @@ fn assert_once(home: &Home, sinks: &[&str], ledger: &Ledger) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L5: fails until mended"]
 async fn on_a_full_disk_the_daemon_comes_up_answers_503_and_drains_its_sinks_until_there_is_room() {
     let home = Home::new(&configuration(DOWN));
     let disk = SmallDisk::mount(&home.path().join("data"));
@@ -75,7 +74,6 @@ async fn on_a_full_disk_the_daemon_comes_up_answers_503_and_drains_its_sinks_unt
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L5: fails until mended"]
 async fn without_file_descriptors_a_start_fails_and_sets_nothing_aside() {
     let home = Home::new(&configuration("{type: file, path: ./late.ndjson}"));
     let mut ledger = Ledger::default();
@@ -118,7 +116,6 @@ fn kind(number: usize) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L5: fails until mended"]
 async fn dead_letters_that_cannot_be_written_anew_for_want_of_room_do_not_hold_up_the_start() {
     const LETTERS: usize = 3_000;
     let filter = |field: &str| format!("filter: event_data.sandbox_metadata.{field}");
@@ -180,7 +177,6 @@ fn with_text(folder: &Path, text: &str) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L5: fails until mended"]
 async fn what_was_set_aside_stays_when_something_is_set_aside_again() {
     let home = Home::new(&configuration("{type: file, path: ./late.ndjson}"));
     let mut ledger = Ledger::default();

@@ -99,7 +99,6 @@ async fn one_group(daemon: &Daemon, home: &Home, ledger: &mut Ledger) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L1: fails until mended"]
 async fn a_broker_that_is_away_twice_about_a_large_group_gets_everything() {
     let broker = Broker::start(Kind::Nats).await;
     let name = unique("tail");

@@ -15,7 +15,6 @@ fn with(sinks: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L12: fails until mended"]
 async fn a_kill_right_after_the_answer_does_not_bring_its_position_back() {
     for round in 0..ROUNDS {
         let (without, back) = (with(""), with(", gone: {type: file, path: ./gone.ndjson, start: now}"));

@@ -131,7 +131,6 @@ async fn replaced(how: How, home: &Home, b: &str) -> (Daemon, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L11: fails until mended"]
 async fn a_name_that_was_used_before_stands_for_the_position_that_it_is_given() {
     for how in ALL {
         println!("{how:?}, and b is down");
@@ -154,7 +153,6 @@ async fn a_name_that_was_used_before_stands_for_the_position_that_it_is_given() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L11: fails until mended"]
 async fn so_that_nothing_comes_twice_that_the_old_name_had() {
     for how in ALL {
         println!("{how:?}, and b is up");
@@ -172,7 +170,6 @@ async fn so_that_nothing_comes_twice_that_the_old_name_had() {
 
 /// Such a sink has its position at the broker, too, under its name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L11: fails until mended"]
 async fn nor_is_it_otherwise_where_the_broker_knows_the_name_from_before() {
     consume::create_positions(&kafka()).await;
     for is_up in [false, true] {
@@ -207,7 +204,6 @@ async fn nor_is_it_otherwise_where_the_broker_knows_the_name_from_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L11: fails until mended"]
 async fn what_was_kept_under_the_name_can_be_had_under_the_one_that_it_got() {
     let home = Home::new("");
     let (daemon, had) = replaced(How::Restart, &home, DOWN).await;
@@ -223,7 +219,6 @@ async fn what_was_kept_under_the_name_can_be_had_under_the_one_that_it_got() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L11: fails until mended"]
 async fn two_sinks_change_their_names_in_one_step() {
     for how in ALL {
         let home = Home::new(&with(&[("a", "type: file, path: ./x.ndjson"), ("b", DOWN)]));
@@ -251,7 +246,6 @@ async fn two_sinks_change_their_names_in_one_step() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L11: fails until mended"]
 async fn a_sink_that_runs_does_not_take_over_anothers_position() {
     let home = Home::new(&with(&[("a", "type: file, path: ./a.ndjson"), ("b", DOWN)]));
     let daemon = home.start().await;
@@ -291,7 +285,6 @@ async fn came(home: &Home, daemon: &Daemon, number: u32) {
 
 /// The dead letter and the position go along, whenever it is killed: both are under the old name, or under the new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "L11: fails until mended"]
 async fn killed_in_the_middle_of_a_renaming_it_has_happened_or_it_has_not() {
     let rounds = if seed::soak() { 200 } else { 40 };
     let mut random = seed::random("when to kill whoever renames a sink");

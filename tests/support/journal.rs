@@ -7,11 +7,11 @@ use std::fs::OpenOptions;
 use std::path::PathBuf;
 
 /// What each group begins with.
-const MAGIC: &[u8] = b"GRP1";
+const MAGIC: &[u8] = b"GRP2";
 /// Bytes of an envelope before its frames, and where in it the count of events and the length of the frames stand.
-const ENVELOPE: usize = 40;
+const ENVELOPE: usize = 48;
 const COUNT: usize = 4;
-const LENGTH: usize = 32;
+const LENGTH: usize = 40;
 
 /// A group with events in it.
 #[derive(Debug, Clone)]

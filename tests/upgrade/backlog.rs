@@ -108,13 +108,11 @@ async fn take_on(name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "2.8: until the new format is there; not yet seen to pass: sinks with nothing to get have no file"]
 async fn a_store_of_0_1_0_that_was_killed_gives_each_sink_what_it_had_not_had() {
     take_on("0.1.0-unclean").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "2.8: until the new format is there; not yet seen to pass: sinks with nothing to get have no file"]
 async fn a_store_of_0_1_0_that_ended_well_gives_each_sink_what_it_had_not_had() {
     take_on("0.1.0-clean").await;
 }

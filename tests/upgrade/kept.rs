@@ -45,12 +45,18 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// By the steps of this version as it is shipped.
+fn open_at(path: &Path, at: jiff::Timestamp) -> Result<Store, OpenError> {
+    let settings = Settings { path: path.into(), min_free: Some(ByteSize::b(0)), ..Settings::default() };
+    Store::open(settings, Parts { clock: Arc::new(move || at), ..stored::parts() })
+}
+
 /// What `store verify` says of the folder once this version has opened it, and what the store says that is opened on it at that
 /// time: later, what need not be kept for longer would be gone.
 fn found(path: &Path, at: jiff::Timestamp) -> Value {
-    drop(open_by(path, Arc::new(move || at)).unwrap());
+    drop(open_at(path, at).unwrap());
     let proof = verify(path, |_, _| ()).unwrap();
-    let store = open_by(path, Arc::new(move || at)).unwrap();
+    let store = open_at(path, at).unwrap();
     let events = crate::support::stored::events_after(&store, 0);
     let ids: Vec<_> =
         events.iter().map(|stored| json!([stored.sequence, stored.event.id, stored.event.kind])).collect();

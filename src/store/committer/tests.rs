@@ -241,7 +241,6 @@ impl tracing::Subscriber for Lines {
 }
 
 #[test]
-#[ignore = "S7: its subscriber counts trace lines too; not yet seen to pass"]
 fn refused_groups_are_told_of_now_and_then_and_that_it_is_over_once() {
     let folder = tempfile::tempdir().unwrap();
     let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));

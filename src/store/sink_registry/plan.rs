@@ -60,13 +60,16 @@ pub(super) fn plan(
             continue;
         }
         let mut removed = SinkRegistration { removed_at: known.removed_at.or(Some(now)), ..known.clone() };
-        if wanted.iter().any(|sink| sink.name == known.name) {
+        if let Some((sink, old)) = renames.iter().find(|(sink, _)| sink.name == known.name) {
             removed.name = free_name(before, wanted, &plan.sinks, &known.name);
             plan.told.push(format!(
-                "sink {}: what had this name before, and its position {}, is kept as {} for store.retention",
-                known.name,
+                "sink {}: what had this name before, at position {}, is kept as {} for store.retention; from now on the name \
+                 stands for what was {}, at position {}",
+                sink.name,
                 position(known),
-                removed.name
+                removed.name,
+                old.name,
+                position(old)
             ));
         }
         plan.sinks.push(removed);

@@ -83,6 +83,7 @@ pub(super) fn read(
 ) -> io::Result<LogRead> {
     let found = headers(dir, kind, faults)?;
     let mut log = LogRead::default();
+    let mut counts: BTreeMap<u64, u64> = marks.keys().map(|mark| (*mark, 0)).collect();
     if let Some(oldest) = found.first() {
         log.first = oldest.header.first_sequence;
         log.before = oldest.header.events_before;
@@ -106,7 +107,7 @@ pub(super) fn read(
             faults.push(format!("{at}: begins with sequence {}, after {}", segment.header.first_sequence, log.last));
         }
         let ids = groups(segment, next, &mut log, faults)?;
-        for (mark, count) in marks.iter_mut() {
+        for (mark, count) in &mut counts {
             // Its ordinal in the log: what is missing before it counts.
             if let Some((_, ordinal)) = ids.iter().rev().find(|(id, _)| id.sequence <= *mark) {
                 *count = *ordinal - log.before;
@@ -120,6 +121,9 @@ pub(super) fn read(
         compare_ids(dir, segment.header.number, &ids, faults)?;
         bytes += segment.file.length()?;
         told(bytes);
+    }
+    for (mark, count) in counts {
+        *marks.entry(mark).or_default() += count;
     }
     for (name, _) in ReadOnlyDisk.list(dir)? {
         let Some(number) = number_of(&name, "ids").filter(|number| !kept_ids.contains(number)) else { continue };
