@@ -1,10 +1,13 @@
 //! SIGHUP: the real daemon reads its configuration again while it runs.
 #![cfg(test)]
 
+mod agree;
 mod bad;
 mod end;
 mod exactly_once;
+mod files;
 mod load;
+mod places;
 mod sinks;
 mod sources;
 

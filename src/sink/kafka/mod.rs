@@ -14,6 +14,7 @@
 
 mod client;
 mod complaint;
+mod elsewhere;
 mod failure;
 mod oauth;
 mod positions;
@@ -277,5 +278,31 @@ fn describe(metadata: &Metadata, topic: Option<&str>) -> Result<String, SendErro
     match leaderless {
         0 => Ok(format!("{brokers}, topic {name} with {count} partitions")),
         without => Ok(format!("{brokers}, topic {name} with {count} partitions, {without} of them without a leader")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::elsewhere::Witness;
+    use super::*;
+
+    /// Nobody is there; a client does not need it to be made and ended.
+    fn settings() -> Settings {
+        Settings { brokers: vec!["127.0.0.1:1".to_owned()], ..Settings::default() }
+    }
+
+    #[tokio::test]
+    #[ignore = "S4: fails until mended"]
+    async fn a_runtimes_thread_ends_no_producer_whoever_holds_it_last() {
+        let kafka = Kafka::new(&settings()).unwrap();
+        // As by a probe that is cancelled, when the sink has gone meanwhile.
+        let last = kafka.producer(&mut kafka.lock(), Batching::Full).unwrap();
+        let trouble = Arc::downgrade(&kafka.trouble);
+        drop(kafka);
+        drop(last);
+        assert_eq!(Witness::ended_here(), 0, "it has blocked this thread");
+        while trouble.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -45,6 +45,8 @@ struct Context {
     fatal: AtomicBool,
     batch_refused: AtomicBool,
     confirmed: AtomicU64,
+    #[cfg(test)]
+    _witness: super::elsewhere::Witness,
 }
 
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -157,6 +159,8 @@ impl Producer {
             fatal: AtomicBool::new(false),
             batch_refused: AtomicBool::new(false),
             confirmed: AtomicU64::new(0),
+            #[cfg(test)]
+            _witness: super::elsewhere::Witness,
         };
         let base = BaseProducer::from_config_and_context(config, context).map_err(|error| match error {
             // Its `Display` holds the value.

@@ -319,3 +319,25 @@ async fn drop_elsewhere(open: Option<Open>) {
     // An error means that the runtime ends, and the process with it.
     let _ = blocking(move || drop(open)).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::elsewhere::Witness;
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "S4: fails until mended"]
+    async fn a_runtimes_thread_ends_no_transactional_producer() {
+        let settings = Settings { brokers: vec!["127.0.0.1:1".to_owned()], exactly_once: true, ..Settings::default() };
+        let transactional = Transactional::new(&settings, Arc::default());
+        let producer = transactional.start(Batching::Full, "store/lake").unwrap();
+        *transactional.open.lock().await = Some(Open { producer, name: "store/lake".to_owned() });
+        let trouble = Arc::downgrade(&transactional.trouble);
+        // As when a sink is dropped that was not closed.
+        drop(transactional);
+        assert_eq!(Witness::ended_here(), 0, "it has blocked this thread");
+        while trouble.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
