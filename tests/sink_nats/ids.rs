@@ -78,7 +78,6 @@ fn identified(subject: &str, number: usize, id: &str, again: Option<&str>) -> Ar
 
 /// A server trims what stands blank before a header's value, and its clients what stands behind it.
 #[tokio::test]
-#[ignore = "L9: fails until mended"]
 async fn ids_that_differ_in_blanks_or_escapes_alone_are_stored_each_once_and_told_whole() {
     let url = nats();
     let (settings, name) = with_stream(&url);
@@ -119,7 +118,6 @@ async fn ids_that_differ_in_blanks_or_escapes_alone_are_stored_each_once_and_tol
 }
 
 #[tokio::test]
-#[ignore = "L9: fails until mended"]
 async fn no_sinks_name_and_no_replays_makes_one_id_into_another() {
     let url = nats();
     let (settings, name) = with_stream(&url);
