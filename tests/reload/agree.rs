@@ -133,7 +133,8 @@ impl Judges {
         self.daemon.hang_up();
         let last = self.daemon.says_one_of(seen, &[IN_FORCE, NOT_TAKEN]).await;
         let lines = self.daemon.log().split_off(seen);
-        let message = |line: &String| find(&serde_json::from_str::<Value>(line).ok()?, "message").map(str::to_owned);
-        (if last.contains(NOT_TAKEN) { 78 } else { 0 }, lines.iter().filter_map(message).collect())
+        let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let said = lines.iter().flat_map(|line| ["message", "error"].map(|field| find(line, field).map(str::to_owned)));
+        (if last.contains(NOT_TAKEN) { 78 } else { 0 }, said.flatten().collect())
     }
 }

@@ -144,7 +144,6 @@ fn of_others() -> Vec<Case> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "S8: fails until mended"]
 async fn check_run_and_reload_refuse_every_file_that_cannot_be_used_in_the_same_words() {
     let home = Home::new("");
     make_files(home.path());
@@ -169,7 +168,6 @@ async fn check_run_and_reload_refuse_every_file_that_cannot_be_used_in_the_same_
 
 /// `nsc` writes a blank line behind the last dashes, editors one end of a line, or none; Windows' are two characters.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "S8: fails until mended"]
 async fn a_credentials_file_is_taken_however_its_last_line_ends() {
     let creds =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/nats/relay.creds")).unwrap();

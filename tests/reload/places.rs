@@ -9,7 +9,6 @@ fn file(path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "S9: fails until mended"]
 async fn a_file_sink_among_the_stores_own_files_is_refused_by_whatever_way_it_leads_there() {
     let home = Home::new("");
     let folder = home.path().to_owned();
@@ -60,7 +59,6 @@ async fn a_file_sink_among_the_stores_own_files_is_refused_by_whatever_way_it_le
 
 /// The new `store.path` needs a restart, so that the old one counts until then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "S9: fails until mended"]
 async fn a_reload_looks_at_the_store_that_stays_in_force() {
     let judges = Judges::start(Home::new("")).await;
     let moved = Written { store: "path: ./elsewhere".to_owned(), ..Written::sinks(file("./data/audit.ndjson")) };
@@ -71,7 +69,6 @@ async fn a_reload_looks_at_the_store_that_stays_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "S9: fails until mended"]
 async fn two_sinks_that_would_write_one_file_are_refused_rotated_ones_too() {
     let home = Home::new("");
     let folder = home.path().to_owned();

@@ -16,6 +16,7 @@ mod client;
 mod complaint;
 mod elsewhere;
 mod failure;
+mod files;
 mod oauth;
 mod positions;
 mod producer;
