@@ -83,6 +83,41 @@ async fn taken_ids(url: &str, queue: &str) -> Vec<String> {
     taken(url, queue).await.iter().map(id).collect()
 }
 
+#[tokio::test]
+async fn an_id_is_told_as_it_is_and_one_that_the_protocol_cannot_carry_is_a_dead_letter() {
+    let url = amqp();
+    let (settings, name) = declaring(&url);
+    let sink = sink(settings);
+    let identified = |number, id: &str| {
+        Arc::new(Outgoing { id: id.to_owned(), kind: format!("{id}!"), ..(*record("key", "sbx", number)).clone() })
+    };
+    // 254 bytes, and with the type's mark 255.
+    let longest = "\u{e4}".repeat(127);
+    let ids = ["a", " a", "  a ", "a\tb", "%20a", "\u{e4}", &longest];
+    for (number, id) in ids.into_iter().enumerate() {
+        outcome(sink.send(identified(number, id))).await.expect("confirmed");
+    }
+    // 255 characters are taken in; 510 bytes are more than a short string holds.
+    for id in ["\u{e4}".repeat(128), "\u{e4}".repeat(255)] {
+        let sent = outcome(sink.send(identified(0, &id))).await;
+        assert!(matches!(sent, Err(SendError::Reject { reason: Reason::TooLarge, .. })), "{sent:?}");
+    }
+    let long_key = Outgoing { address: "k".repeat(256), ..(*record("key", "sbx", 8)).clone() };
+    let sent = outcome(sink.send(Arc::new(long_key))).await;
+    assert!(matches!(sent, Err(SendError::Reject { .. })), "{sent:?}");
+    outcome(sink.send(identified(9, "last"))).await.expect("the connection is unharmed");
+    let messages = taken(&url, &name).await;
+    let told: Vec<_> = messages
+        .iter()
+        .map(|message| {
+            let kind = message.properties.kind().as_ref().expect("a type").to_string();
+            (id(message), kind)
+        })
+        .collect();
+    let expected: Vec<_> = ids.into_iter().chain(["last"]).map(|id| (id.to_owned(), format!("{id}!"))).collect();
+    assert_eq!(told, expected);
+}
+
 /// Without the second and later copies of an id.
 fn first_copies(ids: &[String]) -> Vec<String> {
     let mut known = BTreeSet::new();

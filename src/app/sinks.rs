@@ -8,7 +8,7 @@ use crate::decode::Redaction;
 use crate::deliver::{self, Delivery};
 use crate::metrics::Metrics;
 use crate::route::Router;
-use crate::settings::{Loaded, Said};
+use crate::settings::{Loaded, Said, SinkKind};
 use crate::shutdown::Shutdown;
 use crate::sink::Sink;
 use crate::store::{self, SinkStart, Store};
@@ -75,6 +75,10 @@ impl Sinks {
         let mut fresh = BTreeMap::new();
         for (name, settings) in sinks {
             let failed = |source| StartError::Sink { name: name.clone(), source };
+            if let SinkKind::File(file) = &settings.kind {
+                // Looked at anew, since of two settings for the store the one in force counts.
+                file.check_place(&loaded.settings.store.path).map_err(|invalid| failed(invalid.into()))?;
+            }
             let shares_stream = shares_stream(name, sinks);
             let mut said = vec![loaded.said.at(&["sinks", name]).without(&ONCE)];
             // It is told apart from others in its stream by its name.

@@ -51,7 +51,7 @@ impl Target {
         let (url, named_by, configured) = match &self.url {
             Some(url) => (url.clone(), format!("--admin or {URL_VARIABLE}"), None),
             None => {
-                let settings = self.sources.load_and_warn()?.settings;
+                let settings = self.sources.read_and_warn()?.settings;
                 let address = reachable(settings.admin.listen)?;
                 let token = settings.admin.token_file.unwrap_or_else(|| Token::own_file(&settings.store.path));
                 (format!("http://{address}"), "admin.listen".to_owned(), Some(token))

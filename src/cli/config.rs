@@ -27,7 +27,7 @@ pub(super) fn execute(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Schema => print_json(&settings::schema()),
         Command::Show(show) => {
-            let loaded = show.sources.load_and_warn()?;
+            let loaded = show.sources.read_and_warn()?;
             match show.format {
                 Format::Text => print(settings::to_yaml(&loaded.shown).map_err(Failure::internal)?),
                 Format::Json => print_json(&loaded.shown),

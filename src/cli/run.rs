@@ -5,7 +5,7 @@ use super::runtime;
 use super::sources::Sources;
 use crate::admin::TokenError;
 use crate::app::{Daemon, End, Reloader, StartError};
-use crate::http::Inherited;
+use crate::http::{BindError, Inherited};
 use crate::settings::{self, Environment};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::systemd::Notifier;
@@ -137,8 +137,9 @@ impl From<StartError> for Failure {
             StartError::Store(_)
             | StartError::Refused(_)
             | StartError::Token(TokenError::File { .. })
-            | StartError::Bind(_) => Exit::Io,
-            StartError::Token(TokenError::Content { .. })
+            | StartError::Bind(BindError::Address { .. }) => Exit::Io,
+            StartError::Bind(BindError::Tls(_))
+            | StartError::Token(TokenError::Content { .. })
             | StartError::Sink { .. }
             | StartError::Rename(_)
             | StartError::Api { .. }

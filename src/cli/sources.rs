@@ -36,14 +36,19 @@ impl Sources {
         usual.map(|file| vec![file.to_owned()]).ok_or_else(missing)
     }
 
-    /// Reads and checks, without a word about warnings.
+    /// Reads and checks as the daemon does, without a word about warnings.
     pub(super) fn load(&self) -> Result<Result<Loaded, Problems>, Failure> {
         Ok(settings::load(&self.files()?, &Environment::of_process()))
     }
 
-    /// Reads and checks; warnings go to the log.
-    pub(super) fn load_and_warn(&self) -> Result<Loaded, Failure> {
-        let loaded = self.load()??;
+    /// The same without the files that only the daemon needs.
+    pub(super) fn read(&self) -> Result<Result<Loaded, Problems>, Failure> {
+        Ok(settings::read(&self.files()?, &Environment::of_process()))
+    }
+
+    /// Reads and checks likewise; warnings go to the log.
+    pub(super) fn read_and_warn(&self) -> Result<Loaded, Failure> {
+        let loaded = self.read()??;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }

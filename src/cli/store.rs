@@ -31,7 +31,7 @@ pub(super) fn execute(command: &Command, screen: Screen) -> Result<(), Failure> 
     let Command::Verify(options) = command;
     let path = match &options.path {
         Some(path) => path.clone(),
-        None => options.sources.load_and_warn()?.settings.store.path,
+        None => options.sources.read_and_warn()?.settings.store.path,
     };
     let mut progress = screen.progress("store verify");
     let proof = store::verify(&path, |done, whole| {

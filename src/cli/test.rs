@@ -78,7 +78,7 @@ enum Outcome {
 }
 
 pub(super) fn execute(options: &Options) -> Result<(), Failure> {
-    let settings = options.sources.load_and_warn()?.settings;
+    let settings = options.sources.read_and_warn()?.settings;
     let source = source(options, &settings)?;
     let body = read(&options.event, settings.server.max_body.as_u64())?;
     let verified = sign(options.dialect, body)?;

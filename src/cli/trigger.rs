@@ -111,7 +111,7 @@ fn configured(options: &Options) -> Result<Configured, Failure> {
         let asked = format_args!("give --url, and --secret-file or {SECRET_VARIABLE}; or a configuration");
         Failure::new(failure.exit, format_args!("{asked}: {}", failure.message))
     };
-    let settings = options.configuration.load().map_err(without)??.settings;
+    let settings = options.configuration.read().map_err(without)??.settings;
     let is_meant = |name: &String| options.source.as_ref().is_none_or(|wanted| wanted == name);
     let sources = settings.sources.into_iter().filter(|(name, _)| is_meant(name));
     let mut sources = sources.filter_map(|(_, source)| Some((source.webhook?, source.team_id)));

@@ -4,7 +4,8 @@ use super::activity::Activity;
 use super::connection::{self, App};
 use super::connections::Connections;
 use super::settings::Settings;
-use super::tls::{Tls, TlsError};
+use super::tls::Tls;
+use crate::certificate::Unusable;
 use crate::logging::Occasional;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -42,8 +43,8 @@ pub enum BindError {
         source: std::io::Error,
     },
     /// The certificate cannot be used.
-    #[error("server.tls: {0}")]
-    Tls(#[from] TlsError),
+    #[error("server.tls.{0}")]
+    Tls(#[from] Unusable),
 }
 
 /// A bound address, not yet served.

@@ -17,4 +17,3 @@ pub use inherited::{Inherited, InheritedError};
 pub use listener::{BindError, Listener};
 pub use public::{READY_PATH, public};
 pub use settings::{Settings, TlsSettings};
-pub use tls::TlsError;

@@ -1,5 +1,6 @@
 //! The section `server` of the settings: the public listener.
 
+use crate::certificate::{self, Unusable};
 use bytesize::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,13 @@ pub struct TlsSettings {
     /// PEM: the certificate's private key (PKCS #8, PKCS #1 or SEC 1), without a passphrase.
     #[schemars(with = "String", extend("format" = "path"))]
     pub key_file: PathBuf,
+}
+
+impl TlsSettings {
+    /// Refuses files that cannot be used. Blocks on the disk.
+    pub fn check(&self) -> Result<(), Unusable> {
+        certificate::pair(&self.cert_file, &self.key_file).map(drop)
+    }
 }
 
 impl Default for Settings {

@@ -1,42 +1,14 @@
 //! The listener's certificate, read again when its files change.
 
 use super::settings::TlsSettings;
-use crate::certificate;
+use crate::certificate::{self, Unusable};
 use crate::metrics::Metrics;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-
-/// Why the certificate cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("{path}: {source}")]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// The system's word for it.
-        source: std::io::Error,
-    },
-    /// A file is not what its key in the settings says.
-    #[error("{path}: {message}")]
-    Content {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong; never the content.
-        message: String,
-    },
-    /// The two do not belong together, or rustls does not take them.
-    #[error("certificate and key: {0}")]
-    Pair(rustls::Error),
-}
 
 /// Where the settings name the certificate.
 const SECTION: &str = "server.tls";
@@ -63,7 +35,7 @@ struct Fingerprint {
 }
 
 impl Tls {
-    pub(super) fn load(settings: &TlsSettings, metrics: &Metrics) -> Result<Self, TlsError> {
+    pub(super) fn load(settings: &TlsSettings, metrics: &Metrics) -> Result<Self, Unusable> {
         let seen = fingerprints(settings);
         let acceptor = acceptor(settings, metrics)?;
         Ok(Self {
@@ -112,33 +84,16 @@ fn fingerprints(settings: &TlsSettings) -> [Option<Fingerprint>; 2] {
 }
 
 /// What the files hold now; when it ends is told once it can be used.
-fn acceptor(settings: &TlsSettings, metrics: &Metrics) -> Result<TlsAcceptor, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(&read(&settings.cert_file)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| content(&settings.cert_file, error.to_string()))?;
-    if chain.is_empty() {
-        return Err(content(&settings.cert_file, "no certificate in it".to_owned()));
-    }
-    let end = certificate::expiry(&chain);
-    let key = PrivateKeyDer::from_pem_slice(&read(&settings.key_file)?).map_err(|_| {
-        content(&settings.key_file, "no private key in it that can be read without a passphrase".to_owned())
-    })?;
+fn acceptor(settings: &TlsSettings, metrics: &Metrics) -> Result<TlsAcceptor, Unusable> {
+    let pair = certificate::pair(&settings.cert_file, &settings.key_file)?;
+    let end = certificate::expiry(&pair.cert);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let pair = CertifiedKey::from_der(chain, key, &provider).map_err(TlsError::Pair)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(TlsError::Pair)?
+        .map_err(|error| Unusable { key: "cert_file", message: error.to_string() })?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     metrics.certificate(SECTION, end);
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
-}
-
-fn content(path: &Path, message: String) -> TlsError {
-    TlsError::Content { path: path.to_owned(), message }
 }

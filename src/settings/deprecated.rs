@@ -125,7 +125,7 @@ mod tests {
         let file = folder.path().join("relay.yaml");
         std::fs::write(&file, text).unwrap();
         let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        load_with(&[file], &variables.collect::<Environment>(), TABLE)
+        load_with(&[file], &variables.collect::<Environment>(), TABLE, true)
     }
 
     #[test]

@@ -75,16 +75,29 @@ pub struct Loaded {
 /// Sections that are there even when they are left out.
 const ALWAYS: [&str; 3] = ["server", "admin", "store"];
 
-/// Reads, merges and checks.
+/// Reads, merges and checks; for the daemon, which takes the files that the settings name, so that they are checked too.
 ///
 /// # Errors
 /// Everything that is wrong, as far as it can be seen at once. No message holds a secret.
 pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Problems> {
-    load_with(files, environment, deprecated::DEPRECATED)
+    load_with(files, environment, deprecated::DEPRECATED, true)
+}
+
+/// The same for who only asks a daemon, or looks at the settings: he needs no certificate, and may not be able to read one.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(files: &[PathBuf], environment: &Environment) -> Result<Loaded, Problems> {
+    load_with(files, environment, deprecated::DEPRECATED, false)
 }
 
 /// The same with other old names than this version's own.
-fn load_with(files: &[PathBuf], environment: &Environment, old_names: &[Deprecated]) -> Result<Loaded, Problems> {
+fn load_with(
+    files: &[PathBuf],
+    environment: &Environment,
+    old_names: &[Deprecated],
+    checks_files: bool,
+) -> Result<Loaded, Problems> {
     let (mut tree, mut provenance) = provenance::merge(files, environment)?;
     let mut warnings = Vec::new();
     let faults = deprecated::rename(old_names, &mut tree, &mut provenance, &mut warnings);
@@ -111,7 +124,7 @@ fn load_with(files: &[PathBuf], environment: &Environment, old_names: &[Deprecat
         .map_err(|error| Problems(tell(vec![typed_problem(&error, &provenance)], &secrets)))?;
     defaults::of_environment(&mut settings, environment, &mut secrets)
         .map_err(|problem| Problems(tell(vec![problem], &secrets)))?;
-    let findings = check::check(&settings, &provenance);
+    let findings = check::check(&settings, &provenance, checks_files);
     if !findings.errors.is_empty() {
         return Err(Problems(tell(findings.errors, &secrets)));
     }

@@ -11,6 +11,7 @@ mod peer;
 pub mod registry;
 pub mod stdout;
 
+use crate::certificate::Unusable;
 use crate::route::Outgoing;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -128,6 +129,12 @@ pub struct InvalidSetting {
 impl InvalidSetting {
     fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { key: key.into(), message: message.into() }
+    }
+}
+
+impl From<Unusable> for InvalidSetting {
+    fn from(Unusable { key, message }: Unusable) -> Self {
+        Self::new(key, message)
     }
 }
 

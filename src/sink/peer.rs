@@ -1,10 +1,11 @@
 //! What the brokers' sinks share about their peers: names without credentials, TLS, and what is wrong with a setting.
 
 use super::InvalidSetting;
+use crate::certificate;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::path::Path;
 use std::sync::Arc;
@@ -79,18 +80,16 @@ pub(super) fn client_config(settings: &Tls<'_>) -> Result<ClientConfig, InvalidS
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| InvalidSetting::new("ca_file", error.to_string()))?;
-    let builder = match (settings.insecure_skip_verify, settings.ca_file) {
+    // Read even where nothing is verified by them: a key that names a file names one that can be used.
+    let roots = settings.ca_file.map(certificate::roots).transpose()?;
+    let builder = match (settings.insecure_skip_verify, roots) {
         (true, _) => builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider))),
-        (false, Some(ca_file)) => builder.with_root_certificates(roots(ca_file)?),
+        (false, Some(roots)) => builder.with_root_certificates(roots),
         (false, None) => builder.with_root_certificates(system_roots()?),
     };
     let Some((cert_file, key_file)) = identity else { return Ok(builder.with_no_client_auth()) };
-    let chain = certificates("cert_file", cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(key_file)
-        .map_err(|error| InvalidSetting::new("key_file", format!("{}: {error}", key_file.display())))?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| {
-        InvalidSetting::new("key_file", format!("{} does not go with cert_file: {error}", key_file.display()))
-    })
+    let pair = certificate::pair(cert_file, key_file)?;
+    Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))))
 }
 
 fn system_roots() -> Result<RootCertStore, InvalidSetting> {
@@ -98,25 +97,6 @@ fn system_roots() -> Result<RootCertStore, InvalidSetting> {
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(InvalidSetting::new("ca_file", "is required: this system has no authorities of its own"));
-    }
-    Ok(roots)
-}
-
-fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, InvalidSetting> {
-    let invalid = |problem: String| InvalidSetting::new(key, format!("{}: {problem}", file.display()));
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| invalid(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(invalid("no certificate in it".to_owned()));
-    }
-    Ok(certificates)
-}
-
-fn roots(ca_file: &Path) -> Result<RootCertStore, InvalidSetting> {
-    let invalid = |error: rustls::Error| InvalidSetting::new("ca_file", format!("{}: {error}", ca_file.display()));
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("ca_file", ca_file)? {
-        roots.add(certificate).map_err(invalid)?;
     }
     Ok(roots)
 }
@@ -198,7 +178,7 @@ mod tests {
     fn an_authority_that_cannot_be_read_is_named() {
         let nowhere = Some(Path::new("/nowhere/x.pem"));
         let error = tls(&Tls { ca_file: nowhere, ..Tls::default() }).expect_err("no such file");
-        assert!(error.to_string().starts_with("ca_file: /nowhere/x.pem"), "{error}");
+        assert!(error.to_string().starts_with("ca_file: cannot read /nowhere/x.pem: No such file"), "{error}");
         assert!(tls(&Tls::default()).expect("the default").is_none());
         let insecure = Tls { insecure_skip_verify: true, ..Tls::default() };
         assert!(tls(&insecure).expect("no verification").is_some());

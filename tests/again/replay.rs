@@ -53,7 +53,7 @@ async fn what_a_sink_has_passed_is_sent_once_more_over_a_kill_beside_what_is_new
     for (id, message_id, replay) in again {
         assert_eq!(
             (replay.as_deref(), message_id),
-            (done["id"].as_str(), format!("{id}:{}", done["id"].as_str().unwrap()))
+            (done["id"].as_str(), format!("{id}::{}", done["id"].as_str().unwrap()))
         );
     }
 

@@ -103,7 +103,7 @@ async fn what_cannot_be_served_is_refused_at_the_start_and_named() {
         (&one.cert_file, &missing, "missing.pem: No such file"),
         (&one.key_file, &one.key_file, "one.key: no certificate in it"),
         (&one.cert_file, &one.cert_file, "one.crt: no private key in it"),
-        (&one.cert_file, &two.key_file, "certificate and key: "),
+        (&one.cert_file, &two.key_file, "two.key: it is the key of another certificate than "),
     ] {
         let tls = TlsSettings { cert_file: cert_file.clone(), key_file: key_file.clone() };
         let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), tls: Some(tls), ..Settings::default() };
@@ -111,6 +111,6 @@ async fn what_cannot_be_served_is_refused_at_the_start_and_named() {
             panic!("{expected}")
         };
         let message = error.to_string();
-        assert!(message.starts_with("server.tls: ") && message.contains(expected), "{message}");
+        assert!(message.starts_with("server.tls.") && message.contains(expected), "{message}");
     }
 }

@@ -1,11 +1,14 @@
 //! SIGHUP: the real daemon reads its configuration again while it runs.
 #![cfg(test)]
 
+mod agree;
 mod bad;
 mod end;
 mod exactly_once;
+mod files;
 mod forget;
 mod load;
+mod places;
 mod renames;
 mod sinks;
 mod sources;

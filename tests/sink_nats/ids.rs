@@ -3,6 +3,7 @@
 use super::*;
 use crate::support::daemon::Home;
 use crate::support::load::{self, Plan, SECRET};
+use e2b_relay::route::REPLAY_HEADER;
 
 #[tokio::test]
 async fn a_repetition_of_our_own_is_no_news_and_somebody_elses_id_is() {
@@ -65,6 +66,87 @@ sinks:
         assert!(daemon.terminate().await.success());
     }
     assert_eq!(stored(&url, &name).await.len(), 50);
+}
+
+/// A record of that id; `again` is the replay that sends it once more. Its payload tells it from all others.
+fn identified(subject: &str, number: usize, id: &str, again: Option<&str>) -> Arc<Outgoing> {
+    let mut outgoing = (*record(subject, "sbx", number)).clone();
+    outgoing.id = id.to_owned();
+    outgoing.headers = again.map(|stamp| (REPLAY_HEADER.to_owned(), stamp.to_owned())).into_iter().collect();
+    Arc::new(outgoing)
+}
+
+/// A server trims what stands blank before a header's value, and its clients what stands behind it.
+#[tokio::test]
+async fn ids_that_differ_in_blanks_or_escapes_alone_are_stored_each_once_and_told_whole() {
+    let url = nats();
+    let (settings, name) = with_stream(&url);
+    let sink = sink(settings);
+    let long = "\u{1f980}".repeat(255);
+    let ids = [
+        ("a", "a"),
+        (" a", "%20a"),
+        ("  a", "%20%20a"),
+        ("a ", "a%20"),
+        ("a b", "a%20b"),
+        ("\ta", "%09a"),
+        ("a\tb", "a%09b"),
+        ("%20a", "%2520a"),
+        ("%2520a", "%252520a"),
+        ("\u{e4}", "%C3%A4"),
+        ("\u{a0}a", "%C2%A0a"),
+        ("a\u{2003}", "a%E2%80%83"),
+        ("a\u{7f}", "a%7F"),
+        ("5b7f3a52-6c5e-4f0c-9d3f-1f6f2f7d8c90", "5b7f3a52-6c5e-4f0c-9d3f-1f6f2f7d8c90"),
+        (&long, &"%F0%9F%A6%80".repeat(255)),
+    ];
+    let subject = format!("{name}.x");
+    let sent: Vec<_> = (0..).zip(ids).map(|(number, (id, _))| identified(&subject, number, id, None)).collect();
+    for _ in 0..2 {
+        // The second time each is known to the stream.
+        deliver_all(&sink, &sent).await;
+    }
+    let told = |message: StreamMessage| {
+        let header = |name: &str| message.headers.get(name).expect("a header").to_string();
+        let ids = (header("Nats-Msg-Id"), header("e2b-event-id"));
+        (message.payload, ids.0, ids.1)
+    };
+    let found: Vec<_> = stored(&url, &name).await.into_iter().map(told).collect();
+    let expected =
+        sent.iter().zip(ids).map(|(sent, (_, told))| (sent.payload.clone(), told.to_owned(), told.to_owned()));
+    assert_eq!(found, expected.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn no_sinks_name_and_no_replays_makes_one_id_into_another() {
+    let url = nats();
+    let (settings, name) = with_stream(&url);
+    // Sink, id, replay: pairs that would be one and the same if they were only put together.
+    let triples = [
+        (None, "a:b", None),
+        (Some("a"), "b", None),
+        (None, "a", Some("b")),
+        (Some("a"), "b:c", None),
+        (Some("a"), "b", Some("c")),
+        (None, "a:b:c", None),
+        (None, "a:b", Some("c")),
+        (None, "a::b", None),
+        (None, "a:", Some("b")),
+        (Some("a"), ":b", None),
+        (None, "a%3Ab", None),
+        (Some("a"), "b ", None),
+        (Some("a"), "b%20", None),
+    ];
+    for (number, (prefix, id, again)) in triples.into_iter().enumerate() {
+        let sink = Nats::new(settings.clone(), prefix.map(str::to_owned)).expect("valid settings");
+        deliver_all(&sink, &[identified(&format!("{name}.x"), number, id, again)]).await;
+        sink.close().await;
+    }
+    let found = stored(&url, &name).await;
+    let ids: Vec<_> =
+        found.iter().map(|message| message.headers.get("Nats-Msg-Id").expect("an id").to_string()).collect();
+    assert_eq!(found.len(), triples.len(), "{ids:?}");
+    assert_eq!(ids[1], "a:b", "the contract's form");
 }
 
 #[test]

@@ -101,7 +101,6 @@ async fn an_nkey() {
     try_all(vec![
         Way { what: "the seed", settings: nkey(&seed()), expected: Ok(concat_user(" by an nkey")) },
         Way { what: "another seed", settings: nkey(STRANGER), expected: DENIED },
-        Way { what: "no seed at all", settings: nkey("canary"), expected: Err((Reason::Auth, "failed signing nonce")) },
         Way { what: "no login", settings: plain(at), expected: DENIED },
     ])
     .await;
@@ -130,7 +129,12 @@ async fn credentials() {
     ])
     .await;
     let error = Nats::new(Settings { credentials: secret("canary"), ..plain(at) }, None).err().expect("of no use");
-    assert_eq!(error.to_string(), "credentials: is not a credentials file with a JWT and a seed");
+    assert_eq!(
+        error.to_string(),
+        "credentials: is not a credentials file with a JWT and a seed; give it whole, as `nsc` writes it"
+    );
+    let error = Nats::new(Settings { nkey: secret("canary"), ..plain(at) }, None).err().expect("of no use");
+    assert_eq!(error.to_string(), "nkey: is not the seed of an nkey; give the `SU…` of the user");
 }
 
 /// The file of one name in the folder, with its key.

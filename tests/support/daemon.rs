@@ -227,10 +227,16 @@ impl Daemon {
 
     /// The first line after `seen` of them that holds `text`, once the log has said so.
     pub(crate) async fn says(&self, seen: usize, text: &str) -> String {
+        self.says_one_of(seen, &[text]).await
+    }
+
+    /// The first that holds one of `texts`.
+    pub(crate) async fn says_one_of(&self, seen: usize, texts: &[&str]) -> String {
         let mut heard = self.heard.clone();
-        let find = |lines: &Vec<String>| lines.iter().skip(seen).find(|line| line.contains(text)).cloned();
+        let holds_one = |line: &&String| texts.iter().any(|text| line.contains(text));
+        let find = |lines: &Vec<String>| lines.iter().skip(seen).find(holds_one).cloned();
         let lines = tokio::time::timeout(PATIENCE, heard.wait_for(|lines| find(lines).is_some())).await;
-        find(&lines.unwrap_or_else(|_| panic!("the log does not say: {text}")).expect("the daemon ended")).unwrap()
+        find(&lines.unwrap_or_else(|_| panic!("the log does not say: {texts:?}")).expect("the daemon ended")).unwrap()
     }
 
     /// SIGTERM, and what it ended with.

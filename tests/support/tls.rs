@@ -76,7 +76,7 @@ impl Certificates {
     }
 }
 
-fn openssl(folder: &Path, command: &str) {
+pub(crate) fn openssl(folder: &Path, command: &str) {
     let output = Command::new("openssl").args(command.split(' ')).current_dir(folder).output();
     let output = output.expect("the openssl command; tests/run installs it");
     assert!(output.status.success(), "openssl {command}: {}", String::from_utf8_lossy(&output.stderr));

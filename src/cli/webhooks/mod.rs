@@ -152,7 +152,7 @@ struct Opened {
 
 impl Account {
     fn open(&self) -> Result<Opened, Failure> {
-        let settings = self.sources.load_and_warn()?.settings;
+        let settings = self.sources.read_and_warn()?.settings;
         let mut with_api = settings.sources.into_iter().filter(|(name, source)| match &self.source {
             Some(wanted) => name == wanted,
             None => source.api.is_some(),

@@ -1,5 +1,6 @@
 //! Checks that need more than one key, or another room's knowledge: what the schema cannot say.
 
+mod files;
 mod register;
 mod sinks;
 mod sources;
@@ -8,6 +9,7 @@ use super::Settings;
 use super::problem::{KeyPath, Problem};
 use super::provenance::Provenance;
 use crate::admin::Token;
+use crate::sink::InvalidSetting;
 use bytesize::ByteSize;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,13 +35,28 @@ impl Findings {
         self.errors.push(Problem::new(key, message).remedy(remedy));
     }
 
+    /// What a sink's own check found. Its message holds the remedy.
+    fn accept(&mut self, section: &KeyPath, result: Result<(), InvalidSetting>) {
+        if let Err(InvalidSetting { key, message }) = result {
+            // The rest of `librdkafka.linger.ms` is one key.
+            let key = match key.split_once('.') {
+                Some((first, rest)) => section.key(first).key(rest),
+                None => section.key(&key),
+            };
+            // What is wrong with a template, say, has been said.
+            if !self.errors.iter().any(|error| error.key == key) {
+                self.errors.push(Problem::new(&key, message));
+            }
+        }
+    }
+
     fn warn(&mut self, key: &KeyPath, message: impl Into<String>, remedy: impl Into<String>) {
         self.warnings.push(Problem::new(key, message).remedy(remedy));
     }
 }
 
-/// Runs every check.
-pub(super) fn check(settings: &Settings, provenance: &Provenance) -> Findings {
+/// Runs every check, with `files` also those that look at this machine's disk.
+pub(super) fn check(settings: &Settings, provenance: &Provenance, files: bool) -> Findings {
     let mut findings = Findings::default();
     counts_and_names(settings, &mut findings);
     listeners(settings, &mut findings);
@@ -47,6 +64,9 @@ pub(super) fn check(settings: &Settings, provenance: &Provenance) -> Findings {
     sources::check(settings, &mut findings);
     register::check(settings, &mut findings);
     sinks::check(settings, provenance, &mut findings);
+    if files {
+        files::check(settings, &mut findings);
+    }
     findings
 }
 

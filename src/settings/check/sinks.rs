@@ -8,7 +8,6 @@ use crate::settings::walk::nearest;
 use crate::settings::{Settings, SinkKind, SinkSettings};
 use crate::sink::{InvalidSetting, amqp};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// Top-level fields of the record that differ between the events of one sandbox.
 const VARYING: [&str; 8] =
@@ -20,7 +19,6 @@ pub(super) fn check(settings: &Settings, provenance: &Provenance, findings: &mut
         one.common(sink, settings);
         one.kind(sink);
     }
-    files(settings, findings);
     renames(settings, findings);
 }
 
@@ -128,15 +126,15 @@ impl One<'_> {
                 self.template("subject", &nats.subject, Escape::NatsSubject);
                 self.accept(nats.validate());
             }
-            SinkKind::Amqp(settings) => {
-                let routing_key = self.template("routing_key", &settings.routing_key, Escape::AmqpRoutingKey);
+            SinkKind::Amqp(amqp) => {
+                let routing_key = self.template("routing_key", &amqp.routing_key, Escape::AmqpRoutingKey);
                 // The default suits consumers that bind by type, and a declared queue gets all of them.
-                let is_chosen =
-                    settings.declare.is_none() && settings.routing_key != amqp::Settings::default().routing_key;
+                let default = amqp::Settings::default().routing_key;
+                let is_chosen = amqp.declare.is_none() && amqp.routing_key != default;
                 if let (Some(routing_key), true) = (&routing_key, is_chosen) {
                     self.warn_if_spread("routing_key", routing_key, "queues, if they are bound by it");
                 }
-                self.accept(settings.validate());
+                self.accept(amqp.validate());
             }
             SinkKind::File(file) => {
                 self.accept(file.check());
@@ -181,37 +179,14 @@ impl One<'_> {
         }
     }
 
-    /// What the sink's own check found. Its message holds the remedy.
     fn accept(&mut self, result: Result<(), InvalidSetting>) {
-        if let Err(InvalidSetting { key, message }) = result {
-            // The rest of `librdkafka.linger.ms` is one key.
-            let key = match key.split_once('.') {
-                Some((first, rest)) => self.key.key(first).key(rest),
-                None => self.key.key(&key),
-            };
-            // What is wrong with a template has been said.
-            let already = self.findings.errors.iter().any(|error| error.key == key);
-            if !already {
-                self.findings.errors.push(crate::settings::Problem::new(&key, message));
-            }
-        }
+        self.findings.accept(&self.key, result);
     }
 
     /// A compiler's words quote the text, and a variable in it may hold a secret that was put into the wrong key.
     fn unusable(&mut self, key: &KeyPath, error: &str, remedy: &str) {
         let quoted = if self.provenance.is_from_variable(key) { "cannot be compiled" } else { error };
         self.findings.error(key, quoted, remedy);
-    }
-}
-
-fn files(settings: &Settings, findings: &mut Findings) {
-    let mut known: BTreeMap<&Path, &str> = BTreeMap::new();
-    for (name, sink) in &settings.sinks {
-        let SinkKind::File(file) = &sink.kind else { continue };
-        if let Some(other) = known.insert(&file.path, name) {
-            let message = format!("{} is the file of sink `{other}` too", file.path.display());
-            findings.error(&KeyPath::of(["sinks", name, "path"]), message, "give each sink its own file");
-        }
     }
 }
 

@@ -190,10 +190,15 @@ impl Settings {
         }
     }
 
-    /// Refuses what cannot work, as far as it shows without the network.
+    /// Refuses what cannot work, as far as it shows without the network and the disk.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         self.servers()?;
         self.check()
+    }
+
+    /// Refuses files that cannot be used. Blocks on the disk.
+    pub fn check_files(&self) -> Result<(), InvalidSetting> {
+        peer::tls(&self.tls()).map(drop)
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidSetting> {

@@ -2,6 +2,7 @@
 
 use crate::sink::{Reason, Scope, SendError};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,13 +68,7 @@ pub(super) fn rotated(path: &Path) -> Result<BTreeMap<u64, Rotated>, Failure> {
     for entry in fs::read_dir(folder).map_err(failure("list", folder))? {
         let entry = entry.map_err(failure("list", folder))?;
         let file_name = entry.file_name();
-        let rest = file_name.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
-        let rest = rest.and_then(|rest| std::str::from_utf8(rest.strip_prefix(b".")?).ok());
-        let Some((digits, ending)) = rest.map(|rest| rest.split_once('.').unwrap_or((rest, ""))) else { continue };
-        if digits.len() < 6 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
-        let Ok(number) = digits.parse() else { continue };
+        let Some((number, ending)) = number_and_ending(name, &file_name) else { continue };
         let place = match ending {
             "" => &mut files.entry(number).or_default().plain,
             GZIP => &mut files.entry(number).or_default().compressed,
@@ -83,6 +78,15 @@ pub(super) fn rotated(path: &Path) -> Result<BTreeMap<u64, Rotated>, Failure> {
         *place = Some(entry.path());
     }
     Ok(files)
+}
+
+/// What a rotated file of `name` has behind it in its own: its number, and nothing or one of our endings.
+pub(super) fn number_and_ending<'n>(name: &OsStr, rotated: &'n OsStr) -> Option<(u64, &'n str)> {
+    let rest = rotated.as_encoded_bytes().strip_prefix(name.as_encoded_bytes())?.strip_prefix(b".")?;
+    let rest = std::str::from_utf8(rest).ok()?;
+    let (digits, ending) = rest.split_once('.').unwrap_or((rest, ""));
+    let is_ours = digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (is_ours && ["", GZIP, PART].contains(&ending)).then_some((digits.parse().ok()?, ending))
 }
 
 /// The name of a rotated file.

@@ -7,6 +7,9 @@
 mod appender;
 mod files;
 mod gzip;
+mod place;
+
+pub use place::Shared;
 
 use super::lines::Writer;
 use super::{InvalidSetting, Order, SendError, Sink};

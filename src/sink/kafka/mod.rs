@@ -14,7 +14,9 @@
 
 mod client;
 mod complaint;
+mod elsewhere;
 mod failure;
+mod files;
 mod oauth;
 mod positions;
 mod producer;
@@ -112,7 +114,7 @@ impl Kafka {
             );
         }
         if better.is_some() || producer.is_dead() {
-            retire(std::mem::replace(state, State::Idle));
+            *state = State::Idle;
         }
         better.unwrap_or(Batching::Full)
     }
@@ -149,7 +151,7 @@ impl Sink for Kafka {
             let producer = {
                 let mut state = self.lock();
                 if matches!(&*state, State::Running(producer) if producer.is_dead()) {
-                    retire(std::mem::replace(&mut *state, State::Idle));
+                    *state = State::Idle;
                 }
                 self.producer(&mut state, Batching::Full)?
             };
@@ -211,8 +213,9 @@ impl Sink for Kafka {
                 transactions.close().await;
             }
             let state = std::mem::replace(&mut *self.lock(), State::Closed);
-            // It blocks; an error means that the runtime ends, and the process with it.
-            let _ = tokio::task::spawn_blocking(move || drop(state)).await;
+            if let State::Running(producer) = state {
+                Producer::end(producer).await;
+            }
         })
     }
 }
@@ -222,16 +225,6 @@ impl Drop for Kafka {
         if let Some(transactions) = &self.transactions {
             transactions.end();
         }
-        let state = std::mem::replace(&mut *self.lock(), State::Closed);
-        retire(state);
-    }
-}
-
-/// Drops a producer on a thread of its own, since that blocks.
-fn retire(state: State) {
-    if let State::Running(producer) = state {
-        // Without a thread to be had it is dropped here, by the closure that was not run.
-        let _ = std::thread::Builder::new().name("kafka-end".to_owned()).spawn(move || drop(producer));
     }
 }
 
@@ -277,5 +270,30 @@ fn describe(metadata: &Metadata, topic: Option<&str>) -> Result<String, SendErro
     match leaderless {
         0 => Ok(format!("{brokers}, topic {name} with {count} partitions")),
         without => Ok(format!("{brokers}, topic {name} with {count} partitions, {without} of them without a leader")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::elsewhere::Witness;
+    use super::*;
+
+    /// Nobody is there; a client does not need it to be made and ended.
+    fn settings() -> Settings {
+        Settings { brokers: vec!["127.0.0.1:1".to_owned()], ..Settings::default() }
+    }
+
+    #[tokio::test]
+    async fn a_runtimes_thread_ends_no_producer_whoever_holds_it_last() {
+        let kafka = Kafka::new(&settings()).unwrap();
+        // As by a probe that is cancelled when the sink is closed already.
+        let last = kafka.producer(&mut kafka.lock(), Batching::Full).unwrap();
+        let trouble = Arc::downgrade(&kafka.trouble);
+        kafka.close().await;
+        drop((kafka, last));
+        assert_eq!(Witness::ended_here(), 0, "it has blocked this thread");
+        while trouble.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The topic of positions: whether it is as it has to be, and what stands there under a name.
 
+use super::elsewhere::Elsewhere;
 use super::failure::{explain, reason};
 use super::oauth::Runtime;
 use super::producer::{Producer, code_of, log};
@@ -9,7 +10,7 @@ use super::transactions::blocking;
 use crate::sink::{Reason, SendError};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::OAuthToken;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message;
@@ -53,13 +54,11 @@ pub(super) async fn check(settings: &Settings, producer: &Arc<Producer>) -> Resu
 /// A topic that forgets its oldest records would forget positions. Brokers tell it to whom they let know.
 async fn check_policy(settings: &Settings) -> Result<(), SendError> {
     let other = |what: String| retry(Reason::Other, format!("kafka topic {TOPIC}: {what}"));
-    let context = Context(Runtime::tokens(settings).map_err(other)?);
-    let admin = AdminClient::from_config_and_context(&settings.consumer_config(), context);
-    let admin = admin.map_err(|error| other(explain(code_of(&error))))?;
+    let context = Context::new(settings).map_err(other)?;
+    let admin = Elsewhere::<AdminClient<Context>>::start(&settings.consumer_config(), context);
+    let (admin, _) = admin.map_err(|error| other(explain(code_of(&error))))?;
     let options = AdminOptions::new().request_timeout(Some(DESCRIPTION));
     let answer = admin.describe_configs(&[ResourceSpecifier::Topic(TOPIC)], &options).await;
-    // It has threads of its own, and ends them when it is dropped.
-    let _ = blocking(move || drop(admin)).await;
     let described = answer.ok().and_then(|mut answers| answers.pop()?.ok());
     let policy = described.as_ref().and_then(|topic| topic.get("cleanup.policy")?.value.as_deref());
     match policy {
@@ -75,7 +74,21 @@ async fn check_policy(settings: &Settings) -> Result<(), SendError> {
     }
 }
 
-struct Context(Option<Runtime>);
+struct Context {
+    tokens: Option<Runtime>,
+    #[cfg(test)]
+    _witness: super::elsewhere::Witness,
+}
+
+impl Context {
+    fn new(settings: &Settings) -> Result<Self, String> {
+        Ok(Self {
+            tokens: Runtime::tokens(settings)?,
+            #[cfg(test)]
+            _witness: super::elsewhere::Witness,
+        })
+    }
+}
 
 impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
@@ -85,7 +98,7 @@ impl ClientContext for Context {
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        Runtime::fetch(self.0.as_ref())
+        Runtime::fetch(self.tokens.as_ref())
     }
 }
 
@@ -96,9 +109,9 @@ impl ConsumerContext for Context {}
 pub(super) fn read(settings: &Settings, names: &[String], mark: &str) -> Result<Option<String>, SendError> {
     let failed = |reason, what: String| retry(reason, format!("kafka topic {TOPIC}: {what}"));
     let other = |what: String| failed(Reason::Other, what);
-    let context = Context(Runtime::tokens(settings).map_err(other)?);
-    let consumer = BaseConsumer::from_config_and_context(&settings.consumer_config(), context);
-    let consumer = consumer.map_err(|error| other(explain(code_of(&error))))?;
+    let context = Context::new(settings).map_err(other)?;
+    let consumer = Elsewhere::<BaseConsumer<Context>>::start(&settings.consumer_config(), context);
+    let (consumer, _) = consumer.map_err(|error| other(explain(code_of(&error))))?;
     let mut all = TopicPartitionList::new();
     all.add_partition_offset(TOPIC, 0, Offset::Beginning).map_err(|error| other(error.to_string()))?;
     consumer.assign(&all).map_err(|error| other(error.to_string()))?;
@@ -136,4 +149,18 @@ pub(super) fn read(settings: &Settings, names: &[String], mark: &str) -> Result<
         None => "a transaction of another relay may be open".to_owned(),
     };
     Err(failed(Reason::Timeout, format!("cannot be read to its end: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::elsewhere::Witness;
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn a_question_that_is_cancelled_blocks_no_thread_of_the_runtime() {
+        let settings = Settings { brokers: vec!["127.0.0.1:1".to_owned()], ..Settings::default() };
+        assert!(check_policy(&settings).now_or_never().is_none(), "nobody is there to answer");
+        assert_eq!(Witness::ended_here(), 0, "it has blocked this thread");
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::client::Batching;
 use super::complaint::{Complaint, Trouble};
+use super::elsewhere::{Elsewhere, Ended};
 use super::failure::{Circumstances, explain, is_about_a_batch, is_topic_missing, judge};
 use super::oauth::Runtime;
 use super::redirect::Redirect;
@@ -10,7 +11,7 @@ use crate::route::Outgoing;
 use crate::sink::gate::{Gate, Report};
 use crate::sink::{Reason, Scope, SendError};
 use rdkafka::client::OAuthToken;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::metadata::Metadata;
@@ -18,7 +19,6 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::{ClientConfig, ClientContext};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long the serving thread waits for a report before it looks whether to end.
@@ -45,6 +45,8 @@ struct Context {
     fatal: AtomicBool,
     batch_refused: AtomicBool,
     confirmed: AtomicU64,
+    #[cfg(test)]
+    _witness: super::elsewhere::Witness,
 }
 
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -131,14 +133,23 @@ impl Context {
     }
 }
 
-/// A running producer. Dropping it blocks, by half a second and more, and fails what is still in it.
+/// A running producer. Once it is dropped, what is still in it fails, soon.
 pub(super) struct Producer {
-    base: Arc<BaseProducer<Context>>,
+    base: Arc<Elsewhere<BaseProducer<Context>>>,
+    ended: Ended,
     batching: Batching,
     batch_size: usize,
     templated: bool,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    stop: Stop,
+}
+
+/// Tells the thread that serves reports to let go of the producer, when dropped.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 impl Producer {
@@ -157,26 +168,29 @@ impl Producer {
             fatal: AtomicBool::new(false),
             batch_refused: AtomicBool::new(false),
             confirmed: AtomicU64::new(0),
+            #[cfg(test)]
+            _witness: super::elsewhere::Witness,
         };
-        let base = BaseProducer::from_config_and_context(config, context).map_err(|error| match error {
+        let (base, ended) = Elsewhere::start(config, context).map_err(|error| match error {
             // Its `Display` holds the value.
             KafkaError::ClientConfig(_, verdict, name, _) => format!("librdkafka.{name}: {}", verdict.to_lowercase()),
             other => other.to_string(),
         })?;
-        let (base, stop) = (Arc::new(base), Arc::new(AtomicBool::new(false)));
-        let thread = {
-            let (base, stop) = (Arc::clone(&base), Arc::clone(&stop));
-            std::thread::Builder::new().name("kafka-reports".to_owned()).spawn(move || serve(&base, &stop))
-        };
-        let thread = thread.map_err(|error| format!("cannot start the thread for reports: {error}"))?;
-        Ok(Self {
-            base,
-            batching,
-            batch_size: settings.batch_size(),
-            templated: settings.is_topic_templated(),
-            stop,
-            thread: Some(thread),
-        })
+        let (base, stop) = (Arc::new(base), Stop(Arc::default()));
+        let (served, stopped) = (Arc::clone(&base), Arc::clone(&stop.0));
+        let thread =
+            std::thread::Builder::new().name("kafka-reports".to_owned()).spawn(move || serve(&served, &stopped));
+        thread.map_err(|error| format!("cannot start the thread for reports: {error}"))?;
+        let (batch_size, templated) = (settings.batch_size(), settings.is_topic_templated());
+        Ok(Self { base, ended, batching, batch_size, templated, stop })
+    }
+
+    /// Lets go of it, and waits until it has ended, unless somebody else still has it.
+    pub(super) async fn end(producer: Arc<Self>) {
+        let Some(Self { base, ended, stop, .. }) = Arc::into_inner(producer) else { return };
+        drop((stop, base));
+        // An error means that it has ended, too.
+        let _ = ended.await;
     }
 
     /// Puts a record into librdkafka's queue. An error is of that; everything later comes by `report`.
@@ -235,16 +249,6 @@ impl Producer {
 
     fn context(&self) -> &Context {
         self.base.client().context()
-    }
-}
-
-impl Drop for Producer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            // It cannot fail unless it panicked, and then there is nothing left to end.
-            let _ = thread.join();
-        }
     }
 }
 

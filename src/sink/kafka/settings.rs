@@ -226,17 +226,6 @@ impl Settings {
         {
             return Err(InvalidSetting::new("tls", "has only one of cert_file and key_file; set both or neither"));
         }
-        if let Some(tls) = &self.tls {
-            // librdkafka would not name the file.
-            for (key, path) in [("ca_file", &tls.ca_file), ("cert_file", &tls.cert_file), ("key_file", &tls.key_file)] {
-                if let Some(path) = path
-                    && let Err(error) = std::fs::File::open(path)
-                {
-                    let message = format!("cannot read {}: {error}", path.display());
-                    return Err(InvalidSetting::new(format!("tls.{key}"), message));
-                }
-            }
-        }
         if let Some(sasl) = &self.sasl {
             sasl.check()?;
         }
@@ -343,6 +332,7 @@ mod tests {
         };
         let brokers = |broker: &str| vec![broker.to_owned()];
         let no_ca = Tls { ca_file: Some("/no/such/ca.pem".into()), ..Tls::default() };
+        assert_eq!(Settings { tls: Some(no_ca), ..fine() }.check_files().unwrap_err().key, "tls.ca_file");
         let cert_only = Tls { cert_file: Some("x.pem".into()), ..Tls::default() };
         for (settings, key) in [
             (Settings::default(), "brokers"),
@@ -360,7 +350,6 @@ mod tests {
             (Settings { key: String::new(), ..fine() }, "key"),
             (Settings { exactly_once: true, idempotence: false, ..fine() }, "exactly_once"),
             (Settings { tls: Some(cert_only), ..fine() }, "tls"),
-            (Settings { tls: Some(no_ca), ..fine() }, "tls.ca_file"),
             (Settings { insecure_skip_verify: true, ..fine() }, "insecure_skip_verify"),
             (Settings { sasl: Some(Sasl { password: None, ..sasl().unwrap() }), ..fine() }, "sasl.password"),
             (Settings { sasl: Some(Sasl { scope: Some("x".into()), ..sasl().unwrap() }), ..fine() }, "sasl.scope"),

@@ -71,7 +71,7 @@ impl Transactional {
     pub(super) async fn close(&self) {
         self.end();
         let open = self.open.lock().await.take();
-        drop_elsewhere(open).await;
+        end(open).await;
     }
 
     fn start(&self, batching: Batching, name: &str) -> Result<Arc<Producer>, SendError> {
@@ -112,7 +112,7 @@ impl Transactional {
             Err(error) => {
                 let said = said(&error);
                 let code = error.rdkafka_error_code();
-                drop_elsewhere(Some(Open { producer, name: name.to_owned() })).await;
+                end(Some(Open { producer, name: name.to_owned() })).await;
                 Err(match code.map(reason) {
                     Some(Reason::Auth) => retry(Reason::Auth, format!("kafka: no transactions: {said}")),
                     _ => self.failed("no transactions", &said),
@@ -211,7 +211,7 @@ impl Transactions for Transactional {
                 return Err(retry(Reason::Other, "kafka: a position without a name".to_owned()));
             };
             let mut open = self.open.lock().await;
-            drop_elsewhere(open.take()).await;
+            end(open.take()).await;
             let opened = self.take_over(Batching::Full, name).await?;
             positions::check(&self.settings, &opened.producer).await?;
             let mark = uuid::Uuid::new_v4().to_string();
@@ -246,10 +246,10 @@ impl Transactions for Transactional {
             }
             let outcome = self.transact(&producer, records, position(&name, to)).await;
             if let Err(CommitError::Unknown(_)) = &outcome {
-                drop_elsewhere(open.take()).await;
+                end(open.take()).await;
             } else if let Some(batching) = producer.better_batching(SINGLY) {
                 // Nothing is on its way, so that another producer may take over.
-                drop_elsewhere(open.take()).await;
+                end(open.take()).await;
                 *open = self.take_over(batching, &name).await.ok();
             }
             outcome
@@ -314,8 +314,30 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.map_err(ended)
 }
 
-/// Dropping a producer blocks.
-async fn drop_elsewhere(open: Option<Open>) {
-    // An error means that the runtime ends, and the process with it.
-    let _ = blocking(move || drop(open)).await;
+/// Waits until the brokers hear no more of it, so that whoever comes next meets nobody.
+async fn end(open: Option<Open>) {
+    if let Some(Open { producer, .. }) = open {
+        Producer::end(producer).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::elsewhere::Witness;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_runtimes_thread_ends_no_transactional_producer() {
+        let settings = Settings { brokers: vec!["127.0.0.1:1".to_owned()], exactly_once: true, ..Settings::default() };
+        let transactional = Transactional::new(&settings, Arc::default());
+        let producer = transactional.start(Batching::Full, "store/lake").unwrap();
+        *transactional.open.lock().await = Some(Open { producer, name: "store/lake".to_owned() });
+        let trouble = Arc::downgrade(&transactional.trouble);
+        // As when a sink is dropped that was not closed.
+        drop(transactional);
+        assert_eq!(Witness::ended_here(), 0, "it has blocked this thread");
+        while trouble.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -69,18 +69,7 @@ impl Connector {
         if let Some((user, password)) = &servers.user {
             options = options.user_and_password(user.clone(), password.expose().to_owned());
         }
-        if let Some(token) = &settings.token {
-            options = options.token(token.expose().to_owned());
-        }
-        if let Some(nkey) = &settings.nkey {
-            options = options.nkey(nkey.expose().to_owned());
-        }
-        if let Some(credentials) = &settings.credentials {
-            // The error may quote what it could not read.
-            options = options
-                .credentials(credentials.expose())
-                .map_err(|_| InvalidSetting::new("credentials", "is not a credentials file with a JWT and a seed"))?;
-        }
+        let options = settings.logged_in(options)?;
         let peer = servers.peer.as_str().into();
         Ok(Self { settings, peer, servers, options })
     }

@@ -1,5 +1,6 @@
 //! A record as a NATS message.
 
+use crate::percent;
 use crate::route::Outgoing;
 use crate::sink::handover::reject;
 use crate::sink::{Reason, SendError};
@@ -29,21 +30,34 @@ pub(super) fn check_subject(subject: &str) -> Result<(), SendError> {
     Err(reject(Reason::Template, format!("the subject {shown:?} {problem}")))
 }
 
+/// As a header's value: what is visible ASCII, the rest and `%` as `%XX`. Servers and clients trim blanks at its ends, so
+/// that two ids would be one.
+fn visible(text: &str) -> String {
+    percent::encode(text, |byte| byte.is_ascii_graphic() && byte != b'%')
+}
+
+/// `[<sink>:]<id>[::<replay>]`. No two of these are the same text: within each part the colon is `%3A`, and none is empty.
+fn message_id(prefix: Option<&str>, id: &str, again: Option<&str>) -> String {
+    let part = |text: &str| visible(text).replace(':', "%3A");
+    let prefix = prefix.map(|prefix| part(prefix) + ":").unwrap_or_default();
+    // What is sent once more is to be stored once more, and only once.
+    let suffix = again.map(|again| format!("::{}", part(again))).unwrap_or_default();
+    format!("{prefix}{}{suffix}", part(id))
+}
+
 /// `dedupe_prefix` keeps the ids of two sinks that feed one stream apart.
 pub(super) fn headers(
     outgoing: &Outgoing,
     dedupe_prefix: Option<&str>,
     stream: Option<&str>,
 ) -> Result<HeaderMap, SendError> {
-    let prefix = dedupe_prefix.map(|prefix| format!("{prefix}:")).unwrap_or_default();
-    // What is sent once more is to be stored once more, and only once.
-    let suffix = outgoing.again().map(|again| format!(":{again}")).unwrap_or_default();
-    let message_id = format!("{prefix}{}{suffix}", outgoing.id);
+    let message_id = message_id(dedupe_prefix, &outgoing.id, outgoing.again());
+    let (id, kind) = (visible(&outgoing.id), visible(&outgoing.kind));
     let own = [
         ("Nats-Msg-Id", Some(message_id.as_str())),
         ("Nats-Expected-Stream", stream),
-        ("e2b-event-id", Some(&outgoing.id)),
-        ("e2b-event-type", Some(&outgoing.kind)),
+        ("e2b-event-id", Some(&id)),
+        ("e2b-event-type", Some(&kind)),
         ("content-type", Some(outgoing.content_type)),
     ];
     let own = own.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
@@ -125,7 +139,7 @@ mod tests {
     fn what_is_sent_once_more_has_an_id_of_its_own_for_the_server_alone() {
         let again = outgoing(&[("e2b-relay-replay", "r-1")]);
         let id = |prefix| headers(&again, prefix, None).expect("valid").get("Nats-Msg-Id").map(ToString::to_string);
-        assert_eq!((id(None).as_deref(), id(Some("bus")).as_deref()), (Some("id-1:r-1"), Some("bus:id-1:r-1")));
+        assert_eq!((id(None).as_deref(), id(Some("bus")).as_deref()), (Some("id-1::r-1"), Some("bus:id-1::r-1")));
     }
 
     #[test]

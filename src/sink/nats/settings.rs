@@ -2,12 +2,17 @@
 
 use crate::secret::Secret;
 use crate::sink::{InvalidSetting, peer};
-use async_nats::ServerAddr;
+use async_nats::{ConnectOptions, ServerAddr};
 use bytesize::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// A credentials file around a seed, for the client to judge the seed.
+const JWT_OF_NOBODY: &str =
+    "-----BEGIN NATS USER JWT-----\nnobody\n------END NATS USER JWT------\n-----BEGIN USER NKEY SEED-----\n";
+const END: &str = "\n------END USER NKEY SEED------\n";
 
 /// Settings of a sink of type `nats`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -170,9 +175,36 @@ impl Settings {
         }
     }
 
-    /// Refuses what cannot work, as far as it shows without the network.
+    /// Refuses what cannot work, as far as it shows without the network and the disk.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
-        self.check(&self.servers()?)
+        self.check(&self.servers()?)?;
+        self.logged_in(ConnectOptions::new()).map(drop)
+    }
+
+    /// Refuses files that cannot be used. Blocks on the disk.
+    pub fn check_files(&self) -> Result<(), InvalidSetting> {
+        peer::tls(&self.tls()).map(drop)
+    }
+
+    /// With the login that stands in keys of its own. No error quotes what could not be read.
+    pub(super) fn logged_in(&self, mut options: ConnectOptions) -> Result<ConnectOptions, InvalidSetting> {
+        if let Some(token) = &self.token {
+            options = options.token(token.expose().to_owned());
+        }
+        if let Some(nkey) = &self.nkey {
+            // The client would look at it only once it is connected.
+            let in_a_file = format!("{JWT_OF_NOBODY}{}{END}", nkey.expose());
+            let invalid = |_| InvalidSetting::new("nkey", "is not the seed of an nkey; give the `SU…` of the user");
+            ConnectOptions::new().credentials(&in_a_file).map_err(invalid)?;
+            options = options.nkey(nkey.expose().to_owned());
+        }
+        if let Some(credentials) = &self.credentials {
+            let what = "is not a credentials file with a JWT and a seed; give it whole, as `nsc` writes it";
+            // The client wants an end of the line behind the last dashes, too.
+            let text = format!("{}\n", credentials.expose());
+            options = options.credentials(&text).map_err(|_| InvalidSetting::new("credentials", what))?;
+        }
+        Ok(options)
     }
 
     pub(super) fn check(&self, servers: &Servers) -> Result<(), InvalidSetting> {
