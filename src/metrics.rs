@@ -23,6 +23,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 use sandboxes::Sandboxes;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tls::Tls;
 
@@ -143,6 +144,8 @@ pub struct Metrics {
     swallowed: IntCounterVec,
     forwarded: IntCounterVec,
     up: IntGaugeVec,
+    /// Locked while it is brought up to a total.
+    log_lines_dropped: Arc<Mutex<IntCounter>>,
     api: Api,
     sandboxes: Sandboxes,
     process: Process,
@@ -256,6 +259,11 @@ impl Metrics {
                 &["sink", "reason"],
             )?,
             up: int_gauges(r, "sink_up", "1 while the sink's last attempt succeeded, else 0.", &["sink"])?,
+            log_lines_dropped: Arc::new(Mutex::new(counter(
+                r,
+                "log_lines_dropped_total",
+                "Lines of the log that were dropped because nobody read standard error.",
+            )?)),
             api: Api::new(r)?,
             sandboxes: Sandboxes::new(r)?,
             process: Process::new()?,
@@ -396,6 +404,12 @@ impl Metrics {
     /// Whether the sink's last attempt succeeded.
     pub fn sink_up(&self, sink: &str, up: bool) {
         self.up.with_label_values(&[sink]).set(i64::from(up));
+    }
+
+    /// So many lines of the log were dropped until now.
+    pub fn log_lines_dropped(&self, total: u64) {
+        let counter = self.log_lines_dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 
     /// How many events of a source came by `origin` until now.

@@ -23,7 +23,6 @@ async fn reading(home: &Home, command: Command) -> (Spawned, File) {
     (spawned, tokio::time::timeout(PATIENCE, opened).await.expect("it does not read").unwrap())
 }
 
-#[ignore = "S5: fails until mended"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_read_again_while_it_reads_it_does_so_after_the_start() {
     let home = Home::new("");
@@ -42,7 +41,6 @@ async fn told_to_read_again_while_it_reads_it_does_so_after_the_start() {
     assert!(daemon.terminate().await.success());
 }
 
-#[ignore = "S5: fails until mended"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_end_while_it_reads_it_ends_with_0() {
     for signal in [Signal::TERM, Signal::INT] {
@@ -56,7 +54,6 @@ async fn told_to_end_while_it_reads_it_ends_with_0() {
 }
 
 /// Without a handler the kernel gives process 1 no signal at all.
-#[ignore = "S5: fails until mended"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_end_while_it_reads_as_process_1_it_ends_with_0() {
     let home = Home::new("");

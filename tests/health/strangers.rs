@@ -71,13 +71,11 @@ async fn few_lines<F: Future<Output = ()> + Send + 'static>(home: &Home, library
 const PARTS: &str = "sources: {acme: {webhook: {secrets: [0123456789abcdef0123456789abcdef]}}}\n\
                      sinks: {audit: {type: file, path: ./audit.ndjson}}\n";
 
-#[ignore = "S2: fails until mended"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_has_asked_for_make_few_lines() {
     few_lines(&Home::new(PARTS), "h2", unasked_pings).await;
 }
 
-#[ignore = "S2: fails until mended"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_are_none_make_few_lines() {
     let certificates = Certificates::new();

@@ -131,7 +131,6 @@ fn event(id: &str) -> String {
     .to_string()
 }
 
-#[ignore = "S1: fails until mended"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliveries_and_health_are_answered_and_what_was_dropped_is_told_once_somebody_reads() {
     let home = home();
@@ -181,7 +180,6 @@ async fn deliveries_and_health_are_answered_and_what_was_dropped_is_told_once_so
     }
 }
 
-#[ignore = "S1: fails until mended"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_end_it_ends() {
     let daemon = Unread::start(&home()).await;
@@ -190,7 +188,6 @@ async fn told_to_end_it_ends() {
     assert!(ended(daemon.child).await.success());
 }
 
-#[ignore = "S1: fails until mended"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_start_ends_with_its_exit_code() {
     let home = Home::new("sinks: {}\nnonsense: true\n");
