@@ -1,17 +1,25 @@
-//! Diagnostics on standard error, as text or as JSON, one line per event.
+//! Diagnostics on standard error, as text or as JSON, one line per event. Nobody waits for whoever reads them.
 //!
 //! What a line quotes may come from strangers, so control characters and those that turn the direction of writing are
 //! escaped: a log line can neither forge another line nor steer a terminal.
 
+mod foreign;
 mod level;
+mod lines;
 mod occasional;
 
 pub use level::{level, set_level};
 pub use occasional::Occasional;
 pub use tracing::level_filters::LevelFilter;
 
+use foreign::Paced;
+use lines::Lines;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
+use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -26,16 +34,72 @@ pub enum Style {
     Json,
 }
 
-/// Sends the events of this process to standard error; to be called once. [`set_level`] changes how many.
+/// How long the end of the process waits for the last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Those on their way, once [`init`] was called.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// It was asked for before.
+    #[error(transparent)]
+    Second(#[from] TryInitError),
+    /// There is no thread to write it.
+    #[error("cannot start the log's thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Sends the events of this process, and what its panics say, to standard error; to be called once. [`set_level`] changes
+/// how many.
 ///
 /// # Errors
-/// If it was called before.
-pub fn init(level: LevelFilter, style: Style) -> Result<(), TryInitError> {
+/// If it was called before, or no thread can be started.
+pub fn init(level: LevelFilter, style: Style) -> Result<(), InitError> {
     let (targets, handle) = reload::Layer::new(level::targets(level));
-    let layer = layer(style, move || Escaping { style, to: io::stderr() });
+    let lines = LINES.get_or_init(Lines::default);
+    let layer = layer(style, move || Escaping { style, to: lines.clone() });
     tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()?;
     level::can_change(handle);
+    // An error, so that at no level but `off` something is missing without a word.
+    lines.write_to(io::stderr(), |dropped| {
+        tracing::error!(dropped, "lines of the log were dropped here: nobody has read standard error");
+    })?;
+    std::panic::set_hook(Box::new(panicked));
     Ok(())
+}
+
+/// By the log, too: what the standard library would write itself waits for whoever reads it.
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(&backtrace));
+    let location = panic.location().map(tracing::field::display);
+    tracing::error!(thread = thread.name(), location, error = panic.payload_as_str(), backtrace, "a thread panicked");
+}
+
+/// How many lines were dropped until now, since nobody has read standard error.
+pub fn lines_dropped() -> u64 {
+    LINES.get().map_or(0, Lines::dropped)
+}
+
+/// Writes text that is no event, behind those before it; it ends with a newline. If that fails there is nobody left to tell.
+pub fn print(text: &str) {
+    match LINES.get() {
+        Some(lines) => lines.push(text.as_bytes()),
+        None => drop(io::stderr().write_all(text.as_bytes())),
+    }
+}
+
+/// Held by `main`: when dropped it waits, for a while, until the last lines are written.
+#[derive(Debug)]
+pub struct FlushOnDrop;
+
+impl Drop for FlushOnDrop {
+    fn drop(&mut self) {
+        LINES.get().into_iter().for_each(|lines| lines.flush(LAST_LINES));
+    }
 }
 
 fn layer<W>(style: Style, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
@@ -45,8 +109,8 @@ where
     // A failing standard error is no reason to write to it about that, which would panic.
     let layer = fmt::layer().with_ansi(false).log_internal_errors(false).with_writer(writer);
     match style {
-        Style::Text => layer.boxed(),
-        Style::Json => layer.json().flatten_event(true).boxed(),
+        Style::Text => layer.map_event_format(|format| Paced::new(format, style)).boxed(),
+        Style::Json => layer.json().flatten_event(true).map_event_format(|format| Paced::new(format, style)).boxed(),
     }
 }
 
@@ -139,6 +203,39 @@ mod tests {
             assert_eq!(line.matches('\n').count(), 1, "{line:?}");
             assert!(line.trim_end_matches('\n').chars().all(|character| !is_deceptive(character)), "{line:?}");
             assert!(line.contains('é'), "{line:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_library_says_is_written_once_in_a_while_and_tells_of_the_rest() {
+        for style in [Style::Text, Style::Json] {
+            let sink = Sink::default();
+            let to = sink.clone();
+            let layer = layer(style, move || Escaping { style, to: to.clone() });
+            let speaking = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+            for _ in 0..2 {
+                for number in 0..100 {
+                    tracing::warn!(target: "h2::proto", number, "one place");
+                    tracing::info!(target: "h2::proto", "another place");
+                    tracing::warn!("ours");
+                    tracing::warn!(target: "e2b_relayed", "a namesake");
+                }
+                tokio::time::advance(Duration::from_secs(10)).await;
+            }
+            drop(speaking);
+            let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+            let lines = |said: &str| text.lines().filter(|line| line.contains(said)).collect::<Vec<_>>();
+            assert_eq!((lines("").len(), lines(" ours").len() + lines("\"ours").len()), (206, 200), "{style:?}");
+            for said in ["one place", "another place", "a namesake"] {
+                let [first, second] = lines(said).try_into().unwrap();
+                let suppressed = |line: &str| match style {
+                    Style::Text => line.rsplit_once(" suppressed=").unwrap().1.parse().unwrap(),
+                    Style::Json => {
+                        serde_json::from_str::<serde_json::Value>(line).unwrap()["suppressed"].as_u64().unwrap()
+                    }
+                };
+                assert_eq!((suppressed(first), suppressed(second)), (0, 99), "{first}\n{second}");
+            }
         }
     }
 

@@ -25,6 +25,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 use sandboxes::Sandboxes;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tls::Tls;
 
@@ -146,6 +147,8 @@ pub struct Metrics {
     forwarded: IntCounterVec,
     up: IntGaugeVec,
     accounts: Accounts,
+    /// Locked while it is brought up to a total.
+    log_lines_dropped: Arc<Mutex<IntCounter>>,
     api: Api,
     sandboxes: Sandboxes,
     process: Process,
@@ -260,6 +263,11 @@ impl Metrics {
             )?,
             up: int_gauges(r, "sink_up", "1 while the sink's last attempt succeeded, else 0.", &["sink"])?,
             accounts: Accounts::new(r)?,
+            log_lines_dropped: Arc::new(Mutex::new(counter(
+                r,
+                "log_lines_dropped_total",
+                "Lines of the log that were dropped because nobody read standard error.",
+            )?)),
             api: Api::new(r)?,
             sandboxes: Sandboxes::new(r)?,
             process: Process::new()?,
@@ -401,6 +409,12 @@ impl Metrics {
     /// Whether the sink's last attempt succeeded.
     pub fn sink_up(&self, sink: &str, up: bool) {
         self.up.with_label_values(&[sink]).set(i64::from(up));
+    }
+
+    /// So many lines of the log were dropped until now.
+    pub fn log_lines_dropped(&self, total: u64) {
+        let counter = self.log_lines_dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 
     /// How many events of a source came by `origin` until now.

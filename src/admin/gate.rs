@@ -7,6 +7,7 @@
 use super::access::{Access, Keys};
 use super::reply::problem;
 use super::session::{cookie_name, cookies};
+use crate::logging::Occasional;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -14,6 +15,7 @@ use axum::response::Response;
 use axum::routing::MethodRouter;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The rules of one listener. Cloning shares them.
 #[derive(Clone)]
@@ -25,11 +27,18 @@ struct Rules {
     /// Of the page's sessions.
     cookie: String,
     access: Access,
+    /// Strangers may try to sign in as often as they like.
+    unopened: Occasional,
 }
 
 impl Gate {
     pub(super) fn new(listen: SocketAddr, access: Access) -> Self {
-        Self(Arc::new(Rules { local: is_loopback(listen), cookie: cookie_name(listen.port()), access }))
+        Self(Arc::new(Rules {
+            local: is_loopback(listen),
+            cookie: cookie_name(listen.port()),
+            access,
+            unopened: Occasional::default(),
+        }))
     }
 
     pub(super) fn access(&self) -> Arc<Keys> {
@@ -129,14 +138,15 @@ async fn change(State(gate): State<Gate>, request: Request, next: Next) -> Respo
     let refused = foreign(&gate, &request).or_else(|| gate.refusal(&request)).or_else(|| unreadable(&request));
     match refused {
         Some(refused) => refused,
-        None => logged(request, next).await,
+        None => logged(request, next, |_| Some(0)).await,
     }
 }
 
 async fn open(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let pass = |status: StatusCode| if status.is_success() { Some(0) } else { gate.0.unopened.pass(Instant::now()) };
     match foreign(&gate, &request).or_else(|| unreadable(&request)) {
         Some(refused) => refused,
-        None => logged(request, next).await,
+        None => logged(request, next, pass).await,
     }
 }
 
@@ -152,11 +162,15 @@ fn unreadable(request: &Request) -> Option<Response> {
     (!is_json(request)).then(|| problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
-async fn logged(request: Request, next: Next) -> Response {
+/// `pass` says whether an answer of that status is logged, and how many before it were not.
+async fn logged(request: Request, next: Next, pass: impl Fn(StatusCode) -> Option<u64>) -> Response {
     let who = peer(&request).map(|peer| peer.to_string()).unwrap_or_default();
     let (method, path): (Method, String) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
-    tracing::info!(peer = who, %method, path, status = response.status().as_u16(), "the admin API was asked for a change");
+    if let Some(suppressed) = pass(response.status()) {
+        let status = response.status().as_u16();
+        tracing::info!(peer = who, %method, path, status, suppressed, "the admin API was asked for a change");
+    }
     response
 }
 

@@ -46,6 +46,7 @@ pub use token::{Token, TokenError};
 use crate::deliver::Sinks;
 use crate::health::Health;
 use crate::intake::Intake;
+use crate::logging;
 use crate::metrics::Metrics;
 use crate::sandboxes::Sandboxes;
 use crate::shutdown::Shutdown;
@@ -162,6 +163,7 @@ async fn only_our_names(State(gate): State<Gate>, request: Request, next: Next) 
 }
 
 async fn scrape(State(metrics): State<Metrics>) -> Response {
+    metrics.log_lines_dropped(logging::lines_dropped());
     match metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

@@ -5,8 +5,9 @@ mod progress;
 mod wide;
 
 use super::outcome::{Exit, Failure, program};
-use super::run::{Signals, until_told};
+use super::run::until_told;
 use super::runtime;
+use super::signals::Signals;
 use crate::app::Daemon;
 use crate::http::Inherited;
 use crate::secret::Secret;
@@ -50,19 +51,18 @@ pub(super) struct Options {
     admin_listen: Option<SocketAddr>,
 }
 
-pub(super) fn execute(options: &Options) -> Result<(), Failure> {
+pub(super) fn execute(options: &Options, signals: Signals) -> Result<(), Failure> {
     let plan = Plan::new(options.sink.as_ref(), &mut fastrand::Rng::new())
         .map_err(|error| Failure::new(Exit::Usage, error))?;
     let folder = Folder::new().map_err(|error| Failure::new(Exit::Io, format_args!("temporary folder: {error}")))?;
     let runtime = runtime()?;
-    let end = runtime.block_on(run(options, &plan, &folder.0));
+    let end = runtime.block_on(run(options, signals, &plan, &folder.0));
     runtime.shutdown_background();
     tell(format_args!("{}\n", end?.last()))?;
     tell(format_args!("Next, a configuration of your own: {} init --sink file, or kafka, nats, amqp\n", program()))
 }
 
-async fn run(options: &Options, plan: &Plan, folder: &Path) -> Result<Progress, Failure> {
-    let signals = Signals::listen().map_err(Failure::internal)?;
+async fn run(options: &Options, signals: Signals, plan: &Plan, folder: &Path) -> Result<Progress, Failure> {
     // Each must know the other's address: the provider listens, then the relay, then the provider is told of it.
     let provider = Provider::bind(simulated(options)).await?;
     provider.faults().set(Fault::DropDeliveries, options.drop_deliveries).map_err(Failure::internal)?;

@@ -19,6 +19,7 @@ mod run;
 mod sandboxes;
 mod screen;
 mod secret_file;
+mod signals;
 mod simulate;
 mod sinks;
 mod source_list;
@@ -31,6 +32,7 @@ mod trigger;
 mod webhooks;
 
 pub use outcome::{Exit, Failure};
+pub use signals::Signals;
 
 use crate::logging::{self, Style};
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
@@ -139,6 +141,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitC
 }
 
 impl Cli {
+    /// Has signals heard from now on, if a daemon is asked for; to be called before anything that takes time.
+    ///
+    /// # Errors
+    /// If the system does not let us.
+    pub fn listen(&self) -> Result<Option<Signals>, Failure> {
+        let is_daemon = matches!(self.command, Command::Run(_) | Command::Dev(_));
+        is_daemon.then(Signals::listen).transpose().map_err(Failure::internal)
+    }
+
     /// Sends diagnostics where the command line says.
     ///
     /// # Errors
@@ -151,15 +162,16 @@ impl Cli {
         logging::init(self.diagnostics.log_level, style).map_err(Failure::internal)
     }
 
-    /// Does what was asked.
+    /// Does what was asked; `signals` are those that [`Self::listen`] gave.
     ///
     /// # Errors
     /// With what went wrong and the exit code for it.
-    pub fn execute(self) -> Result<(), Failure> {
+    pub fn execute(self, signals: Option<Signals>) -> Result<(), Failure> {
+        let signals = || signals.map_or_else(Signals::listen, Ok).map_err(Failure::internal);
         let screen = Screen::new(self.diagnostics.color);
         match self.command {
-            Command::Run(options) => run::execute(&options),
-            Command::Dev(options) => dev::execute(&options),
+            Command::Run(options) => run::execute(&options, signals()?),
+            Command::Dev(options) => dev::execute(&options, signals()?),
             Command::Init(options) => init::execute(&options),
             Command::Check(options) => check::execute(&options),
             Command::Config(command) => config::execute(&command),

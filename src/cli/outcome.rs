@@ -1,5 +1,6 @@
 //! How a command ends: sysexits' codes, and results on standard output.
 
+use crate::logging;
 use crate::settings::Problems;
 use serde::Serialize;
 use std::fmt::Display;
@@ -55,10 +56,10 @@ impl Failure {
         Self { exit, message: String::new() }
     }
 
-    /// Writes the message to standard error. If that fails there is nobody left to tell.
+    /// Writes the message to standard error, behind the log's lines.
     pub fn report(&self) {
         if !self.message.is_empty() {
-            let _ = writeln!(std::io::stderr(), "e2b-relay: {}", self.message);
+            logging::print(&format!("e2b-relay: {}\n", self.message));
         }
     }
 }

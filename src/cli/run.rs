@@ -2,18 +2,17 @@
 
 use super::outcome::{Exit, Failure};
 use super::runtime;
+use super::signals::Signals;
 use super::sources::Sources;
 use crate::admin::TokenError;
-use crate::app::{Daemon, End, Reloader, StartError};
+use crate::app::{Configuration, Daemon, End, StartError};
 use crate::http::{BindError, Inherited};
 use crate::settings::{self, Environment};
-use crate::shutdown::{self, Shutdown, Trigger};
+use crate::shutdown::{self, Shutdown};
 use crate::systemd::Notifier;
 use clap::Args;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -21,17 +20,28 @@ pub(super) struct Options {
     sources: Sources,
 }
 
-pub(super) fn execute(options: &Options) -> Result<(), Failure> {
+pub(super) fn execute(options: &Options, mut signals: Signals) -> Result<(), Failure> {
     let files = options.sources.files()?;
     let inherited = Inherited::from_env().map_err(|error| Failure::new(Exit::Config, error))?;
-    let read = move || settings::load(&files, &Environment::of_process());
-    let loaded = read()?;
-    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let configuration: Configuration = Arc::new(move || settings::load(&files, &Environment::of_process()));
     let runtime = runtime()?;
     let end = runtime.block_on(async {
-        let signals = Signals::listen().map_err(Failure::internal)?;
+        let read = Arc::clone(&configuration);
+        // The files may be on a disk that does not answer.
+        let loaded = tokio::select! {
+            loaded = tokio::task::spawn_blocking(move || read()) => loaded.map_err(Failure::internal)??,
+            () = signals.end(1) => {
+                tracing::info!("told to end before the configuration was read");
+                return Ok(());
+            }
+        };
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let manager = Manager::of_process();
-        let daemon = Daemon::start(loaded, inherited).await?.rereading(Arc::new(read));
+        // Told to end once, it is drained as soon as it has started: what is half open is not left behind.
+        let daemon = tokio::select! {
+            started = Daemon::start(loaded, inherited) => started?.rereading(configuration),
+            () = signals.end(2) => return Ok(at_once()),
+        };
         let daemon = daemon.notifying(manager.notifier, manager.watchdog);
         tracing::info!(
             public = %daemon.public_address(), admin = %daemon.admin_address(), "deliveries are taken; this is e2b-relay {}",
@@ -42,6 +52,10 @@ pub(super) fn execute(options: &Options) -> Result<(), Failure> {
     // After a second signal something may still run; the process does not wait for it.
     runtime.shutdown_background();
     end
+}
+
+fn at_once() {
+    tracing::warn!("ended at once by a second signal; what is left is sent after the next start");
 }
 
 /// The service manager that has started this process, if one has.
@@ -85,49 +99,8 @@ pub(super) async fn until_told<F: Future<Output = ()>>(
             End::Drained => Ok(()),
             End::StoreDied => Err(Failure::internal("the store's writer ended; what was answered 200 is on disk")),
         },
-        () = signals.obey(&trigger, &reloader) => {
-            tracing::warn!("ended at once by a second signal; what is left is sent after the next start");
-            Ok(())
-        }
+        () = signals.obey(&trigger, &reloader) => Ok(at_once()),
         () = companion => Ok(()),
-    }
-}
-
-/// What a daemon is told by signals.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    /// From now on these signals no longer end the process by themselves.
-    pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Fires at the first SIGTERM or SIGINT and returns at the second; at SIGHUP it asks for a reload.
-    pub(super) async fn obey(&mut self, trigger: &Trigger, reloader: &Reloader) {
-        let mut told = false;
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-                _ = self.hang_up.recv() => {
-                    reloader.ask();
-                    continue;
-                }
-            }
-            if told {
-                return;
-            }
-            told = true;
-            trigger.fire();
-        }
     }
 }
 

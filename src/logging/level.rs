@@ -1,5 +1,6 @@
 //! How much is said, and that this can change while the process runs.
 
+use super::foreign::OURS;
 use std::sync::OnceLock;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Registry;
@@ -16,7 +17,7 @@ static SAID: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
 pub(super) fn targets(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::INFO))
-        .with_target("e2b_relay", level)
+        .with_target(OURS, level)
         .with_target("lapin::returned_messages", LevelFilter::OFF)
         .with_target("lapin::channel", LevelFilter::OFF)
 }
@@ -29,7 +30,7 @@ pub(super) fn can_change(handle: Handle<Targets, Registry>) {
 /// How much is said now; `None` where nothing was set up.
 pub fn level() -> Option<LevelFilter> {
     let level = SAID.get()?.with_current(|targets| {
-        let ours = targets.iter().find(|(target, _)| *target == "e2b_relay");
+        let ours = targets.iter().find(|(target, _)| *target == OURS);
         ours.map(|(_, level)| level)
     });
     level.ok().flatten()

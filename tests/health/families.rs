@@ -47,6 +47,7 @@ gauge config_last_reload_successful
 gauge config_last_reload_success_timestamp_seconds
 gauge tls_certificate_expiry_timestamp_seconds section
 gauge build_info revision version
+counter log_lines_dropped_total
 gauge metrics_series_omitted source
 gauge =e2b_sandbox_info sandbox_id source template_id late
 gauge =e2b_sandbox_cpus sandbox_id source late

@@ -7,3 +7,6 @@ mod exposition;
 mod families;
 mod logs;
 mod manager;
+mod signals;
+mod strangers;
+mod unread;

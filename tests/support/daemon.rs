@@ -116,6 +116,17 @@ pub(crate) struct Spawned {
 }
 
 impl Spawned {
+    pub(crate) fn pid(&self) -> Pid {
+        pid_of(&self.child)
+    }
+
+    /// Waits for its end, which somebody else has asked for.
+    pub(crate) async fn ended(mut self) -> std::process::ExitStatus {
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap();
+        self.log.await.unwrap();
+        status
+    }
+
     /// It takes deliveries when this returns.
     pub(crate) async fn ready(mut self) -> Daemon {
         let found = tokio::time::timeout(PATIENCE, self.addresses.wait_for(Option::is_some)).await;
@@ -246,10 +257,8 @@ impl Daemon {
     }
 
     /// Waits for its end, which somebody else has asked for.
-    pub(crate) async fn ended(mut self) -> std::process::ExitStatus {
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap();
-        self.log.await.unwrap();
-        status
+    pub(crate) async fn ended(self) -> std::process::ExitStatus {
+        self.into_spawned().ended().await
     }
 
     pub(crate) async fn metrics(&self) -> Metrics {
