@@ -24,6 +24,7 @@
 
 mod births;
 mod bytes;
+mod clock;
 mod closed;
 mod committer;
 mod day_index;
@@ -56,6 +57,7 @@ mod tests;
 mod verify;
 
 pub use births::{Removed, SinkStart, Start};
+pub use clock::{BootClock, Clock, since_boot};
 pub use dead_letters::{Cause, DeadLetter, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
 pub use feed::Feed;
@@ -66,7 +68,7 @@ pub use open::{OpenError, Parts};
 pub use quarantine::Quarantined;
 pub use reader::{Mark, Reader};
 pub use settings::Settings;
-pub use shared::{Clock, Refused};
+pub use shared::Refused;
 pub use verify::{Proof, Sum, verify};
 
 use crate::event::{Arrival, Event, Stored};

@@ -1,5 +1,6 @@
 //! Opening the store: lock, recovery, threads.
 
+use super::clock::{BootClock, Clock};
 use super::committer::{Committer, OpenDay};
 use super::dead_letters::DeadLetters;
 use super::disk::Disk;
@@ -15,7 +16,7 @@ use super::migrate::{self, Step};
 use super::quarantine::Quarantine;
 use super::recent::Recent;
 use super::reserve::Reserve;
-use super::shared::{Clock, LogShare, Shared};
+use super::shared::{LogShare, Shared};
 use super::{Settings, Store, Threads, format};
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub disk: Arc<dyn Disk>,
     /// The host's clock.
     pub clock: Clock,
+    /// By which steps of that are seen.
+    pub boot_clock: BootClock,
     /// Where it counts.
     pub metrics: Metrics,
     /// Most webhook deliveries that may wait for the disk.
@@ -138,7 +141,8 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         disk: parts.disk,
         metrics: parts.metrics,
         health: parts.health,
-        started: (now, Instant::now()),
+        started: (now, (parts.boot_clock)()),
+        boot_clock: parts.boot_clock,
         doubtful_clock: AtomicBool::new(false),
         clock: parts.clock,
         durable: watch::Sender::new(last),

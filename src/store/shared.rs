@@ -1,5 +1,6 @@
 //! What the store's threads and handles have in common.
 
+use super::clock::{BootClock, Clock};
 use super::dead_letters::DeadLetters;
 use super::disk::Disk;
 use super::format::Migrated;
@@ -17,11 +18,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 use tokio::sync::watch;
-
-/// The host's clock, as a parameter.
-pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
 /// Why nothing is accepted for now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,8 +124,9 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) clock: Clock,
-    /// Wall and monotonic clock at the start; see [`Shared::clock_is_sane`].
-    pub(super) started: (jiff::Timestamp, Instant),
+    pub(super) boot_clock: BootClock,
+    /// Wall and boot-time clock at the start; see [`Shared::clock_is_sane`].
+    pub(super) started: (jiff::Timestamp, Duration),
     /// Somebody who knows better says that the wall clock is wrong.
     pub(super) doubtful_clock: AtomicBool,
     pub(super) events: LogShare,
@@ -203,9 +202,9 @@ impl Shared {
     /// Whether wall and monotonic clock have moved alike since the start, within a tenth of the dedupe window. While
     /// they have not, nothing is forgotten: somebody is setting the clock. Nor while it is said to be wrong.
     pub(super) fn clock_is_sane(&self) -> bool {
-        let (wall, monotonic) = self.started;
+        let (wall, boot) = self.started;
         let wall = self.now().duration_since(wall);
-        let drift = wall.as_secs_f64() - monotonic.elapsed().as_secs_f64();
+        let drift = wall.as_secs_f64() - (self.boot_clock)().saturating_sub(boot).as_secs_f64();
         !self.doubtful_clock.load(Ordering::Relaxed) && drift.abs() <= self.settings.dedupe_window.as_secs_f64() / 10.0
     }
 

@@ -5,6 +5,7 @@ mod inside;
 mod kills;
 mod outage;
 mod refused;
+mod repeated;
 mod trouble;
 mod witness;
 
@@ -17,7 +18,7 @@ use e2b_relay::event::{Arrival, Event};
 use e2b_relay::intake::{Accepted, Intake, Limits, Log, Recalled, Refused, State};
 use e2b_relay::metrics::Metrics;
 use e2b_relay::shutdown::{self, Trigger};
-use e2b_relay::source::backfill::{Backfill, Bounds, Parts, Settings};
+use e2b_relay::source::backfill::{Backfill, Bounds, Parts, Settings, Status};
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -90,6 +91,7 @@ pub(crate) struct Site {
     /// Added to the host's clock.
     pub(crate) clock: jiff::SignedDuration,
     pub(crate) spool: tempfile::TempDir,
+    pub(crate) status: watch::Sender<Status>,
 }
 
 /// A backfill at work, until dropped.
@@ -113,6 +115,7 @@ impl Site {
             bounds: Bounds::default(),
             clock: jiff::SignedDuration::ZERO,
             spool: tempfile::tempdir().unwrap(),
+            status: watch::Sender::default(),
         }
     }
 
@@ -134,7 +137,7 @@ impl Site {
         };
         let (webhook_id, known) = watch::channel(self.settings.webhook_id.clone());
         let backfill = Backfill::new(Parts {
-            status: tokio::sync::watch::Sender::default(),
+            status: self.status.clone(),
             source: "acme".into(),
             team_id: None,
             api: Api::new("acme", &api, metrics.clone(), fastrand::Rng::with_seed(1)).unwrap(),
