@@ -25,7 +25,6 @@ async fn listed() -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "S6: fails until mended"]
 async fn each_fault_that_is_listed_moves_a_metric_and_loses_and_doubles_nothing() {
     let known: BTreeSet<String> = TABLE.iter().map(|row| row.fault.to_owned()).collect();
     assert_eq!(known, listed().await, "the table and --list-faults");

@@ -152,12 +152,13 @@ fn carry_over(shared: &Shared, old: &str, new: &str) -> io::Result<()> {
 /// Notes when sinks were taken out, and forgets those whose time is over.
 fn retire(shared: &Shared, births: &mut Vec<SinkBirth>, wanted: &[SinkStart]) {
     let now = shared.now().as_second();
+    let is_sane = shared.clock_is_sane();
     births.retain_mut(|birth| {
         if wanted.iter().any(|sink| sink.name == birth.name) {
             return true;
         }
         let removed_at = *birth.removed_at.get_or_insert(now);
-        let over = removed_at.saturating_add_unsigned(shared.settings.retention.as_secs()) < now;
+        let over = is_sane && removed_at.saturating_add_unsigned(shared.settings.retention.as_secs()) < now;
         if over {
             tracing::warn!(sink = birth.name, "the position of a sink that is no longer in the settings is forgotten");
             shared.meta.forget(&birth.name);

@@ -57,7 +57,7 @@ mod tests;
 mod verify;
 
 pub use births::{Removed, SinkStart, Start};
-pub use clock::{BootClock, Clock, since_boot};
+pub use clock::{BootClock, Clock, ProviderClock, since_boot};
 pub use dead_letters::{Cause, DeadLetter, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
 pub use feed::Feed;
@@ -79,7 +79,6 @@ use shared::Shared;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
@@ -184,9 +183,9 @@ impl Store {
         self.shared.reserve.write(|| self.shared.meta.sync())
     }
 
-    /// While the host's clock is in doubt no id is forgotten.
-    pub fn doubt_clock(&self, doubtful: bool) {
-        self.shared.doubtful_clock.store(doubtful, Ordering::Relaxed);
+    /// What the providers' clocks say of the host's. While that is in doubt nothing is forgotten.
+    pub fn compare_clock(&self, provider: ProviderClock) {
+        self.shared.compare_clock(provider);
     }
 
     /// Reads the events after a sequence.

@@ -1,6 +1,6 @@
 //! Opening the store: lock, recovery, threads.
 
-use super::clock::{BootClock, Clock};
+use super::clock::{BootClock, Clock, WallClock};
 use super::committer::{Committer, OpenDay};
 use super::dead_letters::DeadLetters;
 use super::disk::Disk;
@@ -141,9 +141,8 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         disk: parts.disk,
         metrics: parts.metrics,
         health: parts.health,
-        started: (now, (parts.boot_clock)()),
+        wall_clock: Mutex::new(WallClock::new(settings.dedupe_window, now, (parts.boot_clock)())),
         boot_clock: parts.boot_clock,
-        doubtful_clock: AtomicBool::new(false),
         clock: parts.clock,
         durable: watch::Sender::new(last),
         recent: Arc::new(Recent::new(last)),

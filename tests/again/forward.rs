@@ -88,7 +88,6 @@ async fn reads_of_300_answers(daemon: &Daemon) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "S7: fails until mended"]
 async fn a_letter_that_cannot_be_read_waits_and_is_told_while_the_others_are_handed_on() {
     let provider = Running::start(Options::default()).await;
     provider.happen(40, 600).await;

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "S6: fails until mended"]
 async fn where_offsets_are_ignored_the_sweep_ends_and_the_cursor_stays() {
     let provider = Running::start(Options::default()).await;
     provider.happen(1000, 3000).await;
@@ -48,7 +47,6 @@ async fn deliveries(State(asked): State<Arc<AtomicUsize>>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "S6: fails until mended"]
 async fn a_log_of_deliveries_that_repeats_itself_holds_no_sweep_up() {
     let asked = Arc::new(AtomicUsize::new(0));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -122,7 +122,6 @@ fn command(folder: &Path, command: &str, text: &str) -> super::Run {
 }
 
 #[test]
-#[ignore = "S7: fails until mended"]
 fn a_duration_beyond_its_bounds_is_refused_by_key_place_and_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let schema = run(relay(folder.path()).args(["config", "schema"])).stdout;

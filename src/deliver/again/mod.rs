@@ -4,6 +4,7 @@
 //! the two roads no order is kept.
 
 mod forward;
+mod letter;
 mod letters;
 mod replay;
 mod send;

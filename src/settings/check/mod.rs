@@ -1,5 +1,6 @@
 //! Checks that need more than one key, or another room's knowledge: what the schema cannot say.
 
+mod durations;
 mod register;
 mod sinks;
 mod sources;
@@ -47,6 +48,7 @@ pub(super) fn check(settings: &Settings, provenance: &Provenance) -> Findings {
     sources::check(settings, &mut findings);
     register::check(settings, &mut findings);
     sinks::check(settings, provenance, &mut findings);
+    durations::check(settings, &mut findings);
     findings
 }
 

@@ -41,7 +41,6 @@ fn files(folder: &Path) -> (usize, usize) {
 }
 
 #[tokio::test]
-#[ignore = "L10: fails until mended"]
 async fn after_a_step_of_the_clock_nothing_is_forgotten_for_an_hour_and_then_what_is_over() {
     for days in [30, -30] {
         let (folder, clocks) = (tempfile::tempdir().unwrap(), Clocks::new());
