@@ -133,5 +133,9 @@ async fn a_letter_that_cannot_be_read_waits_and_is_told_while_the_others_are_han
     assert_eq!((&tally["found"], &tally["sent"], &tally["rejected"]), (&1.into(), &0.into(), &1.into()), "{tally}");
     let waiting = json(ask(&home, &daemon, &list).await);
     assert_eq!(waiting.as_array().unwrap().len(), 1, "{waiting}");
+    assert_eq!(waiting[0]["id"], dead[1], "{waiting}");
+    assert!(waiting[0]["message"].as_str().unwrap().starts_with("cannot be read: "), "{waiting}");
+    let drop = ["dead-letters", "drop", "--sink", "bus", "--format", "json", dead[1]];
+    assert_eq!(json(ask(&home, &daemon, &drop).await)["dropped"], 1);
     assert!(daemon.terminate().await.success());
 }

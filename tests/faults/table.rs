@@ -170,7 +170,6 @@ pub(super) const TABLE: &[Row] = &[
         moves: ("backfill_polls_total", "outcome=\"invalid\""),
         least: |_| 2,
         only_then: true,
-        struck: |case| case.sum(ACCEPTED) == case.told() as f64,
         ..Row::NOTHING
     },
     Row {
