@@ -126,3 +126,34 @@ async fn a_list_of_sandboxes_that_repeats_itself_is_told_and_read_no_further() {
     assert!(asked.load(Ordering::SeqCst) < 20);
     assert!(daemon.terminate().await.success());
 }
+
+/// One sandbox, whose row tells no more than its id from the second look on; asked for by itself it is not known.
+async fn odd_from_then_on(State(asked): State<Arc<AtomicUsize>>) -> String {
+    let row = match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => json!({"sandboxID": "iz62km2v0zwlow3i7icxv", "templateID": "base", "state": "running",
+            "startedAt": "2026-08-06T20:59:36Z", "endAt": "2026-08-06T21:59:36Z"}),
+        _ => json!({"sandboxID": "iz62km2v0zwlow3i7icxv", "state": 7}),
+    };
+    json!([row]).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_on_the_list_by_an_odd_row_is_not_gone() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let list = axum::routing::get(odd_from_then_on);
+    let app = axum::Router::new().route("/v2/sandboxes", list).with_state(Arc::clone(&asked));
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let home = Home::new(&format!(
+        "sources: {{acme: {{api: {{url: '{url}', api_key: {KEY}}}, reconcile: {{interval: 100ms}}, backfill: {{enabled: false}}}}}}\n\
+         sinks: {{audit: {{type: file, path: ./audit.ndjson}}}}\n"
+    ));
+    let daemon = home.start().await;
+    // Each walk but the first asks in vain for whatever it misses, and then it is the last that counts.
+    daemon.until("some walks", |metrics| metrics.sum("api_rows_skipped_total", "endpoint=\"sandboxes\"") >= 20.0).await;
+    let metrics = daemon.metrics().await;
+    assert_eq!(metrics.sum("sandboxes", "running"), 1.0, "{}", metrics.of("e2b_relay_sandboxes"));
+    assert_eq!(metrics.sum("api_requests_total", "code=\"404\",endpoint=\"sandbox\""), 0.0);
+    assert!(daemon.terminate().await.success());
+}

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// What became of the reading.
 pub(super) enum Read {
-    Event(Stored),
+    Event(Box<Stored>),
     /// It waits no more: an operator was faster.
     Gone,
     /// It waits, and what is kept of it cannot be read now, or ever.
@@ -31,7 +31,7 @@ impl Road {
     pub(super) async fn read_letter(self: &Arc<Self>, sequence: u64) -> Read {
         let road = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || match road.store.dead_letter_event(&road.name, sequence) {
-            Ok(Some(stored)) => Read::Event(stored),
+            Ok(Some(stored)) => Read::Event(Box::new(stored)),
             Ok(None) if road.waits(sequence) => Read::Unreadable(Unreadable::Damaged),
             Ok(None) => Read::Gone,
             Err(error) => Read::Unreadable(error.into()),

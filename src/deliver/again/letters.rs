@@ -66,7 +66,7 @@ impl Retrying {
             let mut events = Vec::new();
             for sequence in some {
                 match road.read_letter(*sequence).await {
-                    Read::Event(stored) => events.push(stored),
+                    Read::Event(stored) => events.push(*stored),
                     Read::Gone => continue,
                     Read::Unreadable(error) => {
                         road.tell_unreadable(*sequence, &error, &unreadable);
