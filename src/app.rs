@@ -304,6 +304,7 @@ async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock
     let parts = store::Parts {
         disk: Arc::new(RealDisk),
         clock: Arc::clone(clock),
+        boot_clock: Arc::new(store::since_boot),
         metrics: metrics.clone(),
         health: Health::default(),
         max_in_flight: settings.server.max_in_flight,

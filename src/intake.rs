@@ -3,7 +3,7 @@
 mod clock;
 mod store;
 
-pub use crate::store::{Accepted, DamagedSpan};
+pub use crate::store::{Accepted, DamagedSpan, ProviderClock};
 pub use clock::MAX_CLOCK_OFFSET;
 
 use crate::event::{Arrival, Event, Origin};
@@ -31,8 +31,8 @@ pub trait Log: Send + Sync {
     /// Whether [`Log::accept`] could take an event now; what is in the way otherwise, for people to read.
     fn ready(&self) -> Result<(), String>;
 
-    /// While the host's clock is in doubt nothing is forgotten that rests on it.
-    fn doubt_clock(&self, _doubtful: bool) {}
+    /// What the providers' clocks say of the host's. While that is in doubt nothing is forgotten that rests on it.
+    fn compare_clock(&self, _provider: ProviderClock) {}
 }
 
 /// Where a source keeps how far it is.
@@ -207,13 +207,18 @@ impl Intake {
     pub fn provider_time(&self, source: &Arc<str>, time: jiff::Timestamp) {
         let seconds = self.provider_clocks.tell(source, time, self.now());
         self.metrics.api_clock_offset(source, seconds);
-        self.log.doubt_clock(self.provider_clocks.any_is_apart());
+        self.log.compare_clock(self.provider_clocks.all());
     }
 
     /// A source is no more, and what its provider's clock said means nothing.
     pub fn forget(&self, source: &str) {
+        let before = self.provider_clocks.all();
         self.provider_clocks.forget(source);
-        self.log.doubt_clock(self.provider_clocks.any_is_apart());
+        let after = self.provider_clocks.all();
+        // That the others agree is no news.
+        if after != before {
+            self.log.compare_clock(after);
+        }
     }
 
     /// Offers one event. On [`Answer::Accepted`] and [`Answer::Duplicate`] it is on disk.

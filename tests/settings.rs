@@ -7,6 +7,8 @@ mod bad;
 mod canary;
 #[path = "settings/commands.rs"]
 mod commands;
+#[path = "settings/durations.rs"]
+mod durations;
 #[path = "settings/shipped.rs"]
 mod shipped;
 

@@ -84,8 +84,12 @@ pub(super) async fn list(State(asked): State<Asked>, Params(wanted): Params<Want
         let next_cursor = paging::cut(&mut found, limit, |(sink, sequence, _)| format!("{sink}:{sequence}"));
         let mut dead_letters = Vec::new();
         for (sink, sequence, letter) in found {
-            if let Some(stored) = store.dead_letter_event(&sink, sequence)? {
-                dead_letters.push(show(&sink, sequence, letter, &stored));
+            match store.dead_letter_event(&sink, sequence) {
+                Ok(Some(stored)) => dead_letters.push(show(&sink, sequence, letter, &stored)),
+                Ok(None) if !waits(store, &sink, sequence) => {}
+                // It can still be dropped.
+                Ok(None) => dead_letters.push(show_unread(&sink, sequence, letter, "what is kept of it is damaged")),
+                Err(error) => dead_letters.push(show_unread(&sink, sequence, letter, &error.to_string())),
             }
         }
         Ok(Json(LetterPage { dead_letters, next_cursor }).into_response())
@@ -105,6 +109,27 @@ fn show(sink: &str, sequence: u64, letter: DeadLetter, stored: &Stored) -> Lette
         message: letter.cause.message,
         at: letter.at,
     }
+}
+
+/// One whose event cannot be read: what only that tells is empty.
+fn show_unread(sink: &str, sequence: u64, letter: DeadLetter, why: &str) -> Letter {
+    Letter {
+        sink: sink.to_owned(),
+        sequence,
+        id: letter.id,
+        kind: String::new(),
+        sandbox_id: String::new(),
+        source: String::new(),
+        reason: letter.cause.reason,
+        message: format!("cannot be read: {why}; it became a dead letter for this: {}", letter.cause.message),
+        at: letter.at,
+    }
+}
+
+fn waits(store: &Store, sink: &str, sequence: u64) -> bool {
+    let before = sequence.checked_sub(1).map(|before| (sink.to_owned(), before));
+    let next = store.dead_letters_after(Some(sink), before, 1, |_| true);
+    next.first().is_some_and(|(_, first, _)| *first == sequence)
 }
 
 /// One letter with its record.

@@ -4,6 +4,7 @@ use super::{ApiError, Budget, Settings};
 use crate::backoff::Backoff;
 use crate::client::{Client, ClientError, Limits, Reply, encode};
 use crate::decode::Redaction;
+use crate::logging::Occasional;
 use crate::metrics::Metrics;
 use crate::secret::{MASK, Secret};
 use bytes::Bytes;
@@ -20,6 +21,8 @@ const BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 /// A longer `Retry-After` is not waited for within a call: the caller is told, and has other things to do.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A longer `Retry-After` counts as this: beyond it nobody means it, and times have an end.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest reply, in bytes: 100 events, each with as much metadata as a body may hold.
 const MAX_REPLY: usize = 16 << 20;
 /// Connections kept; no more calls than this run side by side.
@@ -109,6 +112,8 @@ struct Inner {
     key: Secret,
     budget: Budget,
     metrics: Metrics,
+    /// Rows that are not as expected.
+    told_odd: Occasional,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -177,6 +182,7 @@ impl Api {
             key: settings.api_key.clone().unwrap_or_else(|| Secret::new("")),
             budget: Budget::per_minute(settings.max_calls_per_minute),
             metrics,
+            told_odd: Occasional::default(),
             random: Mutex::new(random),
         });
         Ok(Self { inner, redaction: Redaction::default() })
@@ -196,6 +202,18 @@ impl Api {
     /// Host and port, as messages name it.
     pub fn peer(&self) -> String {
         self.inner.client.peer()
+    }
+
+    /// The API's list goes round: page after page brings nothing that was not listed before. `why` is what may be the
+    /// reason.
+    pub fn repeats(&self, path: &str, why: &str) -> ApiError {
+        let problem = format!("its list repeats itself: page after page brings nothing new, {why}");
+        ApiError::Invalid { peer: self.peer(), path: path.to_owned(), problem }
+    }
+
+    /// Where rows that are not as expected are counted, and how often they are told.
+    pub(super) fn rows_told(&self) -> (&Metrics, &Occasional) {
+        (&self.inner.metrics, &self.inner.told_odd)
     }
 
     /// The reply of a call, as JSON.
@@ -340,11 +358,13 @@ fn code_of(error: &ClientError) -> String {
 /// Seconds, or a date that is compared with the reply's own (RFC 9110, section 10.2.3).
 fn retry_after(reply: &Reply) -> Option<Duration> {
     let text = reply.header("retry-after")?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let (then, now) = (date(reply, "retry-after")?, date(reply, "date")?);
-    Some(Duration::try_from(then.duration_since(now)).unwrap_or_default())
+    let asked_for = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let (then, now) = (date(reply, "retry-after")?, date(reply, "date")?);
+        Duration::try_from(then.duration_since(now)).unwrap_or_default()
+    };
+    Some(asked_for.min(LONGEST_RETRY_AFTER))
 }
 
 /// An HTTP date in the form that is to be sent (RFC 9110, section 5.6.7), which is one of RFC 2822's.

@@ -1,9 +1,11 @@
 //! `GET /events/webhooks/{id}/deliveries`: what the provider tried to deliver, by event, with a cursor. Kept for 7 days.
 
-use super::api::Request;
+use super::api::{Request, no_json};
+use super::rows;
 use super::{Answer, Api, ApiError, Endpoint};
-use crate::client::encode;
+use crate::client::{Reply, encode};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// Most events of one page.
 const LIMIT: usize = 100;
@@ -22,15 +24,28 @@ pub struct DeliveryQuery {
 }
 
 /// One page, oldest first.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default)]
 pub struct DeliveryPage {
     /// By event.
-    #[serde(rename = "data")]
     pub deliveries: Vec<Delivery>,
     /// `None` on the last page.
-    #[serde(default)]
     pub next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    #[serde(borrow)]
+    data: Vec<&'a RawValue>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+}
+
+/// Whose row it is, of a row that may hold nothing else that is right.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EventId {
+    event_id: String,
 }
 
 /// The attempts for one event.
@@ -82,7 +97,15 @@ impl Api {
         if let Some(cursor) = &query.cursor {
             request = request.query("cursor", cursor);
         }
-        let mut answer: Answer<DeliveryPage> = self.json(request).await?;
+        let page = |reply: &Reply| {
+            let page: Page<'_> = serde_json::from_slice(&reply.body).map_err(|error| no_json(&error))?;
+            let whose = |text: &str| serde_json::from_str::<EventId>(text).ok().map(|row| row.event_id);
+            let (deliveries, odd) = rows::apart(page.data.into_iter().map(|raw| rows::row(raw, whose)));
+            Ok((DeliveryPage { deliveries, next_cursor: page.next_cursor }, odd))
+        };
+        let answer = self.call(request, page).await?;
+        self.pass_over(Endpoint::Deliveries, &answer.value.1);
+        let mut answer = answer.map(|(page, _)| page);
         for attempt in answer.value.deliveries.iter_mut().flat_map(|delivery| &mut delivery.attempts) {
             let body = attempt.request_body.take().map(|body| self.redaction.body(body.into()));
             attempt.request_body = body.and_then(|body| String::from_utf8(body.into()).ok());

@@ -14,6 +14,7 @@ mod deliveries;
 mod error;
 mod events;
 mod metrics;
+mod rows;
 mod sandboxes;
 mod settings;
 mod webhooks;

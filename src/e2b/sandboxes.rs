@@ -1,9 +1,11 @@
 //! `GET /v2/sandboxes` and `GET /sandboxes/{id}`: which sandboxes there are.
 
-use super::api::Request;
+use super::api::{Request, no_json};
+use super::rows::{self, Odd};
 use super::{Answer, Api, ApiError, Endpoint};
-use crate::client::encode;
+use crate::client::{Reply, encode};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// Most sandboxes of one page.
@@ -48,8 +50,26 @@ pub struct ListedSandbox {
 pub struct SandboxPage {
     /// Newest start first.
     pub sandboxes: Vec<ListedSandbox>,
+    /// Ids of those whose rows are not as specified, as far as they have one: they are there all the same.
+    pub odd: Vec<String>,
     /// `None` on the last page.
     pub next_token: Option<String>,
+}
+
+/// Whose row it is, of a row that may hold nothing else that is right.
+#[derive(Deserialize)]
+struct Id {
+    #[serde(rename = "sandboxID")]
+    id: String,
+}
+
+/// One without a start that is a time would be of no use.
+fn row(raw: &RawValue) -> Result<ListedSandbox, Odd> {
+    let listed: ListedSandbox = rows::row(raw, |text| serde_json::from_str::<Id>(text).ok().map(|row| row.id))?;
+    match listed.started_at.parse::<jiff::Timestamp>() {
+        Ok(_) => Ok(listed),
+        Err(_) => Err(Odd::new(Some(listed.id), "its `startedAt` is no time")),
+    }
 }
 
 impl Api {
@@ -60,12 +80,16 @@ impl Api {
         if let Some(token) = next_token {
             request = request.query("nextToken", token);
         }
-        let page = |reply: &crate::client::Reply| {
-            let sandboxes = serde_json::from_slice(&reply.body).map_err(|error| super::api::no_json(&error))?;
+        let page = |reply: &Reply| {
+            let listed: Vec<&RawValue> = serde_json::from_slice(&reply.body).map_err(|error| no_json(&error))?;
+            let (sandboxes, odd) = rows::apart(listed.into_iter().map(row));
             let next_token = reply.header("x-next-token").filter(|token| !token.is_empty()).map(str::to_owned);
-            Ok(SandboxPage { sandboxes, next_token })
+            let ids = odd.iter().filter_map(|one| one.id.clone()).collect();
+            Ok((SandboxPage { sandboxes, odd: ids, next_token }, odd))
         };
-        let mut answer = self.call(request, page).await?;
+        let answer = self.call(request, page).await?;
+        self.pass_over(Endpoint::Sandboxes, &answer.value.1);
+        let mut answer = answer.map(|(page, _)| page);
         answer.value.sandboxes.iter_mut().for_each(|sandbox| self.redact(sandbox));
         Ok(answer)
     }

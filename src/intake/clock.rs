@@ -1,5 +1,6 @@
 //! Whether the host's clock can be believed: the providers tell theirs with every reply.
 
+use crate::store::ProviderClock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,8 +37,16 @@ impl Offsets {
         self.lock().get(source).copied().is_some_and(is_apart)
     }
 
-    pub(super) fn any_is_apart(&self) -> bool {
-        self.lock().values().copied().any(is_apart)
+    /// What all of them say of the host's.
+    pub(super) fn all(&self) -> ProviderClock {
+        let offsets = self.lock();
+        if offsets.values().copied().any(is_apart) {
+            ProviderClock::Differs
+        } else if offsets.is_empty() {
+            ProviderClock::Unknown
+        } else {
+            ProviderClock::Agrees
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, f64>> {
@@ -47,4 +56,26 @@ impl Offsets {
 
 fn is_apart(seconds: f64) -> bool {
     seconds.abs() > MAX_CLOCK_OFFSET.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_s_clock_is_compared_with_every_provider_s() {
+        let offsets = Offsets::default();
+        let (acme, beta): (Arc<str>, Arc<str>) = ("acme".into(), "beta".into());
+        let now: jiff::Timestamp = "2026-08-21T10:00:00Z".parse().expect("a time");
+        let later = |seconds| now + jiff::SignedDuration::from_secs(seconds);
+        assert_eq!(offsets.all(), ProviderClock::Unknown);
+        offsets.tell(&acme, later(300), now);
+        assert_eq!(offsets.all(), ProviderClock::Agrees);
+        offsets.tell(&beta, later(-301), now);
+        assert_eq!(offsets.all(), ProviderClock::Differs);
+        offsets.forget("beta");
+        assert_eq!(offsets.all(), ProviderClock::Agrees);
+        offsets.forget("acme");
+        assert_eq!(offsets.all(), ProviderClock::Unknown);
+    }
 }

@@ -1,6 +1,6 @@
 //! The door's log is the store.
 
-use super::{Accepted, Log, Recalled, Refused, State};
+use super::{Accepted, Log, ProviderClock, Recalled, Refused, State};
 use crate::event::{Arrival, Event};
 use crate::store::{self, Store};
 use futures_util::future::BoxFuture;
@@ -34,8 +34,8 @@ impl Log for Arc<Store> {
         }
     }
 
-    fn doubt_clock(&self, doubtful: bool) {
-        Store::doubt_clock(self, doubtful);
+    fn compare_clock(&self, provider: ProviderClock) {
+        Store::compare_clock(self, provider);
     }
 }
 

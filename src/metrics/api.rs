@@ -18,6 +18,7 @@ pub(super) struct Api {
     requests: IntCounterVec,
     clock_offset: GaugeVec,
     polls: IntCounterVec,
+    rows_skipped: IntCounterVec,
     recovered: IntCounterVec,
     skipped: IntCounterVec,
     verified_through: GaugeVec,
@@ -47,6 +48,12 @@ impl Api {
                 "backfill_polls_total",
                 "Sweeps through the provider's list of events, by how they ended.",
                 &["source", "outcome"],
+            )?,
+            rows_skipped: counters(
+                r,
+                "api_rows_skipped_total",
+                "Rows of the API's replies that were not as specified and were passed over, by what was asked for.",
+                &["source", "endpoint"],
             )?,
             recovered: counters(
                 r,
@@ -109,6 +116,7 @@ impl Metrics {
             for code in CODES {
                 self.api.requests.with_label_values(&[source, endpoint, code]);
             }
+            self.api.rows_skipped.with_label_values(&[source, endpoint]);
         }
         for outcome in OUTCOMES {
             self.api.polls.with_label_values(&[source, outcome]);
@@ -123,6 +131,11 @@ impl Metrics {
     /// One request to the API; `code` is the status, or a word for what came instead.
     pub fn api_request(&self, source: &str, endpoint: &str, code: &str) {
         self.api.requests.with_label_values(&[source, endpoint, code]).inc();
+    }
+
+    /// So many rows of a reply were not as specified.
+    pub fn api_rows_skipped(&self, source: &str, endpoint: &str, rows: usize) {
+        self.api.rows_skipped.with_label_values(&[source, endpoint]).inc_by(rows as u64);
     }
 
     /// How far the API's clock is ahead of the host's.

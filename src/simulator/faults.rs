@@ -27,12 +27,14 @@ pub enum Fault {
     WrongClock,
     Crashes,
     MissingSamples,
+    OddRows,
+    IgnoredOffsets,
     NoEventsApi,
 }
 
 impl Fault {
     /// In the order in which they are listed.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::DropDeliveries,
         Self::RepeatDeliveries,
         Self::ReorderDeliveries,
@@ -52,6 +54,8 @@ impl Fault {
         Self::WrongClock,
         Self::Crashes,
         Self::MissingSamples,
+        Self::OddRows,
+        Self::IgnoredOffsets,
         Self::NoEventsApi,
     ];
 
@@ -77,6 +81,8 @@ impl Fault {
             Self::WrongClock => "wrong-clock",
             Self::Crashes => "crashes",
             Self::MissingSamples => "missing-samples",
+            Self::OddRows => "odd-rows",
+            Self::IgnoredOffsets => "ignored-offsets",
             Self::NoEventsApi => "no-events-api",
         }
     }
@@ -102,9 +108,13 @@ impl Fault {
             Self::LostRows => "events that are delivered and never listed",
             Self::RepeatedRows => "events that are listed twice",
             Self::EqualTimes => "events with the very time of the one before",
-            Self::WrongClock => "sandboxes on a node whose clock is off by --wrong-clock-by",
+            Self::WrongClock => "sandboxes on a node whose clock, of events and samples, is off by --wrong-clock-by",
             Self::Crashes => "events before which a running sandbox is gone without a word",
             Self::MissingSamples => "samples that were never taken",
+            Self::OddRows => "sandboxes whose rows, listed or of samples, are null, lack members or have other types",
+            Self::IgnoredOffsets => {
+                "pages of the event list that begin with the newest event, whatever offset was asked"
+            }
             Self::NoEventsApi => "replies under /events that are a 404, as where it is not offered; use 1",
         }
     }

@@ -219,8 +219,7 @@ impl Librarian {
     /// Removes the indexes of days that need not be remembered any more.
     fn forget_days(&mut self) {
         if !self.shared.clock_is_sane() {
-            tracing::warn!("the wall clock and the monotonic clock disagree: nothing is forgotten");
-            return;
+            return tracing::warn!("the wall clock is in doubt: nothing is forgotten");
         }
         let days = match day_index::days(&self.seen) {
             Ok(days) => days,

@@ -27,6 +27,7 @@
 
 mod bytes;
 mod claim;
+mod clock;
 mod closed;
 mod committer;
 mod damage;
@@ -65,6 +66,7 @@ mod tests;
 mod verify;
 
 pub use claim::Claim;
+pub use clock::{BootClock, Clock, ProviderClock, since_boot};
 pub use damage::DamagedSpan;
 pub use dead_letters::{Cause, DeadLetter, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
@@ -76,7 +78,7 @@ pub use quarantine::Quarantined;
 pub use reader::{Mark, Reader};
 pub use record::{Batch, End, Limits, LogKind, Ordinals, Record};
 pub use settings::Settings;
-pub use shared::{Clock, Refused};
+pub use shared::Refused;
 pub use sink_registry::{AttachError, Removed, SinkStart, Start};
 pub use tail_reader::TailReader;
 pub use verify::{Proof, Sum, verify};
@@ -90,7 +92,6 @@ use shared::Shared;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
@@ -190,9 +191,9 @@ impl Store {
         self.shared.reserve.write(|| self.shared.state.sync())
     }
 
-    /// While the host's clock is in doubt no id is forgotten.
-    pub fn doubt_clock(&self, doubtful: bool) {
-        self.shared.doubtful_clock.store(doubtful, Ordering::Relaxed);
+    /// What the providers' clocks say of the host's. While that is in doubt nothing is forgotten.
+    pub fn compare_clock(&self, provider: ProviderClock) {
+        self.shared.compare_clock(provider);
     }
 
     /// Reads both logs.

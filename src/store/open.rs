@@ -1,5 +1,6 @@
 //! Opening the store: lock, recovery, threads.
 
+use super::clock::{BootClock, Clock, WallClock};
 use super::committer::{Committer, OpenDay, Refusals};
 use super::damage::{self, Damage};
 use super::dead_letters::DeadLetters;
@@ -17,7 +18,7 @@ use super::positions::{Positions, Progress};
 use super::quarantine::Quarantine;
 use super::record::{End, LogKind, Ordinals};
 use super::reserve::Reserve;
-use super::shared::{Clock, LogShare, Shared};
+use super::shared::{LogShare, Shared};
 use super::sink_registry;
 use super::state::SmallState;
 use super::tail_cache::TailCache;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub disk: Arc<dyn Disk>,
     /// The host's clock.
     pub clock: Clock,
+    /// By which steps of that are seen.
+    pub boot_clock: BootClock,
     /// Where it counts.
     pub metrics: Metrics,
     /// Most webhook deliveries that may wait for the disk.
@@ -139,8 +142,8 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         disk: parts.disk,
         metrics: parts.metrics,
         health: parts.health,
-        started: (now, Instant::now()),
-        doubtful_clock: AtomicBool::new(false),
+        wall_clock: Mutex::new(WallClock::new(settings.dedupe_window, now, (parts.boot_clock)())),
+        boot_clock: parts.boot_clock,
         clock: parts.clock,
         durable: watch::Sender::new(end),
         tail: Arc::new(TailCache::new(end)),

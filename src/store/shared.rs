@@ -1,5 +1,6 @@
 //! What the store's threads and handles have in common.
 
+use super::clock::{BootClock, Clock, ProviderClock, WallClock};
 use super::damage::Damage;
 use super::dead_letters::DeadLetters;
 use super::disk::Disk;
@@ -22,11 +23,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 use tokio::sync::watch;
-
-/// The host's clock, as a parameter.
-pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
 /// Why nothing is accepted for now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,10 +128,9 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) clock: Clock,
-    /// Wall and monotonic clock at the start; see [`Shared::clock_is_sane`].
-    pub(super) started: (jiff::Timestamp, Instant),
-    /// Somebody who knows better says that the wall clock is wrong.
-    pub(super) doubtful_clock: AtomicBool,
+    pub(super) boot_clock: BootClock,
+    /// Whether [`Self::clock`] is believed; see [`Shared::clock_is_sane`].
+    pub(super) wall_clock: Mutex<WallClock>,
     pub(super) events: LogShare,
     pub(super) samples: LogShare,
     /// The end of what is on disk.
@@ -216,13 +212,23 @@ impl Shared {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether wall and monotonic clock have moved alike since the start, within a tenth of the dedupe window. While
-    /// they have not, nothing is forgotten: somebody is setting the clock. Nor while it is said to be wrong.
+    /// Whether the wall clock is believed. While it is not, nothing is forgotten.
     pub(super) fn clock_is_sane(&self) -> bool {
-        let (wall, monotonic) = self.started;
-        let wall = self.now().duration_since(wall);
-        let drift = wall.as_secs_f64() - monotonic.elapsed().as_secs_f64();
-        !self.doubtful_clock.load(Ordering::Relaxed) && drift.abs() <= self.settings.dedupe_window.as_secs_f64() / 10.0
+        let (wall, boot) = (self.now(), (self.boot_clock)());
+        let look = self.wall_clock().look(wall, boot);
+        look.tell();
+        look.is_believed
+    }
+
+    /// What the providers' clocks say of the wall clock.
+    pub(super) fn compare_clock(&self, provider: ProviderClock) {
+        let (wall, boot) = (self.now(), (self.boot_clock)());
+        let look = self.wall_clock().compare(provider, wall, boot);
+        look.tell();
+    }
+
+    fn wall_clock(&self) -> MutexGuard<'_, WallClock> {
+        self.wall_clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the ids of a day need not be remembered any more.

@@ -12,10 +12,10 @@ pub(super) fn make_room(shared: &Shared, events: bool, wanted: u64) -> io::Resul
     // The committer and the janitor may both want room.
     let _alone = shared.sweeping();
     let share = if events { &shared.events } else { &shared.samples };
-    let kept_since =
-        shared.now() - jiff::SignedDuration::try_from(shared.settings.retention).unwrap_or(jiff::SignedDuration::MAX);
+    let kept_since = shared.now().checked_sub(shared.settings.retention).unwrap_or(jiff::Timestamp::MIN);
+    let is_sane = shared.clock_is_sane();
     for segment in share.segments.snapshot() {
-        let old = segment.last_received() < kept_since.as_microsecond();
+        let old = is_sane && segment.last_received() < kept_since.as_microsecond();
         let complete = segment.sealed.load(Ordering::Acquire) && segment.ids_written.load(Ordering::Acquire);
         let may_stay = !old && shared.has_room(events, wanted);
         if !complete || may_stay || !is_settled(shared, segment.last_sequence())? {

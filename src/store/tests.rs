@@ -1,5 +1,6 @@
 //! The store as a whole, on real files.
 
+mod clocks;
 mod feeds;
 mod notes;
 mod renames;
@@ -25,6 +26,7 @@ fn parts(now: &str) -> Parts {
     Parts {
         disk: Arc::new(RealDisk),
         clock: Arc::new(move || now),
+        boot_clock: Arc::new(|| std::time::Duration::ZERO),
         metrics: Metrics::new("test", "test").unwrap(),
         max_in_flight: 1_000_000,
         health: Health::default(),

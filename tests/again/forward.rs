@@ -1,7 +1,8 @@
 use super::{ask, json, source};
+use crate::reload::reload;
 use crate::simulate::Running;
 use crate::support::brokers::{amqp, kafka, nats, unique};
-use crate::support::daemon::Home;
+use crate::support::daemon::{Daemon, Home};
 use crate::support::{consume, verify};
 use e2b_relay::simulator::provider::Options;
 use serde_json::Value;
@@ -69,4 +70,72 @@ async fn dead_letters_are_handed_on_to_their_own_place_on_each_broker() {
         }
     }
     assert_eq!(handed_on, dead);
+}
+
+/// Calls by which the daemon has read from files.
+fn reads(daemon: &Daemon) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/io", daemon.pid())).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap().parse().unwrap()
+}
+
+/// How many more, while it answers 300 times.
+async fn reads_of_300_answers(daemon: &Daemon) -> u64 {
+    let before = reads(daemon);
+    for _ in 0..300 {
+        daemon.metrics().await;
+    }
+    reads(daemon) - before
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_that_cannot_be_read_waits_and_is_told_while_the_others_are_handed_on() {
+    let provider = Running::start(Options::default()).await;
+    provider.happen(40, 600).await;
+    let name = unique("unread");
+    let settings = |more: &str| {
+        format!(
+            "{}sinks:\n  bus: {{type: nats, servers: ['{}'], subject: '{name}.live'{more}, \
+             filter: 'type.endsWith(\"created\") ? sandbox_template_id * 2 == 4 : true', \
+             stream: {{name: {name}, subjects: ['{name}.>'], create: true}}}}\n",
+            source(&provider),
+            nats(),
+        )
+    };
+    let home = Home::new(&settings(""));
+    let daemon = home.start().await;
+    daemon.until("all are settled", |metrics| metrics.settled("bus") == 40).await;
+    let list = ["dead-letters", "list", "--sink", "bus", "--format", "json"];
+    let dead = json(ask(&home, &daemon, &list).await);
+    let dead: Vec<&str> = dead.as_array().unwrap().iter().map(|letter| letter["id"].as_str().unwrap()).collect();
+    assert!(dead.len() > 5, "{dead:?}");
+    // One byte of the second one's body, under the daemon.
+    let file = home.path().join("data/dead-letters/letters.log");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes.windows(dead[1].len()).rposition(|window| window == dead[1].as_bytes()).unwrap();
+    bytes[at] ^= 1;
+    let opened = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&opened, &bytes[at..=at], at as u64).unwrap();
+    let usual = reads_of_300_answers(&daemon).await;
+
+    home.configure(&settings(&format!(", dead_letter_to: {name}.dead")));
+    let seen = daemon.log().len();
+    reload(&daemon).await;
+    daemon.until("the others are handed on", |metrics| metrics.sum("sink_dead_letters", "bus") == 1.0).await;
+    let line = daemon.says(seen, "a dead letter cannot be read").await;
+    assert!(line.contains("\"sink\":\"bus\"") && line.contains("sequence"), "{line}");
+    assert_eq!(daemon.metrics().await.sum("sink_dead_letters_forwarded_total", "bus"), (dead.len() - 1) as f64);
+    let now = reads_of_300_answers(&daemon).await;
+    assert!(now < 2 * usual + 500, "{now} reads where there were {usual}: it is tried again and again");
+    // A retry by hand says that it waits, and loses nothing.
+    let retry = ["dead-letters", "retry", "--sink", "bus", "--all", "--format", "json"];
+    let (code, out, err) = ask(&home, &daemon, &retry).await;
+    let tally: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{code} {out}{err}"));
+    assert_eq!((&tally["found"], &tally["sent"], &tally["rejected"]), (&1.into(), &0.into(), &1.into()), "{tally}");
+    let waiting = json(ask(&home, &daemon, &list).await);
+    assert_eq!(waiting.as_array().unwrap().len(), 1, "{waiting}");
+    assert_eq!(waiting[0]["id"], dead[1], "{waiting}");
+    assert!(waiting[0]["message"].as_str().unwrap().starts_with("cannot be read: "), "{waiting}");
+    let drop = ["dead-letters", "drop", "--sink", "bus", "--format", "json", dead[1]];
+    assert_eq!(json(ask(&home, &daemon, &drop).await)["dropped"], 1);
+    assert!(daemon.terminate().await.success());
 }

@@ -6,6 +6,7 @@ mod inside;
 mod kills;
 mod outage;
 mod refused;
+mod repeated;
 mod trouble;
 mod witness;
 
@@ -18,7 +19,7 @@ use e2b_relay::event::{Arrival, Event};
 use e2b_relay::intake::{Accepted, DamagedSpan, Intake, Limits, Log, Recalled, Refused, State};
 use e2b_relay::metrics::Metrics;
 use e2b_relay::shutdown::{self, Trigger};
-use e2b_relay::source::backfill::{Backfill, Bounds, Parts, Settings};
+use e2b_relay::source::backfill::{Backfill, Bounds, Parts, Settings, Status};
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -99,6 +100,7 @@ pub(crate) struct Site {
     /// Added to the host's clock.
     pub(crate) clock: jiff::SignedDuration,
     pub(crate) spool: tempfile::TempDir,
+    pub(crate) status: watch::Sender<Status>,
 }
 
 /// A backfill at work, until dropped.
@@ -122,6 +124,7 @@ impl Site {
             bounds: Bounds::default(),
             clock: jiff::SignedDuration::ZERO,
             spool: tempfile::tempdir().unwrap(),
+            status: watch::Sender::default(),
         }
     }
 
@@ -143,7 +146,7 @@ impl Site {
         };
         let (webhook_id, known) = watch::channel(self.settings.webhook_id.clone());
         let backfill = Backfill::new(Parts {
-            status: tokio::sync::watch::Sender::default(),
+            status: self.status.clone(),
             damaged: self.taken.damaged.subscribe(),
             source: "acme".into(),
             team_id: None,

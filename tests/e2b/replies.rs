@@ -204,3 +204,44 @@ async fn samples_are_read_from_older_installations_too() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_row_that_is_not_as_specified_costs_itself_alone() {
+    let sample = |more: &str| format!(r#"{{{more} "cpuCount": 2, "cpuUsedPct": 20.5, "memUsed": 1, "memTotal": 2}}"#);
+    let (sound, timeless) = (sample(r#""timestampUnix": 9,"#), sample(""));
+    // Beyond the end of the calendar.
+    let late = sample(r#""timestampUnix": 9223372036854775807,"#);
+    let latest =
+        format!(r#"{{"sandboxes": {{"a": null, "b": {sound}, "c": {timeless}, "d": {late}, "e": 7, "f": {{}}}}}}"#);
+    let of_one = format!("[null, {sound}, {timeless}, {late}, 7]");
+    let listed =
+        |more: &str| format!(r#"{{"sandboxID": "b", "templateID": "t", "endAt": "", "state": "paused", {more}}}"#);
+    let sandboxes = format!(
+        r#"[null, {}, {}, {}, {{"sandboxID": "c"}}]"#,
+        listed(r#""startedAt": "2026-08-06T20:59:36Z""#),
+        listed(r#""startedAt": "yesterday""#),
+        listed(r#""startedAt": "2026-08-06T20:59:36Z", "cpuCount": "two""#)
+    );
+    let deliveries = r#"{"data": [null, {"eventId": "e"}, {"eventId": 7}, {"eventId": "f", "attempts": [null]}]}"#;
+    let replies = [&latest, &of_one, &sandboxes, deliveries].map(|text| reply(200, text));
+    let canned = Canned::start(replies.into()).await;
+    let (api, metrics) = api_at(&canned.url);
+    let skipped = |endpoint: &str| {
+        let line = format!(r#"e2b_relay_api_rows_skipped_total{{endpoint="{endpoint}",source="acme"}} "#);
+        let text = metrics.encode().unwrap();
+        text.lines().find_map(|text| text.strip_prefix(&line)).expect("the counter").parse::<u64>().unwrap()
+    };
+    assert_eq!(skipped("metrics"), 0);
+    let latest = api.metrics(&["a", "b", "c", "d", "e", "f"]).await.unwrap().value;
+    assert_eq!(latest.into_keys().collect::<Vec<_>>(), ["b"]);
+    assert_eq!(skipped("metrics"), 4, "null is a sandbox without a sample");
+    assert_eq!(api.sandbox_metrics("b", 1, 9).await.unwrap().value.len(), 1);
+    assert_eq!(skipped("sandbox_metrics"), 4);
+    let page = api.sandboxes(None).await.unwrap().value;
+    assert_eq!(page.sandboxes.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(page.odd, ["b", "b", "c"], "whose rows they are is known");
+    assert_eq!(skipped("sandboxes"), 4);
+    let page = api.deliveries("w", &DeliveryQuery::default()).await.unwrap().value;
+    assert_eq!(page.deliveries.iter().map(|one| one.event_id.as_str()).collect::<Vec<_>>(), ["e"]);
+    assert_eq!(skipped("deliveries"), 3);
+}

@@ -114,7 +114,8 @@ impl Case {
             let underway = case.events().iter().any(|event| event["fate"] == "underway");
             let waits = case.metrics.sum("sink_lag_events", "audit") > 0.0;
             let missing = case.missing();
-            if !underway && !waits && missing == 0 && case.moved(row) >= (row.least)(&case) as f64 {
+            let moved = case.moved(row) >= (row.least)(&case) as f64;
+            if !underway && !waits && missing == 0 && moved && (row.struck)(&case) {
                 return case;
             }
             let late = tokio::time::Instant::now() >= deadline;

@@ -149,6 +149,30 @@ pub(super) const TABLE: &[Row] = &[
         ..Row::NOTHING
     },
     Row {
+        fault: "odd-rows",
+        part: "0.3",
+        arguments: &["--sandboxes", "30"],
+        keys: "    backfill: {interval: 500ms}\n    reconcile: {interval: 1s, emit: true}\n    metrics: {interval: 1s}\n",
+        moves: ("api_rows_skipped_total", "endpoint=\"metrics\""),
+        least: |_| 60,
+        only_then: true,
+        // Its list is read, and so are the samples, for those whose rows are sound.
+        struck: |case| {
+            ["sandbox.reconciled", "sandbox.metrics"]
+                .iter()
+                .all(|kind| case.records.iter().any(|record| record["type"] == *kind))
+        },
+        ..Row::NOTHING
+    },
+    Row {
+        fault: "ignored-offsets",
+        part: "1",
+        moves: ("backfill_polls_total", "outcome=\"invalid\""),
+        least: |_| 2,
+        only_then: true,
+        ..Row::NOTHING
+    },
+    Row {
         fault: "no-events-api",
         part: "1",
         moves: ("backfill_polls_total", "outcome=\"not_offered\""),

@@ -3,6 +3,7 @@
 mod history;
 mod kills;
 mod many;
+mod odd;
 mod samples;
 mod set;
 

@@ -49,6 +49,7 @@ impl Story {
         let parts = Parts {
             disk: self.world.disk(cut_at.map(|at| Plan { at, calls: 1, fault: Fault::Cut })),
             clock: Arc::new(move || now),
+            boot_clock: Arc::new(|| std::time::Duration::ZERO),
             metrics: self.metrics.clone(),
             max_in_flight: 10_000,
             health: Health::default(),

@@ -65,6 +65,7 @@ impl Lives {
         let parts = Parts {
             disk: self.world.disk(plan),
             clock: Arc::new(move || now),
+            boot_clock: Arc::new(|| std::time::Duration::ZERO),
             metrics: self.metrics.clone(),
             max_in_flight: 10_000,
             health: Health::default(),

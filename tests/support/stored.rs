@@ -4,7 +4,7 @@ use bytes::Bytes;
 use e2b_relay::event::{Arrival, Event, Origin, Stored, Timestamp};
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
-use e2b_relay::store::{Accepted, Limits, Parts, Progress, RealDisk, Record, Store};
+use e2b_relay::store::{Accepted, Limits, Parts, Progress, RealDisk, Record, Store, since_boot};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ pub(crate) fn parts() -> Parts {
     Parts {
         disk: Arc::new(RealDisk),
         clock: Arc::new(jiff::Timestamp::now),
+        boot_clock: Arc::new(since_boot),
         metrics: Metrics::new("test", "test").unwrap(),
         max_in_flight: 100_000,
         health: Health::default(),

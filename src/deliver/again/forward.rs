@@ -4,15 +4,17 @@
 //! take there either stays.
 
 use super::Handle;
+use super::letter::{Read, Unreadable};
 use super::send::Refusal;
 use crate::backoff::Backoff;
 use crate::decode;
 use crate::deliver::BACKOFF;
 use crate::event::Stored;
+use crate::logging::Occasional;
 use crate::store::{DeadLetter, Resolution};
 use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
 
 const REASON_HEADER: &str = "e2b-relay-dead-letter";
 const MESSAGE_HEADER: &str = "e2b-relay-error";
@@ -24,6 +26,28 @@ enum Handed {
     On,
     /// Not to be had there either.
     Refused(String),
+}
+
+/// Letters that wait and are passed over.
+#[derive(Default)]
+struct Passed {
+    /// For good: the peer does not take them, or they are damaged.
+    refused: HashSet<u64>,
+    /// Until the disk is asked again.
+    unread: HashSet<u64>,
+}
+
+impl Passed {
+    fn knows(&self, sequence: u64) -> bool {
+        self.refused.contains(&sequence) || self.unread.contains(&sequence)
+    }
+
+    fn over(&mut self, sequence: u64, why: &Unreadable) {
+        match why {
+            Unreadable::Damaged => self.refused.insert(sequence),
+            Unreadable::Disk(_) => self.unread.insert(sequence),
+        };
+    }
 }
 
 impl Handle {
@@ -39,29 +63,54 @@ impl Handle {
     }
 
     async fn hand_on_all(&self, to: &str) {
-        let mut refused = HashSet::new();
+        let mut passed = Passed::default();
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1, fastrand::Rng::new());
+        let said = Occasional::default();
         loop {
-            match self.hand_on_some(to, &mut refused).await {
-                Ok(0) => self.parked.notified().await,
-                Ok(_) => backoff.reset(),
+            match self.hand_on_some(to, &mut passed, &said).await {
+                Ok(0) if passed.unread.is_empty() => self.parked.notified().await,
+                Ok(0) => {
+                    // What comes meanwhile does not wait for them, and does not have them read again sooner.
+                    let due = Instant::now() + backoff.next_delay();
+                    while timeout_at(due, self.parked.notified()).await.is_ok() {
+                        if let Err(error) = self.hand_on_some(to, &mut passed, &said).await {
+                            self.tell_unresolved(&error, &said);
+                        }
+                    }
+                    passed.unread.clear();
+                }
+                Ok(_) if passed.unread.is_empty() => backoff.reset(),
+                Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(sink = self.road.name, %error, "dead letters cannot be handed on");
+                    self.tell_unresolved(&error, &said);
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
             }
         }
     }
 
-    /// Returns how many it looked at.
-    async fn hand_on_some(&self, to: &str, refused: &mut HashSet<u64>) -> io::Result<usize> {
-        let road = Arc::clone(&self.road);
-        let is_new = |(sequence, _): &(u64, DeadLetter)| !refused.contains(sequence);
+    fn tell_unresolved(&self, error: &io::Error, said: &Occasional) {
+        if let Some(suppressed) = said.pass(Instant::now()) {
+            tracing::error!(sink = self.road.name, %error, suppressed, "dead letters cannot be handed on");
+        }
+    }
+
+    /// Returns how many it looked at: of each that waits after that, `passed` knows why.
+    async fn hand_on_some(&self, to: &str, passed: &mut Passed, said: &Occasional) -> io::Result<usize> {
+        let road = &self.road;
+        let is_new = |(sequence, _): &(u64, DeadLetter)| !passed.knows(*sequence);
         let letters: Vec<_> = road.claim.dead_letters().into_iter().filter(is_new).collect();
         for (sequence, letter) in &letters {
-            let (claim, sequence) = (road.claim.clone(), *sequence);
-            let read = tokio::task::spawn_blocking(move || claim.dead_letter_event(sequence));
-            let Some(stored) = read.await.map_err(io::Error::other)?? else { continue };
+            let sequence = *sequence;
+            let stored = match road.read_letter(sequence).await {
+                Read::Event(stored) => stored,
+                Read::Gone => continue,
+                Read::Unreadable(error) => {
+                    road.tell_unreadable(sequence, &error, said);
+                    passed.over(sequence, &error);
+                    continue;
+                }
+            };
             match self.hand_on(to, letter, &stored).await {
                 Handed::On => {
                     let resolved = self.resolve(vec![sequence], Resolution::Forwarded).await;
@@ -76,7 +125,7 @@ impl Handle {
                         error = why,
                         "a dead letter is not taken where it was to be handed on, and stays"
                     );
-                    refused.insert(sequence);
+                    passed.refused.insert(sequence);
                 }
             }
         }

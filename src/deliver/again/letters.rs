@@ -1,5 +1,6 @@
 //! Dead letters that are sent once more.
 
+use super::letter::Read;
 use super::send::{Outcome, Stamp};
 use super::{Handle, Refused};
 use crate::logging::Occasional;
@@ -25,7 +26,7 @@ pub struct Retried {
     pub sent: u64,
     /// Not wanted by the sink any more, by its types, sources or filter: they wait still.
     pub skipped: u64,
-    /// Refused again: they wait still.
+    /// Refused again, or not to be read: they wait still.
     pub rejected: u64,
 }
 
@@ -60,15 +61,20 @@ impl Retrying {
         let road = &self.handle.road;
         let stamp = Stamp { header: RETRY_HEADER, id: Uuid::new_v4().to_string() };
         let mut tally = Retried::default();
-        let said = Occasional::default();
+        let (said, unreadable) = (Occasional::default(), Occasional::default());
         for some in sequences.chunks(AT_ONCE) {
-            let (claim, some) = (road.claim.clone(), some.to_vec());
-            let read = tokio::task::spawn_blocking(move || {
-                let events = some.iter().filter_map(|sequence| claim.dead_letter_event(*sequence).transpose());
-                events.collect::<Result<Vec<_>, _>>()
-            });
-            let events = read.await.map_err(std::io::Error::other)??;
-            tally.found += events.len() as u64;
+            let mut events = Vec::new();
+            for sequence in some {
+                match road.read_letter(*sequence).await {
+                    Read::Event(stored) => events.push(*stored),
+                    Read::Gone => continue,
+                    Read::Unreadable(error) => {
+                        road.tell_unreadable(*sequence, &error, &unreadable);
+                        tally.rejected += 1;
+                    }
+                }
+                tally.found += 1;
+            }
             let mut sent = Vec::new();
             for (sequence, outcome) in road.send(events, &stamp).await {
                 match outcome {

@@ -6,6 +6,7 @@
 
 mod forward;
 mod gap;
+mod letter;
 mod letters;
 mod replay;
 mod send;

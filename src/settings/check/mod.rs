@@ -1,5 +1,6 @@
 //! Checks that need more than one key, or another room's knowledge: what the schema cannot say.
 
+mod durations;
 mod files;
 mod register;
 mod sinks;
@@ -67,6 +68,7 @@ pub(super) fn check(settings: &Settings, provenance: &Provenance, files: bool) -
     if files {
         files::check(settings, &mut findings);
     }
+    durations::check(settings, &mut findings);
     findings
 }
 

@@ -5,6 +5,12 @@ use crate::settings::problem::KeyPath;
 use serde_json::{Number, Value};
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
+
+/// Longer than anybody waits or keeps; times from now on by it, and ten times that, are within what clocks can tell.
+const LONGEST_DURATION: Duration = Duration::from_secs(36_500 * 86_400);
+/// A shorter one would be as good as none, and what rests for it would never rest.
+const SHORTEST_DURATION: Duration = Duration::from_millis(1);
 
 impl Walk<'_> {
     /// A string where a number, boolean, list or table is wanted is read as that: the environment and variables know
@@ -53,16 +59,26 @@ impl Walk<'_> {
         match format {
             Some("path") if text.is_empty() => self.fault(path, "wants a path, not an empty string", None),
             Some("path") => *text = beside(self.provenance.folder(path), text),
-            Some("duration") if humantime::parse_duration(text).is_err() => {
-                let remedy = Some("write it like `500ms`, `10s`, `5m` or `7d`".to_owned());
-                self.fault(path, format!("{} is not a duration", self.quote(text, path)), remedy);
-            }
+            Some("duration") => self.duration(text, path),
             Some("size") if bytesize::ByteSize::from_str(text).is_err() => {
                 let remedy = Some("write it like `512KiB`, `64MiB` or `10GiB`".to_owned());
                 self.fault(path, format!("{} is not a size", self.quote(text, path)), remedy);
             }
             _ => {}
         }
+    }
+
+    /// Whether a duration may be 0 depends on the key, and is checked with what it means.
+    fn duration(&mut self, text: &str, path: &KeyPath) {
+        let (fault, remedy) = match humantime::parse_duration(text) {
+            Err(_) => ("is not a duration", "write it like `500ms`, `10s`, `5m` or `7d`"),
+            Ok(length) if length > LONGEST_DURATION => ("is longer than 100 years", "give it `36500d` or less"),
+            Ok(length) if length < SHORTEST_DURATION && !length.is_zero() => {
+                ("is shorter than a millisecond", "give it `1ms` or more")
+            }
+            Ok(_) => return,
+        };
+        self.fault(path, format!("{} {fault}", self.quote(text, path)), Some(remedy.to_owned()));
     }
 
     fn number(&mut self, schema: &Value, number: &Number, path: &KeyPath) {

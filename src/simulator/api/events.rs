@@ -51,11 +51,12 @@ pub(super) async fn of_sandbox(
 
 fn page(shared: &Arc<Shared>, sandbox_id: Option<String>, params: &Params) -> Result<Json<Value>, Refusal> {
     let shifting = shared.strikes(Fault::ShiftingPages);
+    let offset = params.count("offset", 0, i32::MAX as usize, 0)?;
     let query = Query {
         sandbox_id,
         types: params.repeated("types"),
         ascending: params.flag("orderAsc")?,
-        offset: params.count("offset", 0, i32::MAX as usize, 0)?,
+        offset: if shared.strikes(Fault::IgnoredOffsets) { 0 } else { offset },
         limit: params.count("limit", 1, 100, 10)?,
         ties_swapped: shifting,
     };

@@ -2,12 +2,15 @@
 //! left out is the last sample's, and a range has other times than the latest samples have.
 
 use super::params::Params;
-use super::{Provider, Refusal};
-use crate::simulator::samples::Sample;
+use super::{Provider, Refusal, odd};
+use crate::simulator::faults::Fault;
+use crate::simulator::provider::Shared;
+use crate::simulator::samples::{Sample, hash};
 use axum::Json;
 use axum::extract::{Path, State};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Sandboxes of one request.
@@ -29,13 +32,15 @@ pub(super) struct Metric {
 
 #[derive(Serialize)]
 pub(super) struct Batch {
-    sandboxes: BTreeMap<String, Metric>,
+    sandboxes: BTreeMap<String, Value>,
 }
 
-fn metric(sample: &Sample) -> Metric {
+/// As it is told by a clock that is `off` by so many seconds.
+fn metric(sample: &Sample, off: i64) -> Metric {
+    let time = sample.time + off;
     Metric {
-        timestamp: Timestamp::from_second(sample.time).unwrap_or_default(),
-        timestamp_unix: sample.time,
+        timestamp: Timestamp::from_second(time).unwrap_or_default(),
+        timestamp_unix: time,
         cpu_count: sample.cpu_count,
         cpu_used_pct: sample.cpu_used_pct,
         mem_used: sample.mem_used,
@@ -44,6 +49,17 @@ fn metric(sample: &Sample) -> Metric {
         disk_used: sample.disk_used,
         disk_total: sample.disk_total,
     }
+}
+
+/// By how many seconds the clock is off of the node that the sandbox is on.
+fn off(shared: &Shared, sandbox_id: &str) -> i64 {
+    let options = &shared.options;
+    if options.faults.marks(Fault::WrongClock, hash(sandbox_id)) { options.wrong_clock_by.as_secs() } else { 0 }
+}
+
+fn told(shared: &Shared, sandbox_id: &str, sample: &Sample) -> Result<Value, Refusal> {
+    let row = serde_json::to_value(metric(sample, off(shared, sandbox_id)));
+    row.map(|row| odd::row(shared, sandbox_id, row)).map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
 /// The newest sample of each; whoever has none is not in the reply.
@@ -57,8 +73,11 @@ pub(super) async fn latest(State(shared): Provider, params: Params) -> Result<Js
     }
     let ids: Vec<&str> = ids.iter().map(|id| short(id)).collect::<Result<_, _>>()?;
     let (account, now) = (shared.account(), Timestamp::now());
-    let newest = |id: &str| Some((id.to_owned(), metric(&account.samples.latest(id, now)?)));
-    Ok(Json(Batch { sandboxes: ids.into_iter().filter_map(newest).collect() }))
+    let newest = |id: &str| {
+        let sample = account.samples.latest(id, now)?;
+        Some(told(&shared, id, &sample).map(|row| (id.to_owned(), row)))
+    };
+    Ok(Json(Batch { sandboxes: ids.into_iter().filter_map(newest).collect::<Result<_, _>>()? }))
 }
 
 /// An unknown sandbox has no samples, and is no error.
@@ -66,19 +85,21 @@ pub(super) async fn range(
     State(shared): Provider,
     Path(id): Path<String>,
     params: Params,
-) -> Result<Json<Vec<Metric>>, Refusal> {
+) -> Result<Json<Vec<Value>>, Refusal> {
     let id = short(&id)?;
     let (start, end) = (params.number("start")?, params.number("end")?);
     if start.is_some_and(i64::is_negative) || end.is_some_and(i64::is_negative) {
         return Err(Refusal::bad_request("start and end must be at least 0"));
     }
     let (account, now) = (shared.account(), Timestamp::now());
+    let off = off(&shared, id);
     let (first, last) = account.samples.span(id, now).unwrap_or_default();
-    let (start, end) = (start.unwrap_or(first), end.unwrap_or(last));
+    let (start, end) = (start.unwrap_or(first + off), end.unwrap_or(last + off));
     if start > end {
         return Err(Refusal::bad_request("Invalid time range for metrics"));
     }
-    Ok(Json(account.samples.range(id, start, end, now).iter().map(metric).collect()))
+    let samples = account.samples.range(id, start.saturating_sub(off), end.saturating_sub(off), now);
+    samples.iter().map(|sample| told(&shared, id, sample)).collect::<Result<_, _>>().map(Json)
 }
 
 /// `<id>-<client id>` is the id; anything else with a dash or a strange letter spoils the whole request.

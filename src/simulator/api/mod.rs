@@ -4,6 +4,7 @@ mod deliveries;
 mod events;
 mod ledger;
 mod metrics;
+mod odd;
 mod params;
 mod sandboxes;
 mod stats;

@@ -1,7 +1,7 @@
 //! `/sandboxes` and `/v2/sandboxes`: what lives, by start time, in pages whose token goes in a header.
 
 use super::params::Params;
-use super::{Provider, Refusal};
+use super::{Provider, Refusal, odd};
 use crate::simulator::life::{Life, Sandbox};
 use crate::simulator::samples::hash;
 use axum::Json;
@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// As the list has it; here an id is spelled `ID`.
@@ -98,7 +99,7 @@ pub(super) async fn running(State(shared): Provider, params: Params) -> Result<J
     Ok(Json(wanted.map(|sandbox| listed(life, sandbox)).collect()))
 }
 
-pub(super) async fn page(State(shared): Provider, params: Params) -> Result<(HeaderMap, Json<Vec<Listed>>), Refusal> {
+pub(super) async fn page(State(shared): Provider, params: Params) -> Result<(HeaderMap, Json<Vec<Value>>), Refusal> {
     let limit = params.count("limit", 1, 100, 100)?;
     let states = params.joined("state");
     if states.iter().any(|state| state != "running" && state != "paused") {
@@ -148,7 +149,12 @@ pub(super) async fn page(State(shared): Provider, params: Params) -> Result<(Hea
     if states.is_empty() || states.iter().any(|state| state == "running") {
         headers.insert(HeaderName::from_static("x-total-running"), HeaderValue::from(running));
     }
-    Ok((headers, Json(page.into_iter().map(|sandbox| listed(life, sandbox)).collect())))
+    let row = |sandbox: &Sandbox| {
+        let row = serde_json::to_value(listed(life, sandbox));
+        row.map(|row| odd::row(&shared, &sandbox.id, row)).map_err(|error| Refusal::bad_request(error.to_string()))
+    };
+    let rows: Result<Vec<Value>, Refusal> = page.into_iter().map(row).collect();
+    Ok((headers, Json(rows?)))
 }
 
 pub(super) async fn one(State(shared): Provider, Path(id): Path<String>) -> Result<Json<Detail>, Refusal> {

@@ -228,7 +228,7 @@ impl Settings {
             return Err(InvalidSetting::new("stream.subjects", "is required to create the stream"));
         }
         if stream.max_age.is_some_and(|age| age < stream.duplicate_window) {
-            let message = "is shorter than stream.duplicate_window, which the server refuses";
+            let message = "is shorter than stream.duplicate_window, which the server refuses; raise it, or lower that";
             return Err(InvalidSetting::new("stream.max_age", message));
         }
         if stream.max_bytes == Some(ByteSize::b(0)) {

@@ -2,12 +2,15 @@
 //! the list of events lacks it.
 
 use super::offer::{Draining, Fetched, Offer};
+use super::progress::{PATIENCE, Progress};
 use super::saved::Saved;
 use crate::e2b::{Api, ApiError, Attempt, DeliveryQuery};
+use crate::logging::Occasional;
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How the id of the relay's own webhook is known: whoever keeps the registration tells it.
 pub type WebhookId = watch::Receiver<Option<String>>;
@@ -16,7 +19,13 @@ pub(super) struct Attempts {
     webhook_id: WebhookId,
     /// For this one the API keeps no log.
     not_offered: Option<String>,
+    told_invalid: Occasional,
 }
+
+/// Why a list by cursor may repeat itself.
+const BY_CURSOR: &str = "as where a cursor leads back";
+/// How often it is told that the log cannot be understood.
+const TELL_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// A look at the log came to nothing.
 #[derive(Debug)]
@@ -39,7 +48,14 @@ impl From<Draining> for Trouble {
 
 impl Attempts {
     pub(super) fn new(webhook_id: WebhookId) -> Self {
-        Self { webhook_id, not_offered: None }
+        Self { webhook_id, not_offered: None, told_invalid: Occasional::every(TELL_EVERY) }
+    }
+
+    /// Tells of trouble that the list of events does not have as well.
+    pub(super) fn tell(&self, error: &ApiError, source: &str) {
+        if let (ApiError::Invalid { .. }, Some(suppressed)) = (error, self.told_invalid.pass(Instant::now())) {
+            tracing::warn!(%source, %error, suppressed, "failed deliveries cannot be looked at");
+        }
     }
 
     /// Offers the body of every attempt that failed since the last look, less the overlap. Returns up to when the log
@@ -58,7 +74,7 @@ impl Attempts {
         let from = saved.attempts.or(saved.cursor).or(saved.since);
         let start = from.and_then(|from| from.checked_sub(overlap).ok());
         let mut query = DeliveryQuery { start, failed_only: true, ..DeliveryQuery::default() };
-        let mut began = None;
+        let (mut began, mut progress) = (None, Progress::default());
         loop {
             let answer = match api.deliveries(&id, &query).await {
                 Ok(answer) => answer,
@@ -72,6 +88,9 @@ impl Attempts {
             };
             began = began.or(answer.date);
             let page = answer.value;
+            if progress.take(page.deliveries.iter().map(|delivery| &delivery.event_id)) > PATIENCE {
+                return Err(api.repeats("/events/webhooks/{id}/deliveries", BY_CURSOR).into());
+            }
             let bodies = page.deliveries.into_iter().filter_map(|delivery| {
                 // Every attempt sends the same body.
                 let body = |attempt: Attempt| Some((attempt.id, attempt.request_body?));
@@ -80,7 +99,7 @@ impl Attempts {
                 Some(Fetched { raw: Bytes::from(body), attempt })
             });
             offer.all(bodies).await?;
-            // A cursor that does not move would be asked for again for ever.
+            // A cursor that does not move is the end.
             if page.next_cursor.is_none() || page.next_cursor == query.cursor {
                 return Ok(began);
             }

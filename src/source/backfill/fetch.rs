@@ -1,6 +1,7 @@
 //! A list of events, read from its newest down to a floor into a spool, and offered from there, oldest first.
 
 use super::offer::{self, OUTSIDE, TOO_OLD};
+use super::progress::Progress;
 use super::spool::Spool;
 use super::walk::{Row, Step, Walk};
 use super::{Backfill, Cut, MAX_KNOWN, Tally};
@@ -12,6 +13,9 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Why a list by offset may repeat itself.
+const BY_OFFSET: &str = "as where `offset` is ignored";
+
 /// Which list.
 pub(super) enum List {
     /// Of all the team's sandboxes.
@@ -20,13 +24,23 @@ pub(super) enum List {
     Sandbox(String),
 }
 
+impl List {
+    /// As messages name it.
+    fn path(&self) -> &'static str {
+        match self {
+            Self::Team => "/events/sandboxes",
+            Self::Sandbox(_) => "/events/sandboxes/{id}",
+        }
+    }
+}
+
 /// What a walk brought.
 pub(super) struct Fetched {
     pub(super) spool: Spool,
     pub(super) newest: Option<Timestamp>,
     pub(super) oldest: Option<Timestamp>,
     pub(super) list_ended: bool,
-    /// The page at which the walk was not let on.
+    /// Why the walk was not let on, or led nowhere.
     pub(super) refused: Option<ApiError>,
     pub(super) known: HashSet<String>,
 }
@@ -36,6 +50,14 @@ pub(super) struct Page {
     pub(super) rows: Vec<Option<Row>>,
     pub(super) events: Vec<Bytes>,
     pub(super) full: bool,
+}
+
+impl Page {
+    /// What tells its rows apart: the event's id, or of what is no event the text.
+    fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let rows = self.rows.iter().zip(&self.events);
+        rows.map(|(row, raw)| row.as_ref().map_or(&**raw, |row| row.id.as_bytes()))
+    }
 }
 
 impl Backfill {
@@ -86,9 +108,10 @@ impl Backfill {
         let mut spool = spool.await.map_err(io::Error::other)??;
         let (mut newest, mut oldest) = (None, None);
         let mut known = HashSet::new();
-        let (mut walk, mut page) = (Walk::new(floor), first);
+        let (mut walk, mut progress, mut page) = (Walk::new(floor), Progress::default(), first);
         loop {
             let step = walk.take(&page.rows, page.full);
+            let without_news = progress.take(page.keys());
             if let Step::Next(_) | Step::Done { .. } = step {
                 let times = || page.rows.iter().flatten().map(|row| row.at);
                 newest = newest.max(times().max());
@@ -103,6 +126,10 @@ impl Backfill {
                     return Ok(Fetched { spool, newest, oldest, list_ended, refused: None, known });
                 }
             };
+            if without_news > walk.patience() {
+                let refused = Some(self.parts.api.repeats(list.path(), BY_OFFSET));
+                return Ok(Fetched { spool, newest, oldest, list_ended: false, refused, known });
+            }
             (page, _) = match self.fetch(list, offset, MAX_EVENTS).await {
                 Err(Cut::Api(refused @ ApiError::Refused { .. })) => {
                     return Ok(Fetched { spool, newest, oldest, list_ended: false, refused: Some(refused), known });

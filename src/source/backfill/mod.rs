@@ -20,6 +20,7 @@ mod damage;
 mod fetch;
 mod gap;
 mod offer;
+mod progress;
 mod saved;
 mod settings;
 mod spool;
@@ -396,6 +397,7 @@ impl Backfill {
             Err(Trouble::Draining) => return Err(Cut::Draining),
             // The list of events was read all the same; the requests are counted.
             Err(Trouble::Api(error)) => {
+                self.attempts.tell(&error, &self.parts.source);
                 tracing::debug!(source = %self.parts.source, %error, "failed deliveries cannot be looked at");
                 return Ok(());
             }

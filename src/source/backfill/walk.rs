@@ -27,6 +27,8 @@
 //! A run that is longer than a page is read again until as many different events as rows were seen, [`MAX_PASSES`] times
 //! at most.
 
+use super::progress::PATIENCE;
+use crate::e2b::MAX_EVENTS;
 use jiff::Timestamp;
 use std::collections::HashSet;
 
@@ -80,6 +82,13 @@ impl Walk {
     /// From the newest event down to those at `floor`, those included.
     pub(super) fn new(floor: Timestamp) -> Self {
         Self { floor, offset: 0, before: None, long_run: None }
+    }
+
+    /// So many pages one after the other may bring no row that was not seen before: more where a run of equal times is
+    /// read again.
+    pub(super) fn patience(&self) -> usize {
+        let run = self.long_run.as_ref().map_or(0, |run| run.seen.len().div_ceil(MAX_EVENTS));
+        PATIENCE + run * MAX_PASSES as usize
     }
 
     /// Takes what stood on the page at the offset that was asked for; `None` is a row that could not be read, and `full`

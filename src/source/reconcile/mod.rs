@@ -14,7 +14,7 @@ use crate::sandboxes::{Live, MAX_SANDBOXES};
 use crate::shutdown::Shutdown;
 use futures_util::StreamExt;
 use futures_util::stream;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -28,6 +28,9 @@ const SIDE_BY_SIDE: usize = 4;
 const PATIENCE: u32 = 10;
 /// After trouble the next walk is not waited for longer than this.
 const SOON: Duration = Duration::from_secs(30);
+
+/// So many pages one after the other may name nobody new; beyond them the list goes round.
+const PAGES_WITHOUT_NEWS: usize = 10;
 
 /// What it is made of.
 pub struct Parts {
@@ -97,9 +100,14 @@ impl Reconciler {
         let Parts { live, api, intake, .. } = &self.parts;
         let read_at = intake.now();
         let mut listed: HashMap<String, ListedSandbox> = HashMap::new();
+        // Listed by rows that tell nothing but whose they are: not gone, and not more than that.
+        let mut odd: HashSet<String> = HashSet::new();
         let mut token: Option<String> = None;
+        let mut without_news = 0;
         loop {
             let page = api.sandboxes(token.as_deref()).await?.value;
+            let known = listed.len() + odd.len();
+            odd.extend(page.odd);
             for sandbox in page.sandboxes {
                 // Text in RFC 3339, of one server: the later start is the greater text.
                 match listed.get(&sandbox.id) {
@@ -107,10 +115,14 @@ impl Reconciler {
                     _ => drop(listed.insert(sandbox.id.clone(), sandbox)),
                 }
             }
-            if listed.len() > MAX_SANDBOXES {
+            if listed.len() + odd.len() > MAX_SANDBOXES {
                 let (source, limit) = (live.source(), MAX_SANDBOXES);
                 tracing::error!(%source, limit, "more sandboxes are listed than are followed");
                 return Ok(listed.len());
+            }
+            without_news = if listed.len() + odd.len() > known { 0 } else { without_news + 1 };
+            if without_news > PAGES_WITHOUT_NEWS {
+                return Err(api.repeats("/v2/sandboxes", "as where `nextToken` leads back"));
             }
             // A token that does not move would be asked for again for ever.
             if page.next_token.is_none() || page.next_token == token {
@@ -121,7 +133,7 @@ impl Reconciler {
         for sandbox in listed.values() {
             live.listed(sandbox, read_at, intake.now());
         }
-        let unlisted = live.unlisted(|id| listed.contains_key(id), read_at);
+        let unlisted = live.unlisted(|id| listed.contains_key(id) || odd.contains(id), read_at);
         let asked = stream::iter(unlisted.into_iter().take(MAX_ASKED)).map(|id| async move {
             let asked_at = intake.now();
             match api.sandbox(&id).await {

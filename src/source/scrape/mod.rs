@@ -32,7 +32,7 @@ pub use settings::Settings;
 use super::own::{Door, Offered};
 use crate::e2b::{Api, ApiError, MAX_SANDBOXES, Sample};
 use crate::event::Origin;
-use crate::intake::Intake;
+use crate::intake::{Intake, MAX_AHEAD};
 use crate::metrics::Metrics;
 use crate::sandboxes::{Live, Usage, Verdict, Wanted};
 use crate::shutdown::Shutdown;
@@ -96,6 +96,14 @@ enum Cut {
     Api(#[from] ApiError),
     #[error("the store takes no samples for now: scraping pauses")]
     Store { retry_after: Duration },
+}
+
+/// What one call for many brought.
+struct Batch {
+    /// The latest samples, known ones among them.
+    taken: Vec<(String, Sample)>,
+    /// The API's time, Unix seconds.
+    at: i64,
 }
 
 impl Scraper {
@@ -165,13 +173,15 @@ impl Scraper {
         let wanted = self.parts.live.wanted(self.parts.intake.now());
         let askable: Vec<Wanted> = wanted.iter().filter(|one| short(&one.sandbox_id).is_some()).cloned().collect();
         let mut batches = askable.chunks(MAX_SANDBOXES).map(<[Wanted]>::to_vec).collect::<Vec<_>>().into_iter();
-        let mut taken = Vec::new();
+        let (mut taken, mut now) = (Vec::new(), None);
         let mut cut = None;
         // While the log was full last time, one batch finds out whether it still is.
         if self.outcome == "store"
             && let Some(first) = batches.next()
         {
-            taken.extend(self.batch(first).await?);
+            let batch = self.batch(first).await?;
+            taken.extend(batch.taken);
+            now = now.max(Some(batch.at));
         }
         let mut calls = Vec::new();
         for batch in batches {
@@ -180,7 +190,10 @@ impl Scraper {
         let mut rest = stream::iter(calls).buffer_unordered(SIDE_BY_SIDE);
         while let Some(ended) = rest.next().await {
             match ended {
-                Ok(samples) => taken.extend(samples),
+                Ok(batch) => {
+                    taken.extend(batch.taken);
+                    now = now.max(Some(batch.at));
+                }
                 // Something in one batch is not as expected: that is not the others' trouble.
                 Err(error @ Cut::Api(ApiError::Refused { .. } | ApiError::Invalid { .. })) => cut = Some(error),
                 Err(error) => {
@@ -190,28 +203,31 @@ impl Scraper {
             }
         }
         drop(rest);
-        self.series.take(&wanted, taken);
+        self.series.take(&wanted, taken, now);
         let omitted = self.series.publish(self.parts.live.source(), &self.parts.metrics);
         self.parts.metrics.series_omitted(self.parts.live.source(), omitted);
         cut.map_or(Ok(()), Err)
     }
 
     /// The latest samples of at most 100 sandboxes, and what they lack.
-    async fn batch(&self, batch: Vec<Wanted>) -> Result<Vec<(String, Sample)>, Cut> {
+    async fn batch(&self, batch: Vec<Wanted>) -> Result<Batch, Cut> {
         let asked_at = self.parts.intake.now();
         let ids: Vec<&str> = batch.iter().filter_map(|one| short(&one.sandbox_id)).collect();
         let latest = {
             let _turn = self.calls.acquire().await;
-            self.parts.api.metrics(&ids).await?.value
+            self.parts.api.metrics(&ids).await?
         };
+        let at = latest.date.unwrap_or_else(|| self.parts.intake.now()).as_second();
         let mut taken = Vec::new();
         for one in &batch {
-            let sample = short(&one.sandbox_id).and_then(|id| latest.get(id).copied());
+            let sample = short(&one.sandbox_id).and_then(|id| latest.value.get(id).copied());
+            // One from further ahead would make all that come after it known, and is taken by nobody.
+            let sample = sample.filter(|sample| sample.unix_seconds - at <= MAX_AHEAD.as_secs().cast_signed());
             taken.push(self.take_in(one, sample, asked_at));
         }
         // Side by side: the samples of one batch wait for one commit together.
         let taken = join_all(taken).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(taken.into_iter().flatten().collect())
+        Ok(Batch { taken: taken.into_iter().flatten().collect(), at })
     }
 
     async fn take_in(

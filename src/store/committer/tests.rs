@@ -28,6 +28,7 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
     let parts = Parts {
         disk: Arc::new(RealDisk),
         clock: Arc::new(move || now),
+        boot_clock: Arc::new(|| std::time::Duration::ZERO),
         metrics: Metrics::new("test", "test").unwrap(),
         max_in_flight: 10,
         health: Health::default(),
