@@ -66,6 +66,7 @@ async fn a_sound_store_is_proven_so_and_left_as_it_was() {
         filtered: 6,
         dead_lettered: 2,
         dropped_by_hand: 1,
+        damaged: 0,
         pending: EVENTS - 150,
     };
     let bus = Sum {

@@ -56,11 +56,13 @@ impl std::fmt::Display for Text<'_> {
             writeln!(f, "fault: {fault}")?;
         }
         for sum in sinks {
-            let Sum { sink, removed, accepted, delivered, filtered, dead_lettered, dropped_by_hand, pending } = sum;
+            let Sum { sink, removed, accepted, delivered, filtered, dead_lettered, dropped_by_hand, damaged, pending } =
+                sum;
             let removed = if *removed { " (taken out)" } else { "" };
+            let damaged = if *damaged > 0 { format!(" + {damaged} damaged") } else { String::new() };
             writeln!(
                 f,
-                "{sink}{removed}: {accepted} accepted = {delivered} delivered + {filtered} filtered + {dead_lettered} dead-lettered + {dropped_by_hand} dropped by hand + {pending} pending"
+                "{sink}{removed}: {accepted} accepted = {delivered} delivered + {filtered} filtered + {dead_lettered} dead-lettered + {dropped_by_hand} dropped by hand{damaged} + {pending} pending"
             )?;
         }
         let verdict = if *sound { "sound" } else { "not sound" };

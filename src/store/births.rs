@@ -94,6 +94,8 @@ async fn note(
             let base = after.max(oldest(shared));
             let accepted_before = accepted_up_to(shared, base).map_err(failed)?;
             let progress = Progress { base, accepted_before, position: base, ..Progress::default() };
+            // One of its name had some, and is forgotten, or its position is lost: the numbers begin again.
+            shared.reserve.write(|| shared.letters.restart(&sink.name)).map_err(failed)?;
             undo.push(Undo::Placed(sink.name.clone()));
             shared.meta.set_progress(&sink.name, progress);
         }
@@ -134,7 +136,7 @@ fn position_of(
 /// has no position begins at its birth. The dead letters first: a kill after that is made up for by the next start, which
 /// finds the position under the old name still.
 fn carry_over(shared: &Shared, old: &str, new: &str) -> io::Result<()> {
-    shared.reserve.write(|| shared.letters().rename(old, new))?;
+    shared.reserve.write(|| shared.letters.rename(old, new))?;
     let (progress, state) = (shared.meta.progress(old), shared.meta.sink_value(old));
     if progress.is_none() && state.is_none() {
         return Ok(());

@@ -10,6 +10,7 @@
 //! meta/         sled: position and counts per sink
 //! dead-letters/ letters.log
 //! quarantine/   well signed bodies that were no events
+//! damaged/      bytes of the files above that were found damaged, for people to look at
 //! before-format-1/  a copy from before an upgrade that changed the format; see `migrate`
 //! ```
 //!
@@ -19,19 +20,23 @@
 //! What is durable is kept in memory for a while, too: whoever reads on as the log grows (`feed`) reads the disk only where
 //! he is behind.
 //!
-//! Three threads: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
-//! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs.
+//! Four threads: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
+//! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs; the *dead letters* have one of
+//! their own. No lock is held over a call of the disk; see `guarded`.
 
 mod births;
 mod bytes;
 mod closed;
 mod committer;
+mod damaged;
 mod day_index;
 mod dead_letters;
 mod disk;
 mod feed;
 mod format;
 mod frame;
+mod frames;
+mod guarded;
 mod ids;
 mod inbox;
 mod janitor;
@@ -45,6 +50,7 @@ mod phase;
 mod quarantine;
 mod reader;
 mod recent;
+mod replace;
 mod reserve;
 mod segment;
 mod settings;
@@ -56,21 +62,24 @@ mod tests;
 mod verify;
 
 pub use births::{Removed, SinkStart, Start};
-pub use dead_letters::{Cause, DeadLetter, Resolution};
+pub use dead_letters::{Cause, DeadLetter, DeadLetterCounts, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
 pub use feed::Feed;
+pub use guarded::assert_no_lock_held;
 pub use inbox::Accepted;
 pub use meta::Progress;
 pub use migrate::{Step, Work};
 pub use open::{OpenError, Parts};
 pub use quarantine::Quarantined;
 pub use reader::{Mark, Reader};
+pub use replace::{Failed, replace};
 pub use settings::Settings;
 pub use shared::{Clock, Refused};
 pub use verify::{Proof, Sum, verify};
 
 use crate::event::{Arrival, Event, Stored};
 use crate::health::Health;
+use guarded::Guarded;
 use inbox::{Entry, Inbox};
 use phase::{Phase, during};
 use shared::Shared;
@@ -78,7 +87,7 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
 
@@ -87,12 +96,13 @@ pub struct Store {
     shared: Arc<Shared>,
     inbox: Arc<Inbox>,
     format: format::Format,
-    threads: Mutex<Option<Threads>>,
+    threads: Guarded<Option<Threads>>,
 }
 
-/// The threads, and how two of them are told to end; the committer ends with the inbox.
+/// The threads, and how two of them are told to end; the committer ends with the inbox, the dead letters by their handle.
 struct Threads {
     committer: JoinHandle<()>,
+    letters: JoinHandle<()>,
     librarian: (mpsc::Sender<librarian::Job>, JoinHandle<()>),
     janitor: (mpsc::Sender<janitor::Job>, JoinHandle<()>),
 }
@@ -255,17 +265,28 @@ impl Store {
     /// Blocks on the disk.
     pub fn park(&self, sink: &str, letters: &[(Arc<Stored>, Cause)]) -> io::Result<usize> {
         let now = self.shared.now();
-        during(Phase::DeadLettering, || self.shared.reserve.write(|| self.shared.letters().park(sink, letters, now)))
+        during(Phase::DeadLettering, || self.shared.reserve.write(|| self.shared.letters.park(sink, letters, now)))
     }
 
     /// How many dead letters of a sink wait.
     pub fn dead_letters_waiting(&self, sink: &str) -> u64 {
-        self.shared.letters().waiting(sink)
+        self.shared.letters.waiting(sink)
+    }
+
+    /// What became of a sink's dead letters, those aside that its position is not past yet: as many as it has noted.
+    pub fn dead_letter_counts(&self, sink: &str) -> DeadLetterCounts {
+        let progress = self.progress(sink);
+        self.dead_letter_counts_through(sink, progress.position)
+    }
+
+    /// The same up to another position than the one that was noted last.
+    pub fn dead_letter_counts_through(&self, sink: &str, position: u64) -> DeadLetterCounts {
+        self.shared.letters.counts(sink, self.progress(sink).base, position)
     }
 
     /// The dead letters of a sink, by sequence.
     pub fn dead_letters(&self, sink: &str) -> Vec<(u64, DeadLetter)> {
-        self.shared.letters().of(sink).map(|(sequence, letter)| (sequence, letter.clone())).collect()
+        self.shared.letters.of(sink)
     }
 
     /// Those of all sinks or of `sink`, by sink and sequence: at most `limit` that are `wanted`, behind the one at `after`.
@@ -276,36 +297,33 @@ impl Store {
         limit: usize,
         wanted: impl Fn(&DeadLetter) -> bool,
     ) -> Vec<(String, u64, DeadLetter)> {
-        let letters = self.shared.letters();
-        let found = letters.after(sink, after).filter(|(_, letter)| wanted(letter)).take(limit);
-        found.map(|((sink, sequence), letter)| (sink.clone(), *sequence, letter.clone())).collect()
+        self.shared.letters.after(sink, after.as_ref(), limit, wanted)
     }
 
     /// So many of the newest of them, the newest first.
     pub fn newest_dead_letters(&self, sink: &str, limit: usize) -> Vec<(u64, DeadLetter)> {
-        let letters = self.shared.letters();
-        letters.of(sink).rev().take(limit).map(|(sequence, letter)| (sequence, letter.clone())).collect()
+        self.shared.letters.newest(sink, limit)
     }
 
-    /// The event of a dead letter; `None` when none waits there.
+    /// The event of a dead letter; `None` when none waits there, or none any more, since its bytes are damaged.
     ///
     /// Blocks on the disk.
     pub fn dead_letter_event(&self, sink: &str, sequence: u64) -> io::Result<Option<Stored>> {
-        self.shared.letters().event(sink, sequence)
+        self.shared.letters.event(sink, sequence)
     }
 
     /// Notes, durably, what became of dead letters. Returns how many of them waited.
     ///
     /// Blocks on the disk.
     pub fn resolve(&self, sink: &str, sequences: &[u64], how: Resolution) -> io::Result<usize> {
-        self.shared.reserve.write(|| self.shared.letters().resolve(sink, sequences, how))
+        self.shared.reserve.write(|| self.shared.letters.resolve(sink, sequences, how))
     }
 
     /// Keeps a copy of a body that was well signed and yet no event, and why it is none.
     ///
     /// Blocks on the disk.
     pub fn quarantine(&self, source: &str, reason: &str, body: &[u8]) -> io::Result<()> {
-        self.shared.quarantine().keep(source, reason, body, self.shared.now())
+        self.shared.quarantine.keep(source, reason, body, self.shared.now())
     }
 
     /// Such copies whose id is above `after`, oldest first: at most `limit` that are `wanted`.
@@ -315,22 +333,21 @@ impl Store {
         limit: usize,
         wanted: impl Fn(&Quarantined) -> bool,
     ) -> Vec<Quarantined> {
-        self.shared.quarantine().after(after).filter(|one| wanted(one)).take(limit).cloned().collect()
+        self.shared.quarantine.after(after, limit, wanted)
     }
 
     /// One of them with its body.
     ///
     /// Blocks on the disk.
     pub fn quarantined_body(&self, id: i64) -> io::Result<Option<(Quarantined, Vec<u8>)>> {
-        self.shared.quarantine().read(id)
+        self.shared.quarantine.read(id)
     }
 
     /// Gives them up. Returns how many there were.
     ///
     /// Blocks on the disk.
     pub fn drop_quarantined(&self, ids: &[i64]) -> io::Result<usize> {
-        let mut quarantine = self.shared.quarantine();
-        ids.iter().try_fold(0, |dropped, id| Ok(dropped + usize::from(quarantine.remove(*id)?)))
+        ids.iter().try_fold(0, |dropped, id| Ok(dropped + usize::from(self.shared.quarantine.remove(*id)?)))
     }
 
     /// Bytes that count towards `store.max_size`.
@@ -341,7 +358,7 @@ impl Store {
     /// Has the janitor look now rather than at its next tick.
     #[cfg(test)]
     fn janitor_now(&self) {
-        if let Some(threads) = &*self.threads.lock().unwrap() {
+        if let Some(threads) = &*self.threads.lock() {
             threads.janitor.0.send(janitor::Job::Sweep).unwrap();
         }
     }
@@ -357,14 +374,15 @@ impl Store {
     /// Blocks on the disk.
     pub fn close(&self) {
         self.stop_accepting();
-        let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let Threads { committer, librarian, janitor } = threads;
+        let Some(threads) = self.threads.lock().take() else { return };
+        let Threads { committer, letters, librarian, janitor } = threads;
         if committer.join().is_err() {
             self.shared.dead.send_replace(true);
         }
         let _ = librarian.0.send(librarian::Job::Finish);
         let _ = janitor.0.send(janitor::Job::Finish);
-        for thread in [librarian.1, janitor.1] {
+        self.shared.letters.finish();
+        for thread in [letters, librarian.1, janitor.1] {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
             }

@@ -1,16 +1,17 @@
 //! Opening the store: lock, recovery, threads.
 
 use super::committer::{Committer, OpenDay};
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{self, DeadLetters, Known};
 use super::disk::Disk;
 use super::frame::{Control, day_of};
+use super::guarded::Guarded;
 use super::ids;
 use super::inbox::Inbox;
 use super::janitor::{self, Janitor};
 use super::librarian::Librarian;
 use super::lock::Lock;
 use super::log::{Found, Kind, Log, Place, Sealed, number_of};
-use super::meta::Meta;
+use super::meta::{Meta, Progress};
 use super::migrate::{self, Step};
 use super::quarantine::Quarantine;
 use super::recent::Recent;
@@ -23,7 +24,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -105,9 +106,15 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
     if damaged > 0 {
         tracing::error!(groups = damaged, "the journal is damaged: what could not be read is passed over");
     }
-    let meta = Meta::open(path.join("meta")).map_err(at_path)?;
-    let letters = DeadLetters::open(Arc::clone(&parts.disk), path.join("dead-letters"), settings.max_dead_letters())
-        .map_err(at_path)?;
+    let meta = Arc::new(Meta::open(path.join("meta")).map_err(at_path)?);
+    let context = dead_letters::Context {
+        disk: Arc::clone(&parts.disk),
+        store: path.clone(),
+        max_live: settings.max_dead_letters(),
+        positions: positions(&meta),
+        metrics: parts.metrics.clone(),
+    };
+    let (letters, letters_writer) = DeadLetters::open(context).map_err(at_path)?;
     let quarantine = Quarantine::open(path.join("quarantine")).map_err(at_path)?;
     sync_names(&*parts.disk, &path).map_err(at_path)?;
     let births = match found.sinks {
@@ -144,19 +151,30 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         durable: watch::Sender::new(last),
         recent: Arc::new(Recent::new(last)),
         meta,
-        letters: Mutex::new(letters),
-        quarantine: Mutex::new(quarantine),
-        sinks: Mutex::new(births),
+        letters,
+        quarantine,
+        sinks: Guarded::new(births),
         refusing: watch::Sender::new(None),
         dead: watch::Sender::new(false),
         min_free,
-        sweeping: Mutex::new(()),
-        kept: Mutex::new(format.kept()),
+        kept: Guarded::new(format.kept()),
         settings,
     });
     write_missing_ids(&shared.events).map_err(at_path)?;
     write_missing_ids(&shared.samples).map_err(at_path)?;
-    start(shared, format, parts.max_in_flight, lock, (events, samples), last + 1).map_err(at_path)
+    start(shared, format, parts.max_in_flight, lock, letters_writer, (events, samples), last + 1).map_err(at_path)
+}
+
+/// What the dead letters ask of the positions.
+fn positions(meta: &Arc<Meta>) -> dead_letters::Positions {
+    let meta = Arc::clone(meta);
+    Arc::new(move || {
+        let known = |(sink, progress): (String, Progress)| {
+            let durable = meta.durable_position(&sink);
+            (sink, Known { progress, durable })
+        };
+        meta.sinks().into_iter().map(known).collect()
+    })
 }
 
 /// Puts the names of the folders on disk, and the name of the store's own: syncing what is in a folder does not keep the
@@ -180,6 +198,7 @@ fn start(
     format: format::Format,
     max_in_flight: usize,
     lock: Lock,
+    letters: dead_letters::Writer,
     (events, samples): (Log, Log),
     next_sequence: u64,
 ) -> io::Result<Store> {
@@ -212,7 +231,10 @@ fn start(
     let _ = to_janitor.send(janitor::Job::Sweep);
     let spawn =
         |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    let pulse = health.join("the store's dead letters", UNHURRIED);
+    let died = shared.dead.clone();
     let threads = Threads {
+        letters: spawn("dead-letters", Box::new(move || letters.run(&pulse, died)))?,
         committer: spawn(
             "committer",
             Box::new(move || {
@@ -224,7 +246,7 @@ fn start(
         librarian: (to_librarian, spawn("librarian", Box::new(move || librarian.run(&librarian_jobs)))?),
         janitor: (to_janitor, spawn("janitor", Box::new(move || janitor.run(&janitor_jobs)))?),
     };
-    Ok(Store { shared, inbox, format, threads: Mutex::new(Some(threads)) })
+    Ok(Store { shared, inbox, format, threads: Guarded::new(Some(threads)) })
 }
 
 fn place(disk: &Arc<dyn Disk>, path: &Path, kind: Kind, max_size: u64) -> Place {
@@ -264,9 +286,9 @@ fn share(disk: &Arc<dyn Disk>, path: &Path, kind: Kind, max_size: u64, log: &Log
     };
     Ok(LogShare {
         segments: Arc::clone(&log.segments),
-        spare: Mutex::new(spare),
-        making_spare: AtomicBool::new(false),
-        claim: Mutex::default(),
+        spare: Guarded::new(spare),
+        claimed: AtomicU64::new(0),
+        claiming: Guarded::default(),
         ids_bytes: AtomicU64::new(ids_bytes),
         max_size,
         place,

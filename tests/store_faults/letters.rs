@@ -28,7 +28,6 @@ fn kept_aside(store: &Path) -> Vec<(String, Vec<u8>)> {
 
 /// L2.
 #[tokio::test]
-#[ignore = "L2: fails until mended"]
 async fn one_damaged_byte_costs_one_dead_letter() {
     let folder = tempfile::tempdir().unwrap();
     let settings = || Settings { path: folder.path().into(), ..Settings::default() };
@@ -61,7 +60,6 @@ async fn one_damaged_byte_costs_one_dead_letter() {
 
 /// L3: one call fails, whichever it is, letters are parked, and then the process or the power is gone.
 #[test]
-#[ignore = "L3: fails until mended"]
 fn whichever_call_of_a_rewrite_fails_no_letter_is_lost() {
     let mut at = 0;
     loop {
@@ -97,7 +95,10 @@ fn whichever_call_of_a_rewrite_fails_no_letter_is_lost() {
                     );
                     assert_eq!(store.dead_letter_event(SINK, stored.sequence).unwrap().as_ref(), Some(stored));
                 }
-                assert!(!noted || !dropped.iter().any(|sequence| waiting.contains(sequence)), "what was noted is forgotten");
+                assert!(
+                    !noted || !dropped.iter().any(|sequence| waiting.contains(sequence)),
+                    "what was noted is forgotten"
+                );
             });
         }
         if failed == 0 {
@@ -111,7 +112,6 @@ fn whichever_call_of_a_rewrite_fails_no_letter_is_lost() {
 
 /// S3: the disk takes its time over dead letters; whoever asks for them, and whoever delivers an event, goes on.
 #[test]
-#[ignore = "S3: fails until mended"]
 fn nobody_waits_for_a_dead_letter_that_waits_for_the_disk() {
     let story = Story::new(seed::seed());
     runtime().block_on(async {

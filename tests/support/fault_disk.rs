@@ -6,7 +6,7 @@
 mod calls;
 
 use calls::FaultDisk;
-use e2b_relay::store::Disk;
+use e2b_relay::store::{Disk, assert_no_lock_held};
 use fastrand::Rng;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -350,6 +350,7 @@ impl State {
 
     /// Counts the call, and says what goes wrong with it. `writes`: whether it needs room.
     fn enter(&mut self, life: u64, writes: bool) -> io::Result<Option<Fault>> {
+        assert_no_lock_held();
         if self.life != life || self.cut {
             return Err(io::Error::other("the power is cut"));
         }
