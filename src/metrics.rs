@@ -215,7 +215,11 @@ impl Metrics {
             )?,
             store_max_size: int_gauge(r, "store_max_size_bytes", "The setting store.max_size, in bytes.")?,
             store_events: int_gauge(r, "store_events", "Events now kept in the journal.")?,
-            store_damaged: counter(r, "store_damaged_total", "Groups of the journal found damaged and set aside.")?,
+            store_damaged: counter(
+                r,
+                "store_damaged_total",
+                "Places in the journal and the dead letters found damaged and passed over.",
+            )?,
             quarantined: counters(
                 r,
                 "quarantined_total",

@@ -4,6 +4,7 @@
 
 mod corners;
 mod ledger;
+mod letters;
 mod life;
 mod sled_files;
 mod upgrades;

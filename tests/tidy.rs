@@ -337,6 +337,27 @@ fn every_dependency_has_a_room_or_is_common() {
     assert_none(&homeless);
 }
 
+/// Files of the store that have a mutex which no debug build looks after, and what is under it.
+const UNGUARDED: &[(&str, &str)] = &[
+    ("store/guarded.rs", "is what looks after the others"),
+    ("store/inbox.rs", "waits for a condition variable; memory alone"),
+    ("store/day_index.rs", "sled's own handle"),
+    ("store/committer/tests.rs", "tests"),
+    ("store/disk/failing.rs", "tests"),
+    ("store/dead_letters/tests.rs", "tests"),
+];
+
+#[test]
+fn locks_of_the_store_are_not_held_over_the_disk() {
+    let unguarded: Vec<String> = sources()
+        .iter()
+        .filter(|file| file.room() == "store" && !UNGUARDED.iter().any(|(path, _)| *path == file.path))
+        .filter(|file| code_only(&file.text).contains("Mutex"))
+        .map(|file| format!("{}: a Mutex, where a Guarded sees to it that nobody holds it over the disk", file.path))
+        .collect();
+    assert_none(&unguarded);
+}
+
 #[test]
 fn the_breakages_of_mutants_still_apply() {
     let output = std::process::Command::new(root().join("tests/mutants")).arg("--apply").output().unwrap();

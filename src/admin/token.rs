@@ -1,9 +1,9 @@
 //! The operators' token: from the file that the settings name, or one that the daemon has made for itself.
 
 use crate::secret::Secret;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use crate::store::{RealDisk, replace};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
 
@@ -82,18 +82,9 @@ impl Token {
         }
         let failed = |source| TokenError::File { file: file.clone(), source };
         let secret = Secret::fresh().map_err(failed)?;
-        // Never half of one, whatever happens: what a kill leaves behind of the new file is written over.
-        let new = store.join(format!("{NAME}.new"));
-        if new.exists() {
-            std::fs::remove_file(&new).map_err(failed)?;
-        }
-        let written = || -> io::Result<()> {
-            let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-            opened.write_all(format!("{}\n", secret.expose()).as_bytes())?;
-            opened.sync_all()?;
-            std::fs::rename(&new, &file)
-        };
-        written().map_err(failed)?;
+        // Never half of one, whatever happens.
+        let written = replace(&RealDisk, &file, format!("{}\n", secret.expose()).as_bytes());
+        written.map_err(|error| failed(error.into()))?;
         Ok(Self { secret, file })
     }
 

@@ -6,7 +6,7 @@ use crate::secret::Secret;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -110,7 +110,11 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
         }
     })?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    if force { std::fs::rename(&target, path).map_err(failed) } else { Ok(()) }
+    if force {
+        std::fs::rename(&target, path).map_err(failed)?;
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 fn next_steps(path: &Path, peers: &str, readers: &str) -> String {

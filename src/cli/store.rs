@@ -56,12 +56,10 @@ impl std::fmt::Display for Text<'_> {
             writeln!(f, "fault: {fault}")?;
         }
         for sum in sinks {
-            let Sum { sink, accepted, delivered, filtered, dead_lettered, dropped_by_hand, pending, .. } = sum;
-            let damaged = match sum.damaged {
-                0 => String::new(),
-                damaged => format!(" + {damaged} damaged"),
-            };
-            let removed = if sum.removed { " (taken out)" } else { "" };
+            let Sum { sink, removed, accepted, delivered, filtered, dead_lettered, dropped_by_hand, damaged, pending } =
+                sum;
+            let removed = if *removed { " (taken out)" } else { "" };
+            let damaged = if *damaged > 0 { format!(" + {damaged} damaged") } else { String::new() };
             writeln!(
                 f,
                 "{sink}{removed}: {accepted} accepted = {delivered} delivered + {filtered} filtered + {dead_lettered} dead-lettered + {dropped_by_hand} dropped by hand{damaged} + {pending} pending"

@@ -5,7 +5,7 @@ use crate::certificate::{self, Unusable};
 use crate::metrics::Metrics;
 use rustls::ServerConfig;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -26,7 +26,7 @@ struct Current {
 }
 
 /// Differs when a file was written or replaced, also through the symbolic links that Kubernetes swaps.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Fingerprint {
     device: u64,
     inode: u64,
@@ -53,21 +53,31 @@ impl Tls {
     /// Two looks at the file system per handshake, which costs a thousand times as much: so a new certificate counts
     /// from the next connection on, without a clock. Files that cannot be used leave the last good ones in place.
     fn current(&self) -> TlsAcceptor {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = fingerprints(&self.settings);
-        if seen != current.seen {
-            current.seen = seen;
-            match acceptor(&self.settings, &self.metrics) {
-                Ok(acceptor) => {
-                    current.acceptor = acceptor;
-                    tracing::info!("server.tls: the certificate was read again");
-                }
-                Err(error) => {
-                    tracing::error!(%error, "server.tls: the new certificate cannot be used, the old one stays")
-                }
+        {
+            let mut current = self.lock();
+            if seen == current.seen {
+                return current.acceptor.clone();
             }
+            current.seen = seen;
+        }
+        // Not with the lock: the others go on with the old one meanwhile.
+        let read = acceptor(&self.settings, &self.metrics);
+        let mut current = self.lock();
+        match read {
+            // Changed again, and read by somebody else.
+            Ok(_) if current.seen != seen => {}
+            Ok(acceptor) => {
+                current.acceptor = acceptor;
+                tracing::info!("server.tls: the certificate was read again");
+            }
+            Err(error) => tracing::error!(%error, "server.tls: the new certificate cannot be used, the old one stays"),
         }
         current.acceptor.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

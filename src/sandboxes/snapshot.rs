@@ -1,9 +1,9 @@
 //! A set on disk: one file, replaced as a whole.
 
 use super::set::Set;
+use crate::store::{RealDisk, replace};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 /// Rises when a kept set cannot be read by an older version, or the other way round.
@@ -52,10 +52,5 @@ pub(super) fn encode(set: &Set) -> io::Result<Vec<u8>> {
 pub(super) fn save(file: &Path, text: &[u8]) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let new = file.with_extension("new");
-    let mut written = File::create(&new)?;
-    written.write_all(text)?;
-    written.sync_all()?;
-    std::fs::rename(&new, file)?;
-    File::open(folder)?.sync_all()
+    Ok(replace(&RealDisk, file, text)?)
 }

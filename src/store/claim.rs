@@ -1,7 +1,7 @@
 //! One sink's part of the store: its position, its dead letters, its small state. By its key, so that it stays this sink's
 //! while names change.
 
-use super::dead_letters::{Cause, DeadLetter, Resolution};
+use super::dead_letters::{Cause, DeadLetter, DeadLetterCounts, Resolution};
 use super::phase::{Phase, during};
 use super::positions::Progress;
 use super::shared::Shared;
@@ -71,38 +71,42 @@ impl Claim {
     /// Blocks on the disk.
     pub fn park(&self, letters: &[(Arc<Stored>, Cause)]) -> io::Result<usize> {
         let now = self.shared.now();
-        let park = || self.shared.letters().park(&self.key, letters, now);
+        let park = || self.shared.letters.park(&self.key, letters, now);
         during(Phase::DeadLettering, || self.shared.reserve.write(park))
+    }
+
+    /// What became of its dead letters up to a position.
+    pub fn dead_letter_counts(&self, position: u64) -> DeadLetterCounts {
+        self.shared.letters.counts(&self.key, self.progress().base, position)
     }
 
     /// How many of its dead letters wait.
     pub fn dead_letters_waiting(&self) -> u64 {
-        self.shared.letters().waiting(&self.key)
+        self.shared.letters.waiting(&self.key)
     }
 
     /// Its dead letters, by sequence.
     pub fn dead_letters(&self) -> Vec<(u64, DeadLetter)> {
-        self.shared.letters().of(&self.key).map(|(sequence, letter)| (sequence, letter.clone())).collect()
+        self.shared.letters.of(&self.key)
     }
 
     /// So many of the newest of them, the newest first.
     pub fn newest_dead_letters(&self, limit: usize) -> Vec<(u64, DeadLetter)> {
-        let letters = self.shared.letters();
-        letters.of(&self.key).rev().take(limit).map(|(sequence, letter)| (sequence, letter.clone())).collect()
+        self.shared.letters.newest(&self.key, limit)
     }
 
-    /// The event of a dead letter; `None` when none waits there.
+    /// The event of a dead letter; `None` when none waits there, or none any more, since its bytes are damaged.
     ///
     /// Blocks on the disk.
     pub fn dead_letter_event(&self, sequence: u64) -> io::Result<Option<Stored>> {
-        self.shared.letters().event(&self.key, sequence)
+        self.shared.letters.event(&self.key, sequence)
     }
 
     /// Notes, durably, what became of dead letters. Returns how many of them waited.
     ///
     /// Blocks on the disk.
     pub fn resolve(&self, sequences: &[u64], how: Resolution) -> io::Result<usize> {
-        self.shared.reserve.write(|| self.shared.letters().resolve(&self.key, sequences, how))
+        self.shared.reserve.write(|| self.shared.letters.resolve(&self.key, sequences, how))
     }
 }
 

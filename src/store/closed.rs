@@ -2,6 +2,7 @@
 
 use super::disk::{Disk, Open};
 use super::frame::Day;
+use super::replace::replace;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -53,12 +54,6 @@ impl Closed {
     /// Puts it on disk for a journal that ends with `last`.
     pub(super) fn write(&mut self, disk: &dyn Disk, seen: &Path, last: u64) -> io::Result<()> {
         self.through = last;
-        let temporary = seen.join("closed.new");
-        let file = disk.open(&temporary, Open::Either)?;
-        file.set_len(0)?;
-        file.write_all_at(&serde_json::to_vec(self)?, 0)?;
-        file.sync_data()?;
-        disk.rename(&temporary, &seen.join(NAME))?;
-        disk.sync_dir(seen)
+        Ok(replace(disk, &seen.join(NAME), &serde_json::to_vec(self)?)?)
     }
 }

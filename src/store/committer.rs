@@ -13,7 +13,7 @@ use super::log::{Draft, Log};
 use super::notes::Control;
 use super::phase::{Phase, during};
 use super::record::{End, LogKind, Ordinals, Record};
-use super::shared::{Refused, Shared};
+use super::shared::{Claim, Refused, Shared};
 use super::sweep;
 use crate::event::{Arrival, Origin, Stored};
 use crate::health::Pulse;
@@ -273,10 +273,8 @@ impl Committer {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
-        let claimed = if events { &shared.events } else { &shared.samples };
         let needs_segment = if events { &self.events } else { &self.samples }.needs_segment(draft.buffer.len());
-        let claim = needs_segment.then(|| claimed.claim());
-        let result = self.check_room(events, draft.buffer.len()).and_then(|()| {
+        let result = self.check_room(&shared, events, draft.buffer.len()).and_then(|claim| {
             let (log, share) =
                 if events { (&mut self.events, &shared.events) } else { (&mut self.samples, &shared.samples) };
             if needs_segment {
@@ -298,25 +296,28 @@ impl Committer {
         result
     }
 
-    /// Whether a group may be written: the disk has `min_free` left, and the log stays within its size.
-    fn check_room(&self, events: bool, length: usize) -> Result<(), Refused> {
-        let space = self.shared.disk.space(&self.shared.settings.path).map_err(|error| failed(&error))?;
-        if space.free < self.shared.min_free + length as u64 {
+    /// Whether a group may be written: the disk has `min_free` left, and the log stays within its size. The room that it
+    /// needs is taken for as long as the claim is kept, or until it is there.
+    fn check_room<'a>(&self, shared: &'a Shared, events: bool, length: usize) -> Result<Option<Claim<'a>>, Refused> {
+        let space = shared.disk.space(&shared.settings.path).map_err(|error| failed(&error))?;
+        if space.free < shared.min_free + length as u64 {
             return Err(Refused::Full(format!(
                 "{} bytes are free on its disk, and store.min_free is {}",
-                space.free, self.shared.min_free
+                space.free, shared.min_free
             )));
         }
-        let (log, share) =
-            if events { (&self.events, &self.shared.events) } else { (&self.samples, &self.shared.samples) };
+        let (log, share) = if events { (&self.events, &shared.events) } else { (&self.samples, &shared.samples) };
         let begins = log.needs_segment(length) && share.spare().is_none();
         let wanted = log.excess(length) + if begins { share.place.segment_size } else { 0 };
-        if wanted == 0 || self.shared.has_room(events, wanted) {
-            return Ok(());
+        if wanted == 0 {
+            return Ok(None);
         }
-        sweep::make_room(&self.shared, events, wanted).map_err(|error| failed(&error))?;
-        if self.shared.has_room(events, wanted) {
-            return Ok(());
+        if let Some(claim) = shared.claim(events, wanted, wanted) {
+            return Ok(Some(claim));
+        }
+        sweep::make_room(shared, events, wanted).map_err(|error| failed(&error))?;
+        if let Some(claim) = shared.claim(events, wanted, wanted) {
+            return Ok(Some(claim));
         }
         let setting = if events { "store.max_size" } else { "store.max_samples_size" };
         Err(Refused::Full(format!("{setting} is reached, and what is left is still unsent")))
@@ -370,7 +371,7 @@ impl Committer {
     /// While nothing comes, a refusal is lifted once its cause is gone, so that readiness returns by itself.
     fn look_at_the_disk(&mut self) {
         let refusing = self.shared.refusing.borrow().is_some();
-        if refusing && self.check_room(true, USEFUL_ROOM).is_ok() {
+        if refusing && self.check_room(&self.shared, true, USEFUL_ROOM).is_ok() {
             self.note(None);
         }
     }

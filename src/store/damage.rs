@@ -6,12 +6,13 @@
 //! they are accepted anew if the provider still lists them; such a record says which sequence it replaces, and a sink that
 //! was past that one passes over it.
 
-mod bytes;
 mod recover;
 
 pub(super) use recover::{recover, witnessed};
 
+use super::damaged;
 use super::frame::DedupeHash;
+use super::guarded::{Guard, Guarded};
 use super::ids::{self, Id};
 use super::inbox::Command;
 use super::log::{Segment, ids_path};
@@ -25,11 +26,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// Spans that are kept; beyond that the oldest are.
 const MAX_SPANS: usize = 256;
+/// Bytes that are kept of one hole.
+const MAX_KEPT: u64 = 4 * 1024 * 1024;
 
 /// A span of the log whose records are gone for some sink, as proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub struct DamagedSpan {
 
 pub(super) struct Damage {
     spans: watch::Sender<Vec<DamagedSpan>>,
-    known: Mutex<Known>,
+    known: Guarded<Known>,
     /// Whether [`Known::lost`] has any.
     has_lost: AtomicBool,
 }
@@ -66,11 +68,11 @@ impl Damage {
     pub(super) fn new(noted: Vec<Damaged>) -> Self {
         let spans = watch::Sender::new(noted.iter().map(span).collect());
         let known = Known { noted, ..Known::default() };
-        Self { spans, known: Mutex::new(known), has_lost: AtomicBool::new(false) }
+        Self { spans, known: Guarded::new(known), has_lost: AtomicBool::new(false) }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> Guard<'_, Known> {
+        self.known.lock()
     }
 
     /// As they are noted.
@@ -281,10 +283,21 @@ impl Shared {
     }
 
     fn keep_bytes(&self, log: LogKind, segment: &Segment, hole: Hole) -> Option<PathBuf> {
-        let kept = bytes::keep(&*self.disk, &folder(&self.settings.path), log, segment, hole);
-        kept.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the damaged bytes cannot be kept for people to look at; they stay in the segment for as long \
-                           as that does");
+        let keep = || {
+            let mut bytes = vec![0; hole.length.min(MAX_KEPT) as usize];
+            let read = segment.file.read_at(&mut bytes, hole.offset)?;
+            bytes.truncate(read);
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            let name = format!("{}-{:012}", log.as_str(), segment.header.number);
+            damaged::keep(&*self.disk, &self.settings.path, &name, hole.offset, &bytes).map(Some)
+        };
+        keep().unwrap_or_else(|error: io::Error| {
+            tracing::warn!(
+                %error,
+                "the damaged bytes cannot be kept for people to look at; they stay in the segment for as long as that does"
+            );
             None
         })
     }

@@ -2,6 +2,10 @@
 //!
 //! sled opens its files itself and does not go through here; what it holds can be rebuilt.
 
+#[cfg(test)]
+pub(super) mod failing;
+
+use super::guarded::assert_no_lock_held;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,8 +75,11 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        assert_no_lock_held();
         let mut options = std::fs::OpenOptions::new();
         options.read(true).write(true);
+        // What is in there is other people's.
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         match how {
             Open::New => options.create_new(true),
             Open::Existing => &mut options,
@@ -82,31 +89,38 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        assert_no_lock_held();
         std::fs::rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        assert_no_lock_held();
         std::fs::remove_file(path)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        assert_no_lock_held();
         std::fs::hard_link(from, to)
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        assert_no_lock_held();
         std::fs::remove_dir_all(path)
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        assert_no_lock_held();
         // What is in there is other people's: nobody else on the machine may read it.
         std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        assert_no_lock_held();
         std::fs::File::open(path)?.sync_all()
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<(String, u64)>> {
+        assert_no_lock_held();
         let mut files = Vec::new();
         for entry in std::fs::read_dir(path)? {
             let entry = entry?;
@@ -120,6 +134,7 @@ impl Disk for RealDisk {
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {
+        assert_no_lock_held();
         let answer = rustix::fs::statvfs(path)?;
         Ok(Space {
             free: answer.f_bavail.saturating_mul(answer.f_frsize),
@@ -175,6 +190,7 @@ struct RealFile(std::fs::File);
 
 impl File for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        assert_no_lock_held();
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match std::os::unix::fs::FileExt::read_at(&self.0, rest, offset + filled as u64) {
@@ -188,23 +204,28 @@ impl File for RealFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        assert_no_lock_held();
         std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        assert_no_lock_held();
         self.0.sync_data()
     }
 
     fn sync_and_reread(&self) -> io::Result<()> {
+        assert_no_lock_held();
         self.0.sync_data()?;
         Ok(rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?)
     }
 
     fn length(&self) -> io::Result<u64> {
+        assert_no_lock_held();
         Ok(self.0.metadata()?.len())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
+        assert_no_lock_held();
         self.0.set_len(length)
     }
 }

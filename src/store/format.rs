@@ -1,9 +1,10 @@
 //! The file `format`: which format the store has, whose it is, and the key of its dedupe hash.
 
+use super::disk::RealDisk;
 use super::open::OpenError;
+use super::replace::replace;
 use super::segment::FORMAT;
 use serde::{Deserialize, Serialize};
-use std::io::Write as _;
 use std::path::Path;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,15 +63,10 @@ impl Format {
 
     /// Puts the file into a folder, durably and in one step.
     pub(super) fn write(&self, folder: &Path) -> Result<(), OpenError> {
-        let (file, temporary) = (folder.join("format"), folder.join("format.new"));
-        let write = || {
-            let mut out = std::fs::File::create(&temporary)?;
-            out.write_all(&serde_json::to_vec(self)?)?;
-            out.sync_all()?;
-            std::fs::rename(&temporary, &file)?;
-            std::fs::File::open(folder)?.sync_all()
-        };
-        write().map_err(|error: std::io::Error| OpenError::io(&file, error))
+        let file = folder.join("format");
+        let text = serde_json::to_vec(self).map_err(std::io::Error::from);
+        let written = text.and_then(|text| Ok(replace(&RealDisk, &file, &text)?));
+        written.map_err(|error| OpenError::io(&file, error))
     }
 }
 

@@ -11,6 +11,7 @@
 use super::bytes::Reader;
 use super::disk::{Disk, Open};
 use super::frame::{Day, DedupeHash};
+use super::replace::replace;
 use std::io;
 use std::path::Path;
 
@@ -67,14 +68,7 @@ pub(super) fn write(disk: &dyn Disk, dir: &Path, number: u64, first_sequence: u6
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
     bytes.extend_from_slice(&entries);
 
-    let path = dir.join(file_name(number));
-    let temporary = path.with_extension("ids-new");
-    let file = disk.open(&temporary, Open::Either)?;
-    file.set_len(0)?;
-    file.write_all_at(&bytes, 0)?;
-    file.sync_data()?;
-    disk.rename(&temporary, &path)?;
-    disk.sync_dir(dir)
+    Ok(replace(disk, &dir.join(file_name(number)), &bytes)?)
 }
 
 /// Reads the front of a file; `None` when it is torn.

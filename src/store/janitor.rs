@@ -104,14 +104,13 @@ impl Janitor {
         if !in_use || share.spare().is_some() {
             return sweep::make_room(shared, events, 0);
         }
-        let has_room = {
-            let _claim = share.claim();
-            share.making_spare.store(true, Ordering::Relaxed);
-            sweep::make_room(shared, events, share.unfilled()).map(|()| shared.has_room(events, share.unfilled()))
-        };
-        let made = has_room.and_then(|has_room| if has_room { self.make_spare(share) } else { Ok(()) });
-        share.making_spare.store(false, Ordering::Relaxed);
-        made
+        let wanted = share.unfilled() + share.place.segment_size;
+        sweep::make_room(shared, events, wanted)?;
+        // What the newest segment will still take is looked for, and not taken.
+        match shared.claim(events, wanted, share.place.segment_size) {
+            Some(_claim) => self.make_spare(share),
+            None => Ok(()),
+        }
     }
 
     /// A zeroed and synced file: appending to it later changes no metadata, so that each `fdatasync` is one write.

@@ -114,9 +114,12 @@ impl Segments {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(segment);
     }
 
-    /// Takes a segment out; readers that hold it may go on reading.
-    pub(super) fn remove(&self, number: u64) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|segment| segment.header.number != number);
+    /// Takes a segment out, unless somebody else has; readers that hold it may go on reading.
+    pub(super) fn remove(&self, number: u64) -> bool {
+        let mut segments = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = segments.len();
+        segments.retain(|segment| segment.header.number != number);
+        segments.len() < before
     }
 
     /// Bytes on disk.

@@ -12,6 +12,7 @@
 //! damaged/      bytes that were not sound, and the ids that were lost with them
 //! dead-letters/ letters.log
 //! quarantine/   well signed bodies that were no events
+//! damaged/      bytes of the files above that were found damaged, for people to look at
 //! before-format-1/  a copy from before an upgrade that changed the format; see `migrate`
 //! ```
 //!
@@ -22,8 +23,9 @@
 //! where he is behind. A reader has no position: it is asked for what lies behind a sequence, and answers with the span that
 //! it covers; each record has its ordinal in its log, so that whoever reads proves that nothing lies between two.
 //!
-//! Three threads: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
-//! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs.
+//! Four threads: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
+//! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs; the *dead letters* have one of
+//! their own. No lock is held over a call of the disk; see `guarded`.
 
 mod bytes;
 mod claim;
@@ -31,11 +33,14 @@ mod clock;
 mod closed;
 mod committer;
 mod damage;
+mod damaged;
 mod day_index;
 mod dead_letters;
 mod disk;
 mod format;
 mod frame;
+mod frames;
+mod guarded;
 mod ids;
 mod inbox;
 mod janitor;
@@ -50,6 +55,7 @@ mod positions;
 mod quarantine;
 mod reader;
 mod record;
+mod replace;
 mod reserve;
 mod scan;
 mod segment;
@@ -68,8 +74,9 @@ mod verify;
 pub use claim::Claim;
 pub use clock::{BootClock, Clock, ProviderClock, since_boot};
 pub use damage::DamagedSpan;
-pub use dead_letters::{Cause, DeadLetter, Resolution};
+pub use dead_letters::{Cause, DeadLetter, DeadLetterCounts, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
+pub use guarded::assert_no_lock_held;
 pub use inbox::Accepted;
 pub use migrate::{Step, Work};
 pub use open::{OpenError, Parts};
@@ -77,6 +84,7 @@ pub use positions::Progress;
 pub use quarantine::Quarantined;
 pub use reader::{Mark, Reader};
 pub use record::{Batch, End, Limits, LogKind, Ordinals, Record};
+pub use replace::{Failed, replace};
 pub use settings::Settings;
 pub use shared::Refused;
 pub use sink_registry::{AttachError, Removed, SinkStart, Start};
@@ -85,6 +93,7 @@ pub use verify::{Proof, Sum, verify};
 
 use crate::event::{Arrival, Event, Stored};
 use crate::health::Health;
+use guarded::Guarded;
 use inbox::Entry;
 use lock::Lock;
 use phase::{Phase, during};
@@ -92,7 +101,7 @@ use shared::Shared;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
 
@@ -100,12 +109,13 @@ use tokio::sync::{oneshot, watch};
 pub struct Store {
     shared: Arc<Shared>,
     format: format::Format,
-    threads: Mutex<Option<Threads>>,
+    threads: Guarded<Option<Threads>>,
 }
 
-/// The threads, and how two of them are told to end; the committer ends with the inbox.
+/// The threads, and how two of them are told to end; the committer ends with the inbox, the dead letters by their handle.
 struct Threads {
     committer: JoinHandle<()>,
+    letters: JoinHandle<()>,
     librarian: (mpsc::Sender<librarian::Job>, JoinHandle<()>),
     janitor: (mpsc::Sender<janitor::Job>, JoinHandle<()>),
     /// The last thing to go: until then something may be written.
@@ -312,9 +322,8 @@ impl Store {
             known.or(key.split('#').next()).unwrap_or(key).to_owned()
         };
         let (sink, after) = (sink.map(key_of), after.map(|(sink, sequence)| (key_of(&sink), sequence)));
-        let letters = self.shared.letters();
-        let found = letters.after(sink.as_deref(), after).filter(|(_, letter)| wanted(letter)).take(limit);
-        found.map(|((sink, sequence), letter)| (name_of(sink), *sequence, letter.clone())).collect()
+        let found = self.shared.letters.after(sink.as_deref(), after.as_ref(), limit, wanted);
+        found.into_iter().map(|(key, sequence, letter)| (name_of(&key), sequence, letter)).collect()
     }
 
     /// [`Claim::newest_dead_letters`].
@@ -336,7 +345,7 @@ impl Store {
     ///
     /// Blocks on the disk.
     pub fn quarantine(&self, source: &str, reason: &str, body: &[u8]) -> io::Result<()> {
-        self.shared.quarantine().keep(source, reason, body, self.shared.now())
+        self.shared.quarantine.keep(source, reason, body, self.shared.now())
     }
 
     /// Such copies whose id is above `after`, oldest first: at most `limit` that are `wanted`.
@@ -346,22 +355,21 @@ impl Store {
         limit: usize,
         wanted: impl Fn(&Quarantined) -> bool,
     ) -> Vec<Quarantined> {
-        self.shared.quarantine().after(after).filter(|one| wanted(one)).take(limit).cloned().collect()
+        self.shared.quarantine.after(after, limit, wanted)
     }
 
     /// One of them with its body.
     ///
     /// Blocks on the disk.
     pub fn quarantined_body(&self, id: i64) -> io::Result<Option<(Quarantined, Vec<u8>)>> {
-        self.shared.quarantine().read(id)
+        self.shared.quarantine.read(id)
     }
 
     /// Gives them up. Returns how many there were.
     ///
     /// Blocks on the disk.
     pub fn drop_quarantined(&self, ids: &[i64]) -> io::Result<usize> {
-        let mut quarantine = self.shared.quarantine();
-        ids.iter().try_fold(0, |dropped, id| Ok(dropped + usize::from(quarantine.remove(*id)?)))
+        ids.iter().try_fold(0, |dropped, id| Ok(dropped + usize::from(self.shared.quarantine.remove(*id)?)))
     }
 
     /// Bytes that count towards `store.max_size`.
@@ -372,7 +380,7 @@ impl Store {
     /// Has the janitor look now rather than at its next tick.
     #[cfg(test)]
     fn janitor_now(&self) {
-        if let Some(threads) = &*self.threads.lock().unwrap() {
+        if let Some(threads) = &*self.threads.lock() {
             threads.janitor.0.send(janitor::Job::Sweep).unwrap();
         }
     }
@@ -388,14 +396,15 @@ impl Store {
     /// Blocks on the disk.
     pub fn close(&self) {
         self.stop_accepting();
-        let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let Threads { committer, librarian, janitor, lock } = threads;
+        let Some(threads) = self.threads.lock().take() else { return };
+        let Threads { committer, letters, librarian, janitor, lock } = threads;
         if committer.join().is_err() {
             self.shared.dead.send_replace(true);
         }
         let _ = librarian.0.send(librarian::Job::Finish);
         let _ = janitor.0.send(janitor::Job::Finish);
-        for thread in [librarian.1, janitor.1] {
+        self.shared.letters.finish();
+        for thread in [letters, librarian.1, janitor.1] {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
             }

@@ -3,9 +3,10 @@
 use super::clock::{BootClock, Clock, WallClock};
 use super::committer::{Committer, OpenDay, Refusals};
 use super::damage::{self, Damage};
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{self, DeadLetters, Known};
 use super::disk::Disk;
 use super::frame::day_of;
+use super::guarded::Guarded;
 use super::ids;
 use super::inbox::Inbox;
 use super::janitor::{self, Janitor};
@@ -28,9 +29,9 @@ use crate::metrics::Metrics;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -113,11 +114,18 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
     let set_aside = found.damaged + found_samples.damaged;
     let opened = Positions::open(Arc::clone(&parts.disk), path.join("positions"));
     let (positions, kept) = opened.map_err(|error| OpenError::io(&path.join("positions"), error))?;
+    let positions = Arc::new(positions);
     parts.metrics.store_damaged(set_aside + u64::from(kept.lost));
     let state = reserve.write(|| SmallState::open(path.join("meta")));
     let state = state.map_err(|error| OpenError::io(&path.join("meta"), error))?;
-    let letters = DeadLetters::open(Arc::clone(&parts.disk), path.join("dead-letters"), settings.max_dead_letters())
-        .map_err(at_path)?;
+    let context = dead_letters::Context {
+        disk: Arc::clone(&parts.disk),
+        store: path.clone(),
+        max_live: settings.max_dead_letters(),
+        positions: known_positions(&positions),
+        metrics: parts.metrics.clone(),
+    };
+    let (letters, letters_writer) = DeadLetters::open(context).map_err(at_path)?;
     let quarantine = Quarantine::open(path.join("quarantine")).map_err(at_path)?;
     sync_names(&*parts.disk, &path).map_err(at_path)?;
 
@@ -142,7 +150,7 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         disk: parts.disk,
         metrics: parts.metrics,
         health: parts.health,
-        wall_clock: Mutex::new(WallClock::new(settings.dedupe_window, now, (parts.boot_clock)())),
+        wall_clock: Guarded::new(WallClock::new(settings.dedupe_window, now, (parts.boot_clock)())),
         boot_clock: parts.boot_clock,
         clock: parts.clock,
         durable: watch::Sender::new(end),
@@ -151,15 +159,14 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         positions,
         state,
         damage: Damage::new(found.notes.damaged),
-        letters: Mutex::new(letters),
-        quarantine: Mutex::new(quarantine),
-        sinks: Mutex::new(sinks),
+        letters,
+        quarantine,
+        sinks: Guarded::new(sinks),
         registry: tokio::sync::Mutex::new(()),
         refusing: watch::Sender::new(None),
         dead: watch::Sender::new(false),
         min_free,
-        sweeping: Mutex::new(()),
-        kept: Mutex::new(format.kept()),
+        kept: Guarded::new(format.kept()),
         settings,
     });
     let seen = path.join("seen");
@@ -170,7 +177,19 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
     damage::recover(&shared, &seen).map_err(at_path)?;
     adopt_positions(&shared, set_aside > 0 || !shared.damage.spans().is_empty());
     let unwritten = missing_ids(&shared);
-    start(shared, format, lock, (events, samples), unwritten).map_err(at_path)
+    start(shared, format, lock, letters_writer, (events, samples), unwritten).map_err(at_path)
+}
+
+/// What the dead letters ask of the positions.
+fn known_positions(positions: &Arc<Positions>) -> dead_letters::Positions {
+    let positions = Arc::clone(positions);
+    Arc::new(move || {
+        let known = |(sink, progress): (String, Progress)| {
+            let durable = positions.durable(&sink);
+            (sink, Known { progress, durable })
+        };
+        positions.all().into_iter().map(known).collect()
+    })
 }
 
 /// What version 0.1.0 noted of the sinks is without ordinals.
@@ -186,7 +205,7 @@ fn count_positions(shared: &Shared) -> io::Result<()> {
 /// Positions that no sink of the list has are what a kill left of one that was forgotten, or never noted. Where the journal is
 /// damaged the list may be an older one: then they tell of sinks that it has not got.
 fn adopt_positions(shared: &Shared, damaged: bool) {
-    let mut sinks = shared.sinks();
+    let mut sinks = shared.sinks().clone();
     let known = |sinks: &[SinkRegistration], key: &str| sinks.iter().any(|sink| sink.key() == key);
     if damaged {
         for (key, progress) in shared.positions.all() {
@@ -197,6 +216,7 @@ fn adopt_positions(shared: &Shared, damaged: bool) {
     }
     shared.positions.retain(|key| known(&sinks, key));
     shared.state.retain_sinks(|key| known(&sinks, key));
+    *shared.sinks() = sinks;
 }
 
 /// Puts the names of the folders on disk, and the name of the store's own: syncing what is in a folder does not keep the
@@ -219,6 +239,7 @@ fn start(
     shared: Arc<Shared>,
     format: format::Format,
     lock: Lock,
+    letters: dead_letters::Writer,
     (events, samples): (Log, Log),
     unwritten: Vec<(bool, Sealed)>,
 ) -> io::Result<Store> {
@@ -255,13 +276,16 @@ fn start(
     let _ = to_janitor.send(janitor::Job::Sweep);
     let spawn =
         |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    let pulse = health.join("the store's dead letters", UNHURRIED);
+    let died = shared.dead.clone();
     let threads = Threads {
+        letters: spawn("dead-letters", Box::new(move || letters.run(&pulse, died)))?,
         committer: spawn("committer", Box::new(move || committer.run()))?,
         librarian: (to_librarian, spawn("librarian", Box::new(move || librarian.run(&librarian_jobs)))?),
         janitor: (to_janitor, spawn("janitor", Box::new(move || janitor.run(&janitor_jobs)))?),
         lock,
     };
-    Ok(Store { shared, format, threads: Mutex::new(Some(threads)) })
+    Ok(Store { shared, format, threads: Guarded::new(Some(threads)) })
 }
 
 fn place(disk: &Arc<dyn Disk>, path: &Path, kind: LogKind, max_size: u64) -> Place {
@@ -301,9 +325,9 @@ fn share(disk: &Arc<dyn Disk>, path: &Path, kind: LogKind, max_size: u64, log: &
     };
     Ok(LogShare {
         segments: Arc::clone(&log.segments),
-        spare: Mutex::new(spare),
-        making_spare: AtomicBool::new(false),
-        claim: Mutex::default(),
+        spare: Guarded::new(spare),
+        claimed: AtomicU64::new(0),
+        claiming: Guarded::default(),
         ids_bytes: AtomicU64::new(ids_bytes),
         max_size,
         place,

@@ -12,12 +12,13 @@
 
 use super::bytes::Reader;
 use super::disk::{Disk, File, Open};
+use super::guarded::{Guard, Guarded, Turns};
 use super::record::{End, Ordinals};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 const MAGIC: [u8; 8] = *b"E2BRPOS1";
 const HEADER: usize = 24;
@@ -75,9 +76,8 @@ pub(super) struct Content {
 pub(super) struct Positions {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
-    memory: Mutex<Memory>,
-    /// Taken by threads that may block, and by nobody who holds another lock.
-    slots: Mutex<Slots>,
+    memory: Guarded<Memory>,
+    slots: Turns<Slots>,
 }
 
 struct Memory {
@@ -143,12 +143,12 @@ impl Positions {
         let content = best.unwrap_or(Content { counted: true, ..Content::default() });
         let durable = content.sinks.iter().map(|(key, progress)| (key.clone(), progress.position)).collect();
         let memory = Memory { end: content.end, sinks: content.sinks.clone(), durable, closed: false };
-        let positions = Self { disk, folder, memory: Mutex::new(memory), slots: Mutex::new(slots) };
+        let positions = Self { disk, folder, memory: Guarded::new(memory), slots: Turns::new(slots) };
         Ok((positions, Found { content, lost }))
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> Guard<'_, Memory> {
+        self.memory.lock()
     }
 
     /// How far a sink is, by its key.
@@ -200,16 +200,16 @@ impl Positions {
     }
 
     fn put(&self, durably: bool) -> io::Result<()> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let (content, closed) = {
-            let Memory { end, sinks, closed, .. } = &*self.memory();
-            (Content { end: *end, counted: true, sinks: sinks.clone() }, *closed)
-        };
-        if closed {
-            return Err(io::Error::other("the store is closed"));
-        }
-        slots.put(&*self.disk, &self.folder, &content, durably)?;
-        drop(slots);
+        let content = self.slots.take(|slots| {
+            let (content, closed) = {
+                let Memory { end, sinks, closed, .. } = &*self.memory();
+                (Content { end: *end, counted: true, sinks: sinks.clone() }, *closed)
+            };
+            if closed {
+                return Err(io::Error::other("the store is closed"));
+            }
+            slots.put(&*self.disk, &self.folder, &content, durably).map(|()| content)
+        })?;
         if durably {
             let mut memory = self.memory();
             for (key, progress) in content.sinks {
@@ -366,7 +366,7 @@ mod tests {
         for position in 11..20 {
             positions.set("lake", progress(position));
             positions.write().unwrap();
-            let synced = positions.slots.lock().unwrap().synced.unwrap();
+            let synced = positions.slots.take(|slots| slots.synced.unwrap());
             let read = |index: usize| std::fs::read(folder.path().join("positions").join(index.to_string())).ok();
             assert_eq!(decode(&read(synced).unwrap()).unwrap().1.sinks["lake"].position, 10);
             let sound = (0..SLOTS).filter_map(|index| decode(&read(index)?)).map(|(_, all)| all.sinks["lake"].position);

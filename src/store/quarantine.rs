@@ -5,10 +5,12 @@
 //! 00001754513976000000-acme.body     the body itself; the number is when it came, in microseconds since 1970
 //! ```
 
+use super::guarded::{Guarded, assert_no_lock_held};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most copies that are kept.
 const MAX_COUNT: usize = 1_000;
@@ -43,10 +45,18 @@ impl Quarantined {
     }
 }
 
+/// Any number may be kept, read and removed at once: the list of them is behind a lock, their files are not.
 pub(super) struct Quarantine {
     dir: PathBuf,
+    list: Guarded<List>,
+    /// Of the bodies.
+    bytes: AtomicU64,
+}
+
+struct List {
     kept: BTreeMap<i64, Quarantined>,
-    bytes: u64,
+    /// Their room is taken already.
+    being_kept: usize,
     last_id: i64,
 }
 
@@ -63,57 +73,111 @@ impl Quarantine {
             let reason = read_reason(&dir.join(one.file(REASON))).unwrap_or_default();
             kept.insert(id, Quarantined { reason, ..one });
         }
-        let bytes = kept.values().map(|one| one.length).sum();
+        let bytes = AtomicU64::new(kept.values().map(|one| one.length).sum());
         let last_id = kept.keys().next_back().copied().unwrap_or(0);
-        Ok(Self { dir, kept, bytes, last_id })
+        Ok(Self { dir, list: Guarded::new(List { kept, being_kept: 0, last_id }), bytes })
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Keeps a copy. Not synced: nothing was promised for it.
-    pub(super) fn keep(&mut self, source: &str, reason: &str, body: &[u8], now: jiff::Timestamp) -> io::Result<()> {
+    pub(super) fn keep(&self, source: &str, reason: &str, body: &[u8], now: jiff::Timestamp) -> io::Result<()> {
         let length = body.len() as u64;
-        while self.kept.len() >= MAX_COUNT || (self.bytes + length > MAX_BYTES && !self.kept.is_empty()) {
-            let Some(oldest) = self.kept.keys().next().copied() else { break };
-            self.remove(oldest)?;
-        }
-        // Ids rise whatever the clock does, so that sorting by them is sorting by age.
-        self.last_id = now.as_microsecond().max(self.last_id + 1);
+        let (id, surplus) = {
+            let mut list = self.list.lock();
+            list.being_kept += 1;
+            self.bytes.fetch_add(length, Ordering::Relaxed);
+            // Ids rise whatever the clock does, so that sorting by them is sorting by age.
+            list.last_id = now.as_microsecond().max(list.last_id + 1);
+            (list.last_id, self.surplus(&mut list))
+        };
         let reason = reason.get(..reason.floor_char_boundary(MAX_REASON as usize)).unwrap_or_default();
-        let one = Quarantined { id: self.last_id, source: source.to_owned(), reason: reason.to_owned(), length };
-        std::fs::write(self.dir.join(one.file(REASON)), reason)?;
-        std::fs::write(self.dir.join(one.file(BODY)), body)?;
-        self.bytes += length;
-        self.kept.insert(one.id, one);
+        let one = Quarantined { id, source: source.to_owned(), reason: reason.to_owned(), length };
+        let written = self.remove_files(surplus).and_then(|()| {
+            assert_no_lock_held();
+            std::fs::write(self.dir.join(one.file(REASON)), reason)?;
+            std::fs::write(self.dir.join(one.file(BODY)), body)
+        });
+        let mut list = self.list.lock();
+        list.being_kept -= 1;
+        match written {
+            Ok(()) => drop(list.kept.insert(one.id, one)),
+            Err(_) => drop(self.bytes.fetch_sub(length, Ordering::Relaxed)),
+        }
+        written
+    }
+
+    /// Takes out the oldest while there are too many.
+    fn surplus(&self, list: &mut List) -> Vec<Quarantined> {
+        let mut surplus = Vec::new();
+        while list.kept.len() + list.being_kept > MAX_COUNT || self.bytes() > MAX_BYTES {
+            let Some((_, oldest)) = list.kept.pop_first() else { break };
+            self.bytes.fetch_sub(oldest.length, Ordering::Relaxed);
+            surplus.push(oldest);
+        }
+        surplus
+    }
+
+    /// Those whose files cannot be removed are put back.
+    fn remove_files(&self, taken: Vec<Quarantined>) -> io::Result<()> {
+        let mut taken = taken.into_iter();
+        while let Some(one) = taken.next() {
+            for ending in [BODY, REASON] {
+                assert_no_lock_held();
+                match std::fs::remove_file(self.dir.join(one.file(ending))) {
+                    Ok(()) => {}
+                    // Somebody tidied up by hand.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        std::iter::once(one).chain(taken).for_each(|one| self.put(one));
+                        return Err(error);
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
-    /// The oldest first, those behind `after`.
-    pub(super) fn after(&self, after: Option<i64>) -> impl Iterator<Item = &Quarantined> {
-        self.kept.values().filter(move |one| after.is_none_or(|after| one.id > after))
+    fn put(&self, one: Quarantined) {
+        self.bytes.fetch_add(one.length, Ordering::Relaxed);
+        self.list.lock().kept.insert(one.id, one);
+    }
+
+    fn take(&self, id: i64) -> Option<Quarantined> {
+        let taken = self.list.lock().kept.remove(&id)?;
+        self.bytes.fetch_sub(taken.length, Ordering::Relaxed);
+        Some(taken)
+    }
+
+    /// The oldest first: at most `limit` that are `wanted`, behind `after`.
+    pub(super) fn after(
+        &self,
+        after: Option<i64>,
+        limit: usize,
+        wanted: impl Fn(&Quarantined) -> bool,
+    ) -> Vec<Quarantined> {
+        let list = self.list.lock();
+        let behind = list.kept.values().filter(|one| after.is_none_or(|after| one.id > after));
+        behind.filter(|one| wanted(one)).take(limit).cloned().collect()
     }
 
     /// One with its body, if it is there.
     pub(super) fn read(&self, id: i64) -> io::Result<Option<(Quarantined, Vec<u8>)>> {
-        let Some(one) = self.kept.get(&id) else { return Ok(None) };
-        Ok(Some((one.clone(), std::fs::read(self.dir.join(one.file(BODY)))?)))
+        let Some(one) = self.list.lock().kept.get(&id).cloned() else { return Ok(None) };
+        assert_no_lock_held();
+        match std::fs::read(self.dir.join(one.file(BODY))) {
+            // Somebody gave it up a moment ago.
+            Err(_) if !self.list.lock().kept.contains_key(&id) => Ok(None),
+            body => Ok(Some((one, body?))),
+        }
     }
 
-    /// Whether it was there.
-    pub(super) fn remove(&mut self, id: i64) -> io::Result<bool> {
-        let Some(one) = self.kept.get(&id) else { return Ok(false) };
-        for ending in [BODY, REASON] {
-            match std::fs::remove_file(self.dir.join(one.file(ending))) {
-                // Somebody tidied up by hand.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                removed => removed?,
-            }
-        }
-        self.bytes -= one.length;
-        self.kept.remove(&id);
-        Ok(true)
+    /// Whether it was there. One whose files cannot be removed stays.
+    pub(super) fn remove(&self, id: i64) -> io::Result<bool> {
+        let Some(one) = self.take(id) else { return Ok(false) };
+        self.remove_files(vec![one]).map(|()| true)
     }
 }
 
@@ -137,21 +201,25 @@ mod tests {
         jiff::Timestamp::from_second(1_754_513_976).unwrap()
     }
 
+    fn all(quarantine: &Quarantine) -> Vec<Quarantined> {
+        quarantine.after(None, usize::MAX, |_| true)
+    }
+
     #[test]
     fn the_oldest_go_when_it_is_full() {
         let folder = tempfile::tempdir().unwrap();
-        let mut quarantine = Quarantine::open(folder.path().into()).unwrap();
+        let quarantine = Quarantine::open(folder.path().into()).unwrap();
         for index in 0..MAX_COUNT + 5 {
             quarantine.keep("acme", "why", index.to_string().as_bytes(), now()).unwrap();
         }
         quarantine.keep("acme", &"é".repeat(2000), &vec![b'x'; MAX_BYTES as usize - 10], now()).unwrap();
         let reopened = Quarantine::open(folder.path().into()).unwrap();
-        assert!(reopened.bytes <= MAX_BYTES, "{}", reopened.bytes);
-        assert_eq!(reopened.bytes, quarantine.bytes);
-        assert_eq!(reopened.kept, quarantine.kept);
+        assert!(reopened.bytes() <= MAX_BYTES, "{}", reopened.bytes());
+        assert_eq!(reopened.bytes(), quarantine.bytes());
+        assert_eq!(all(&reopened), all(&quarantine));
         assert_eq!(
             std::fs::read_dir(folder.path()).unwrap().count(),
-            2 * reopened.kept.len(),
+            2 * all(&reopened).len(),
             "nothing is left behind"
         );
     }
@@ -159,15 +227,15 @@ mod tests {
     #[test]
     fn what_is_kept_can_be_read_and_dropped_and_its_id_is_not_used_again() {
         let folder = tempfile::tempdir().unwrap();
-        let mut quarantine = Quarantine::open(folder.path().into()).unwrap();
+        let quarantine = Quarantine::open(folder.path().into()).unwrap();
         for body in ["a", "b", "c"] {
             quarantine.keep("my_source", "no object", body.as_bytes(), now()).unwrap();
         }
         // Of an earlier version, which kept no reason; and what is nobody's.
         std::fs::write(folder.path().join("00000000000000000007-old.body"), "old").unwrap();
         std::fs::write(folder.path().join("notes.txt"), "x").unwrap();
-        let mut quarantine = Quarantine::open(folder.path().into()).unwrap();
-        let all: Vec<Quarantined> = quarantine.after(None).cloned().collect();
+        let quarantine = Quarantine::open(folder.path().into()).unwrap();
+        let all = all(&quarantine);
         assert_eq!(
             all.iter().map(|one| &*one.source).collect::<Vec<_>>(),
             ["old", "my_source", "my_source", "my_source"]
@@ -178,6 +246,9 @@ mod tests {
         assert!(quarantine.remove(last).unwrap() && !quarantine.remove(last).unwrap());
         assert_eq!(quarantine.read(last).unwrap(), None);
         quarantine.keep("my_source", "", b"d", now()).unwrap();
-        assert_eq!(quarantine.after(Some(all[2].id)).map(|one| one.id).collect::<Vec<_>>(), [last + 1]);
+        assert_eq!(
+            quarantine.after(Some(all[2].id), 9, |_| true).iter().map(|one| one.id).collect::<Vec<_>>(),
+            [last + 1]
+        );
     }
 }

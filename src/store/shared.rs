@@ -6,6 +6,7 @@ use super::dead_letters::DeadLetters;
 use super::disk::Disk;
 use super::format::Migrated;
 use super::frame::Day;
+use super::guarded::{Guard, Guarded};
 use super::ids::{self, Id};
 use super::inbox::Inbox;
 use super::log::{Place, Segment, Segments, ids_path, number_of};
@@ -21,8 +22,8 @@ use crate::metrics::Metrics;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 /// Why nothing is accepted for now.
@@ -47,11 +48,11 @@ pub(super) struct LogShare {
     pub(super) place: Place,
     pub(super) segments: Arc<Segments>,
     /// A zeroed, synced file that waits to become a segment.
-    pub(super) spare: Mutex<Option<PathBuf>>,
-    /// One is being made: it counts already, so that no segment takes the same room.
-    pub(super) making_spare: AtomicBool,
+    pub(super) spare: Guarded<Option<PathBuf>>,
+    /// Bytes that are taken by who is about to use them, and count nowhere else yet.
+    pub(super) claimed: AtomicU64,
     /// Held from looking for room to taking it.
-    pub(super) claim: Mutex<()>,
+    pub(super) claiming: Guarded<()>,
     /// Bytes of the files of ids.
     pub(super) ids_bytes: AtomicU64,
     /// Most bytes the log may take.
@@ -59,21 +60,17 @@ pub(super) struct LogShare {
 }
 
 impl LogShare {
-    pub(super) fn spare(&self) -> MutexGuard<'_, Option<PathBuf>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn spare(&self) -> Guard<'_, Option<PathBuf>> {
+        self.spare.lock()
     }
 
-    /// What whoever looks for the room of a whole segment holds until it counts: the committer and the janitor would
-    /// both take what is left for one.
-    pub(super) fn claim(&self) -> MutexGuard<'_, ()> {
-        self.claim.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Segments, ids and the spare.
+    /// Segments, ids, the spare, and what is claimed for one of them.
     pub(super) fn bytes(&self) -> u64 {
-        let has_spare = self.spare().is_some() || self.making_spare.load(Ordering::Relaxed);
-        let spare = if has_spare { self.place.segment_size } else { 0 };
-        self.segments.allocated() + self.ids_bytes.load(Ordering::Relaxed) + spare
+        let spare = if self.spare().is_some() { self.place.segment_size } else { 0 };
+        self.segments.allocated()
+            + self.ids_bytes.load(Ordering::Relaxed)
+            + spare
+            + self.claimed.load(Ordering::Relaxed)
     }
 
     /// What the newest segment will still take; room for it was asked for when it was begun.
@@ -122,6 +119,18 @@ impl LogShare {
     }
 }
 
+/// Room that is taken until this is dropped: by then it counts as what it is used for, or is free again.
+pub(super) struct Claim<'a> {
+    share: &'a LogShare,
+    bytes: u64,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.share.claimed.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) disk: Arc<dyn Disk>,
@@ -130,7 +139,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) boot_clock: BootClock,
     /// Whether [`Self::clock`] is believed; see [`Shared::clock_is_sane`].
-    pub(super) wall_clock: Mutex<WallClock>,
+    pub(super) wall_clock: Guarded<WallClock>,
     pub(super) events: LogShare,
     pub(super) samples: LogShare,
     /// The end of what is on disk.
@@ -139,13 +148,13 @@ pub(super) struct Shared {
     pub(super) tail: Arc<TailCache>,
     /// What waits for the committer.
     pub(super) inbox: Arc<Inbox>,
-    pub(super) positions: Positions,
+    pub(super) positions: Arc<Positions>,
     pub(super) state: SmallState,
     pub(super) damage: Damage,
-    pub(super) letters: Mutex<DeadLetters>,
-    pub(super) quarantine: Mutex<Quarantine>,
+    pub(super) letters: DeadLetters,
+    pub(super) quarantine: Quarantine,
     /// Every sink that is known, those taken out of the settings included.
-    pub(super) sinks: Mutex<Vec<SinkRegistration>>,
+    pub(super) sinks: Guarded<Vec<SinkRegistration>>,
     /// Held by whoever changes that list, see `sink_registry`.
     pub(super) registry: tokio::sync::Mutex<()>,
     /// `None` while events are accepted.
@@ -153,9 +162,8 @@ pub(super) struct Shared {
     /// The committer's thread has ended, and not because it was told to.
     pub(super) dead: watch::Sender<bool>,
     pub(super) min_free: u64,
-    pub(super) sweeping: Mutex<()>,
     /// The copy from before an upgrade, unless it is given up already.
-    pub(super) kept: Mutex<Option<Migrated>>,
+    pub(super) kept: Guarded<Option<Migrated>>,
     pub(super) reserve: super::reserve::Reserve,
 }
 
@@ -164,16 +172,8 @@ impl Shared {
         (self.clock)()
     }
 
-    pub(super) fn letters(&self) -> MutexGuard<'_, DeadLetters> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn quarantine(&self) -> MutexGuard<'_, Quarantine> {
-        self.quarantine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn sinks(&self) -> MutexGuard<'_, Vec<SinkRegistration>> {
-        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn sinks(&self) -> Guard<'_, Vec<SinkRegistration>> {
+        self.sinks.lock()
     }
 
     /// What a new segment of the journal begins with.
@@ -190,10 +190,6 @@ impl Shared {
         }
     }
 
-    pub(super) fn sweeping(&self) -> MutexGuard<'_, ()> {
-        self.sweeping.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether a log may grow by `wanted` bytes.
     pub(super) fn has_room(&self, events: bool, wanted: u64) -> bool {
         let (used, most) =
@@ -202,14 +198,25 @@ impl Shared {
         used + wanted + wanted / 8 <= most
     }
 
+    /// Takes `bytes` of a log's room where it may grow by `wanted`, of which they are a part. Looking and taking are one: the
+    /// committer and the janitor would both take what is left for one segment.
+    pub(super) fn claim(&self, events: bool, wanted: u64, bytes: u64) -> Option<Claim<'_>> {
+        let share = if events { &self.events } else { &self.samples };
+        let _alone = share.claiming.lock();
+        self.has_room(events, wanted).then(|| {
+            share.claimed.fetch_add(bytes, Ordering::Relaxed);
+            Claim { share, bytes }
+        })
+    }
+
     /// Bytes that count towards `store.max_size`.
     pub(super) fn used(&self) -> u64 {
-        self.events.bytes() + self.letters().size() + self.quarantine().bytes()
+        self.events.bytes() + self.letters.size() + self.quarantine.bytes()
     }
 
     /// Of which format a copy is kept, and since when.
-    pub(super) fn kept(&self) -> MutexGuard<'_, Option<Migrated>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn kept(&self) -> Guard<'_, Option<Migrated>> {
+        self.kept.lock()
     }
 
     /// Whether the wall clock is believed. While it is not, nothing is forgotten.
@@ -227,8 +234,8 @@ impl Shared {
         look.tell();
     }
 
-    fn wall_clock(&self) -> MutexGuard<'_, WallClock> {
-        self.wall_clock.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wall_clock(&self) -> Guard<'_, WallClock> {
+        self.wall_clock.lock()
     }
 
     /// Whether the ids of a day need not be remembered any more.

@@ -1,9 +1,9 @@
 //! Small state by name, and about a sink by its key: sled, with all of it in memory too, since it is small.
 
+use super::guarded::{Guard, Guarded};
 use super::sled_guard::{self, Bad};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const CACHE: u64 = 1024 * 1024;
 const STATE: &str = "state/";
@@ -14,7 +14,7 @@ pub(super) const SINK: &str = "sink/";
 /// The state in memory and the database that holds it between runs.
 pub(super) struct SmallState {
     folder: PathBuf,
-    state: Mutex<State>,
+    state: Guarded<State>,
     /// What was there could not be read.
     lost: bool,
 }
@@ -41,7 +41,7 @@ impl SmallState {
             loaded => (loaded, false),
         };
         let (db, values) = loaded?;
-        Ok(Self { folder, state: Mutex::new(State { db: Some(db), values, closed: false }), lost })
+        Ok(Self { folder, state: Guarded::new(State { db: Some(db), values, closed: false }), lost })
     }
 
     /// Whether what was there when the store was opened could not be read.
@@ -80,8 +80,8 @@ impl SmallState {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Guard<'_, State> {
+        self.state.lock()
     }
 
     /// Puts everything on disk for good. A database that is no good is made anew from memory.

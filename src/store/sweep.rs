@@ -7,10 +7,9 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 /// Removes the oldest segments that may go: those older than the retention, and as many more as `wanted` bytes need. The
-/// ids of an event stay in their file for as long as they must be remembered.
+/// ids of an event stay in their file for as long as they must be remembered. The committer and the janitor may both want
+/// room: each segment is removed by whoever takes it out of the list.
 pub(super) fn make_room(shared: &Shared, events: bool, wanted: u64) -> io::Result<()> {
-    // The committer and the janitor may both want room.
-    let _alone = shared.sweeping();
     let share = if events { &shared.events } else { &shared.samples };
     let kept_since = shared.now().checked_sub(shared.settings.retention).unwrap_or(jiff::Timestamp::MIN);
     let is_sane = shared.clock_is_sane();
@@ -21,7 +20,9 @@ pub(super) fn make_room(shared: &Shared, events: bool, wanted: u64) -> io::Resul
         if !complete || may_stay || !is_settled(shared, segment.last_sequence())? {
             break;
         }
-        share.segments.remove(segment.header.number);
+        if !share.segments.remove(segment.header.number) {
+            continue;
+        }
         share.place.disk.remove(&segment.path)?;
         if !events {
             // Samples are deduped by the last one per sandbox, not by their ids.

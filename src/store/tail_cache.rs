@@ -2,16 +2,16 @@
 //!
 //! It answers for a span or not at all. What it answers is what the disk would, in the same order and with the same places.
 
+use super::guarded::{Guard, Guarded};
 use super::record::{Batch, End, Filling, Limits, Record};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A sink that is further behind reads the disk.
 const MAX_EVENTS: usize = 4_096;
 /// Of their bodies.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-pub(super) struct TailCache(Mutex<Ring>);
+pub(super) struct TailCache(Guarded<Ring>);
 
 struct Ring {
     /// Every durable record with a higher sequence is here.
@@ -26,7 +26,7 @@ struct Ring {
 impl TailCache {
     /// Nothing yet; what is up to `end` is on disk alone.
     pub(super) fn new(end: End) -> Self {
-        Self(Mutex::new(Ring { after: end.sequence, records: VecDeque::new(), bytes: 0, end }))
+        Self(Guarded::new(Ring { after: end.sequence, records: VecDeque::new(), bytes: 0, end }))
     }
 
     /// Takes in what has just become durable, with which the log has come to `end`, and lets the oldest go.
@@ -65,7 +65,7 @@ impl TailCache {
         Some(Batch::new(filling.records, after, ring.end, complete))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Ring> {
+        self.0.lock()
     }
 }

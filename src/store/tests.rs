@@ -349,6 +349,12 @@ async fn dead_letters_survive_once_each_until_they_are_resolved() {
     assert_eq!(waiting[0].1.cause, cause);
     assert_eq!(store.dead_letter_event("lake", 3).unwrap().unwrap().event.id, "event-2");
     assert_eq!(store.dead_letters_waiting("other"), 1);
+    let counts = DeadLetterCounts { waiting: 2, dropped: 1, ..DeadLetterCounts::default() };
+    assert_eq!(store.claim("lake").dead_letter_counts(3), counts);
+    // Its position is past none of them.
+    assert_eq!(store.claim("lake").dead_letter_counts(0).sum(), 0);
+    store.advance("lake", Progress { position: 2, dead_lettered: 2, ..Progress::default() }).unwrap();
+    assert_eq!(store.claim("lake").dead_letter_counts(2), DeadLetterCounts { waiting: 1, ..counts });
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod calls;
 
 use calls::FaultDisk;
-use e2b_relay::store::Disk;
+use e2b_relay::store::{Disk, assert_no_lock_held};
 use fastrand::Rng;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -172,18 +172,28 @@ pub(crate) struct World {
 /// Where `fdatasync` may be held up.
 #[derive(Default)]
 struct Gate {
-    /// Whether it is shut, and how many wait before it.
-    shut: Mutex<(bool, usize)>,
+    state: Mutex<GateState>,
     changed: Condvar,
 }
 
+#[derive(Default)]
+struct GateState {
+    /// Below which folder it is shut.
+    shut: Option<PathBuf>,
+    /// How many wait before it.
+    waiting: usize,
+}
+
 impl Gate {
-    fn pass(&self) {
-        let mut shut = self.shut.lock().unwrap();
-        shut.1 += 1;
-        self.changed.notify_all();
-        shut = self.changed.wait_while(shut, |shut| shut.0).unwrap();
-        shut.1 -= 1;
+    fn pass(&self, path: &Path) {
+        let mut state = self.state.lock().unwrap();
+        let is_shut = |state: &mut GateState| state.shut.as_ref().is_some_and(|folder| path.starts_with(folder));
+        if is_shut(&mut state) {
+            state.waiting += 1;
+            self.changed.notify_all();
+            state = self.changed.wait_while(state, is_shut).unwrap();
+            state.waiting -= 1;
+        }
     }
 }
 
@@ -224,6 +234,12 @@ impl World {
         self.state().cut
     }
 
+    /// Calls are counted anew from here on, and go wrong by this plan.
+    pub(crate) fn plan(&self, plan: Plan) {
+        let mut state = self.state();
+        (state.plan, state.calls) = (Some(plan), 0);
+    }
+
     /// Nothing goes wrong from here on, unless the power is cut already.
     pub(crate) fn heal(&self) {
         self.state().plan = None;
@@ -241,17 +257,22 @@ impl World {
 
     /// From here on `fdatasync` does not return, until the syncs are released.
     pub(crate) fn block_syncs(&self) {
-        self.syncs.shut.lock().unwrap().0 = true;
+        self.block_syncs_below(&self.root);
+    }
+
+    /// The same for the files below one folder alone.
+    pub(crate) fn block_syncs_below(&self, folder: &Path) {
+        self.syncs.state.lock().unwrap().shut = Some(folder.into());
     }
 
     /// Returns once somebody waits for one that is blocked.
     pub(crate) fn until_a_sync_is_blocked(&self) {
-        let shut = self.syncs.shut.lock().unwrap();
-        drop(self.syncs.changed.wait_while(shut, |shut| !shut.0 || shut.1 == 0).unwrap());
+        let state = self.syncs.state.lock().unwrap();
+        drop(self.syncs.changed.wait_while(state, |state| state.shut.is_none() || state.waiting == 0).unwrap());
     }
 
     pub(crate) fn release_syncs(&self) {
-        self.syncs.shut.lock().unwrap().0 = false;
+        self.syncs.state.lock().unwrap().shut = None;
         self.syncs.changed.notify_all();
     }
 
@@ -262,6 +283,15 @@ impl World {
     /// Whether a file or folder is there.
     pub(crate) fn holds(&self, path: &Path) -> bool {
         self.state().names.contains_key(path)
+    }
+
+    /// The length of a file that is there, as the process sees it.
+    pub(crate) fn length(&self, path: &Path) -> Option<usize> {
+        let state = self.state();
+        match state.names.get(path)? {
+            Node::File(inode) => Some(state.files[inode].cache.len()),
+            Node::Folder => None,
+        }
     }
 
     /// Ends the life of whoever has the disk. From here on its calls fail and change nothing.
@@ -320,6 +350,7 @@ impl State {
 
     /// Counts the call, and says what goes wrong with it. `writes`: whether it needs room.
     fn enter(&mut self, life: u64, writes: bool) -> io::Result<Option<Fault>> {
+        assert_no_lock_held();
         if self.life != life || self.cut {
             return Err(io::Error::other("the power is cut"));
         }

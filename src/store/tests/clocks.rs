@@ -1,34 +1,31 @@
 //! What rests on the wall clock, while that is set.
 
+use super::super::guarded::Guarded;
 use super::super::janitor::Janitor;
 use super::*;
 use jiff::SignedDuration;
 
 /// Both of the host's clocks, set by the test.
 #[derive(Clone)]
-struct Clocks(Arc<Mutex<(jiff::Timestamp, Duration)>>);
+struct Clocks(Arc<Guarded<(jiff::Timestamp, Duration)>>);
 
 impl Clocks {
     fn new() -> Self {
-        Self(Arc::new(Mutex::new((NOON.parse().unwrap(), Duration::from_secs(1000)))))
+        Self(Arc::new(Guarded::new((NOON.parse().unwrap(), Duration::from_secs(1000)))))
     }
 
     fn pass(&self, time: Duration) {
-        let mut now = self.0.lock().unwrap();
+        let mut now = self.0.lock();
         *now = (now.0 + SignedDuration::try_from(time).unwrap(), now.1 + time);
     }
 
     fn step(&self, by: SignedDuration) {
-        self.0.lock().unwrap().0 += by;
+        self.0.lock().0 += by;
     }
 
     fn parts(&self) -> Parts {
         let (wall, boot) = (self.clone(), self.clone());
-        Parts {
-            clock: Arc::new(move || wall.0.lock().unwrap().0),
-            boot_clock: Arc::new(move || boot.0.lock().unwrap().1),
-            ..parts(NOON)
-        }
+        Parts { clock: Arc::new(move || wall.0.lock().0), boot_clock: Arc::new(move || boot.0.lock().1), ..parts(NOON) }
     }
 }
 
@@ -45,8 +42,11 @@ async fn after_a_step_of_the_clock_nothing_is_forgotten_for_an_hour_and_then_wha
     for days in [30, -30] {
         let (folder, clocks) = (tempfile::tempdir().unwrap(), Clocks::new());
         let store = Store::open(settings(folder.path()), clocks.parts()).unwrap();
-        let mut janitor =
-            Janitor::new(Arc::clone(&store.shared), store.health().join("a test", Duration::from_secs(300)), Vec::new());
+        let mut janitor = Janitor::new(
+            Arc::clone(&store.shared),
+            store.health().join("a test", Duration::from_secs(300)),
+            Vec::new(),
+        );
         // Segments of 1 MiB, of which the last one stays.
         accept_many(&store, (0..4000).map(|number| format!("event-{number}")), NOON).await;
         janitor.tidy();

@@ -55,7 +55,7 @@ async fn a_file_of_dead_letters_that_is_made_anew_knows_the_new_name() {
     {
         let store = open(folder.path());
         store.attach(&[sink("new", Some("old"))]).await.unwrap();
-        store.shared.letters().rewrite().unwrap();
+        store.shared.letters.rewrite().unwrap();
         assert_moved(&store);
     }
     let proof = verify(folder.path(), |_, _| ()).unwrap();

@@ -1,7 +1,7 @@
 //! Proves a stopped daemon's store sound, by reading all of it and changing none of it.
 //!
-//! For every sink: accepted since its birth = delivered + filtered + dead-lettered + dropped by hand + damaged + pending. What was
-//! accepted is counted in the journal, the rest comes from the sink's own notes, so that neither can vouch for itself.
+//! For every sink: accepted since its birth = delivered + filtered + dead-lettered + dropped by hand + damaged + pending. What
+//! was accepted is counted in the journal, the rest comes from the sink's own notes, so that neither can vouch for itself.
 //! The indexes in `seen` are not read: a start checks them against the journal and rebuilds them.
 
 mod letters;
@@ -9,12 +9,13 @@ mod logs;
 mod positions;
 
 use super::OpenError;
+use super::dead_letters::DeadLetterCounts;
 use super::disk::ReadOnlyDisk;
 use super::format;
 use super::lock::Lock;
 use super::positions::Progress;
 use super::record::LogKind;
-use letters::{Counted, Letters};
+use letters::Letters;
 use logs::LogRead;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -57,7 +58,8 @@ pub struct Sum {
     pub dead_lettered: u64,
     /// Dead letters that an operator dropped.
     pub dropped_by_hand: u64,
-    /// Gone from the log before the sink had them, as was proven and told.
+    /// Gone from the log before the sink had them, or dead letters that are lost, since their bytes were damaged.
+    #[serde(skip_serializing_if = "is_none")]
     pub damaged: u64,
     /// Behind the sink's position.
     pub pending: u64,
@@ -67,6 +69,10 @@ impl Sum {
     fn accounted(&self) -> u64 {
         self.delivered + self.filtered + self.dead_lettered + self.dropped_by_hand + self.damaged + self.pending
     }
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Reads the whole store in `path`. `told` is told now and then how many bytes of how many are read.
@@ -85,7 +91,8 @@ pub fn verify(path: &Path, mut told: impl FnMut(u64, u64)) -> Result<Proof, Open
     let mut faults = Vec::new();
     let content = positions::read(&path.join("positions"), &mut faults).map_err(at("positions"))?;
     let mut sinks = content.sinks;
-    let letters = Letters::read(&ReadOnlyDisk, &path.join("dead-letters"), &mut faults).map_err(at("dead-letters"))?;
+    let mut letters =
+        Letters::read(&ReadOnlyDisk, &path.join("dead-letters"), &mut faults).map_err(at("dead-letters"))?;
 
     let mut marks = positions::marks(&sinks);
     let of_events = logs::bytes(&path.join("journal")).map_err(at("journal"))?;
@@ -106,6 +113,7 @@ pub fn verify(path: &Path, mut told: impl FnMut(u64, u64)) -> Result<Proof, Open
         let base = sink.after.max(journal.first.saturating_sub(1));
         let (before, in_segments) = logs::count(path, base).map_err(at("journal"))?;
         marks.insert(base, in_segments);
+        letters.restart(sink.key());
         let progress = Progress { base, accepted_before: before + in_segments, position: base, ..Progress::default() };
         sinks.insert(sink.key().to_owned(), progress);
     }
@@ -144,7 +152,7 @@ fn judge(
     progress: &Progress,
     logs: &[&LogRead; 2],
     marks: &BTreeMap<u64, u64>,
-    of_sink: &Counted,
+    of_sink: &DeadLetterCounts,
     faults: &mut Vec<String>,
 ) -> Option<Sum> {
     let accepted: u64 = logs.iter().map(|log| log.accepted()).sum();
@@ -180,7 +188,7 @@ fn judge(
         filtered: progress.filtered,
         dead_lettered: of_sink.waiting + of_sink.forwarded,
         dropped_by_hand: of_sink.dropped,
-        damaged: progress.damaged,
+        damaged: progress.damaged + of_sink.damaged,
         pending: accepted.saturating_sub(settled),
     };
     if sum.accepted != sum.accounted() {
@@ -190,9 +198,9 @@ fn judge(
             sum.accounted()
         ));
     }
-    let resolved = of_sink.waiting + of_sink.retried + of_sink.dropped + of_sink.forwarded;
-    if progress.dead_lettered != resolved {
-        faults.push(format!("sink {sink}: it noted {} dead letters, and {resolved} are there", progress.dead_lettered));
+    if progress.dead_lettered != of_sink.sum() {
+        let (noted, there) = (progress.dead_lettered, of_sink.sum());
+        faults.push(format!("sink {sink}: it noted {noted} dead letters, and {there} are there"));
     }
     Some(sum)
 }

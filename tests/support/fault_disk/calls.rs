@@ -3,7 +3,7 @@
 use super::{Change, Content, Fault, Inode, NameChange, Node, Plan, State, World, error, unless_cut};
 use e2b_relay::store::{Disk, File, Open, Space};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) struct FaultDisk {
@@ -28,7 +28,7 @@ impl Disk for FaultDisk {
             }
         };
         unless_cut(cut)?;
-        Ok(Arc::new(FaultFile { world: self.world.clone(), life: self.life, inode }))
+        Ok(Arc::new(FaultFile { world: self.world.clone(), life: self.life, inode, path: path.into() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -125,6 +125,8 @@ struct FaultFile {
     world: World,
     life: u64,
     inode: Inode,
+    /// Under which it was opened.
+    path: PathBuf,
 }
 
 impl File for FaultFile {
@@ -152,7 +154,7 @@ impl File for FaultFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.world.syncs.pass();
+        self.world.syncs.pass(&self.path);
         let mut guard = self.world.state();
         let due = guard.due(Fault::LostSync);
         let fault = guard.enter(self.life, true)?.or(due.then_some(Fault::LostSync));
