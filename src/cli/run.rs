@@ -40,7 +40,7 @@ pub(super) fn execute(options: &Options, mut signals: Signals) -> Result<(), Fai
         // Told to end once, it is drained as soon as it has started: what is half open is not left behind.
         let daemon = tokio::select! {
             started = Daemon::start(loaded, inherited) => started?.rereading(configuration),
-            () = signals.end(2) => return Ok(at_once()),
+            () = signals.end(2) => return at_once(),
         };
         let daemon = daemon.notifying(manager.notifier, manager.watchdog);
         tracing::info!(
@@ -54,8 +54,9 @@ pub(super) fn execute(options: &Options, mut signals: Signals) -> Result<(), Fai
     end
 }
 
-fn at_once() {
+fn at_once() -> Result<(), Failure> {
     tracing::warn!("ended at once by a second signal; what is left is sent after the next start");
+    Ok(())
 }
 
 /// The service manager that has started this process, if one has.
@@ -99,7 +100,7 @@ pub(super) async fn until_told<F: Future<Output = ()>>(
             End::Drained => Ok(()),
             End::StoreDied => Err(Failure::internal("the store's writer ended; what was answered 200 is on disk")),
         },
-        () = signals.obey(&trigger, &reloader) => Ok(at_once()),
+        () = signals.obey(&trigger, &reloader) => at_once(),
         () = companion => Ok(()),
     }
 }

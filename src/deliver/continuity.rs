@@ -101,8 +101,11 @@ mod tests {
         Batch { records, through, ordinals: end.map(|(events, samples)| Ordinals { events, samples }) }
     }
 
+    /// What is gone before each record, the ordinals behind the last, and what is gone behind it.
+    type Told = (Vec<u64>, (u64, u64), u64);
+
     /// From sequence 10, with 5 events and 2 samples; events 6 to 7 and everything behind 20 are proven to be gone.
-    fn joined(batch: Batch) -> Result<(Vec<u64>, (u64, u64), u64), Gap> {
+    fn joined(batch: Batch) -> Result<Told, Gap> {
         let damaged = |log, first| match (log, first) {
             (LogKind::Events, 6..=7) => Some(8 - first),
             (LogKind::Events, 20..) => Some(100),

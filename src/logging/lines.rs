@@ -155,7 +155,10 @@ fn write(to: &mut impl Write, mut line: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => line = line.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                #[expect(clippy::disallowed_methods, reason = "a thread of its own, and nothing that tells")]
+                thread::sleep(PAUSE);
+            }
             Err(error) => return Err(error),
         }
     }
