@@ -206,7 +206,6 @@ mod tests {
         }
     }
 
-    #[ignore = "S2: not run since one of its messages was renamed"]
     #[tokio::test(start_paused = true)]
     async fn what_a_library_says_is_written_once_in_a_while_and_tells_of_the_rest() {
         for style in [Style::Text, Style::Json] {
