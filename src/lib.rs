@@ -24,6 +24,12 @@
 //! 7. The journal is the truth; sled holds only what can be rebuilt from it, positions and cursors aside, and losing
 //!    those repeats a send, never skips one.
 //! 8. A sequence is never used twice. A reader never sees past the last fdatasync that returned.
+//! 9. A position is held once. Whoever reads the log says from where, gets records together with the span that they cover,
+//!    and proves by their ordinals that spans join; a cache of the log may make reading faster, never different.
+//! 10. What is kept in two places has one that decides, a check that they agree, and a way from the first to the second.
+//! 11. Opening tells *in use*, *not to be had now* and *corrupt* apart; only what is proved corrupt is moved aside, never
+//!     over what was moved aside before.
+//! 12. Nothing waits for a log line, a metric or a page; no lock of the store is held over a call of the disk.
 //!
 //! # Rooms
 //! A line may import only from rooms below its own; `tests/tidy.rs` holds that, and which room each foreign crate has.

@@ -8,6 +8,7 @@
 mod again;
 mod batches;
 mod continuity;
+mod end;
 mod reading;
 mod settings;
 mod sinks;
@@ -478,43 +479,5 @@ impl Delivery {
         let note = (unnoted && self.disk_retry_at.is_none()).then_some(self.note_at);
         let all = [Some(never), halted, delayed, note, self.disk_retry_at, deadline];
         all.into_iter().flatten().min().unwrap_or(never)
-    }
-
-    /// At the end: everything is settled and noted, or the time is up, or the sink takes nothing anyway.
-    fn is_done(&self, deadline: Instant) -> bool {
-        let all_read = self.reading.buffer.is_empty() && self.reading.task.is_none() && !self.has_more();
-        let idle = self.window.is_empty() && (all_read || self.handing_on);
-        let noted = self.noting.is_none() && self.window.progress() == self.noted;
-        let waits = !self.in_flight.is_empty() || self.batches.is_busy();
-        let halted = self.halted_until.is_some() && !waits && self.parking.is_none();
-        Instant::now() >= deadline || ((idle || halted) && noted)
-    }
-
-    async fn end(mut self) {
-        if let Some(parking) = self.parking.take() {
-            let result = parking.await;
-            self.parked(result);
-        }
-        if let Some(noting) = self.noting.take() {
-            let result = noting.await;
-            self.noted(result);
-        }
-        let progress = self.window.progress();
-        if progress != self.noted {
-            let claim = self.claim.clone();
-            let result = blocking(move || Noted { progress, result: claim.keep(progress) }).await;
-            self.noted(result);
-        }
-        // What is not committed by now is dropped, and aborted by the peer.
-        self.batches = Batches::None;
-        if !self.in_flight.is_empty() {
-            tracing::warn!(
-                sink = self.parts.name,
-                unconfirmed = self.in_flight.len(),
-                "what is not confirmed is sent again at the next start"
-            );
-        }
-        self.tell();
-        self.parts.sink.close().await;
     }
 }

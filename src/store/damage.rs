@@ -15,7 +15,7 @@ use super::frame::DedupeHash;
 use super::guarded::{Guard, Guarded};
 use super::ids::{self, Id};
 use super::inbox::Command;
-use super::log::{Segment, ids_path};
+use super::log::{Segment, ids_path, number_of};
 use super::notes::{Control, Damaged};
 use super::record::LogKind;
 use super::scan::{Hole, scan};
@@ -92,7 +92,7 @@ impl Damage {
     /// Whether a sink was past a record, by the sequence that it had before it was damaged.
     pub(super) fn had(&self, key: &str, replaced: u64) -> bool {
         let known = self.known();
-        let of = known.noted.iter().filter(|damaged| damaged.after < replaced && replaced <= damaged.through);
+        let of = known.noted.iter().filter(|damaged| damaged.holds(replaced));
         of.filter_map(|damaged| damaged.positions.get(key)).any(|position| *position >= replaced)
     }
 
@@ -118,7 +118,7 @@ impl Damage {
         // Of an id that was in no index any more only the time tells that it may be one of those.
         let happened = stored.event.timestamp.instant().as_microsecond();
         let holds = |damaged: &&Damaged| match replaces {
-            Some(replaced) => damaged.after < replaced && replaced <= damaged.through,
+            Some(replaced) => damaged.holds(replaced),
             None => {
                 stored.arrival.origin == Origin::Backfill
                     && damaged.received_after.is_none_or(|after| happened > after.saturating_sub(MINUTE))
@@ -201,7 +201,7 @@ impl Shared {
             return Ok(None);
         }
         let damaged = self.damaged(log, hole, kept.as_deref());
-        let lost = if damaged.wanted > 0 { self.lost_ids(&damaged, segment)? } else { Vec::new() };
+        let lost = if damaged.wanted > 0 { self.lost_ids(&damaged)? } else { Vec::new() };
         self.damage.add_lost(&lost);
         self.damage.spans.send_modify(|spans| spans.push(span(&damaged)));
         {
@@ -255,20 +255,43 @@ impl Shared {
         }
     }
 
-    /// The ids that a sealed segment's file of ids has of the span; the file is written anew without them, so that indexes
-    /// that are rebuilt from it do not know them either.
-    fn lost_ids(&self, damaged: &Damaged, segment: Option<&Segment>) -> io::Result<Vec<Id>> {
-        let Some(segment) = segment.filter(|segment| segment.ids_written.load(Ordering::Acquire)) else {
-            return Ok(Vec::new());
-        };
+    /// The ids that files of ids have of the span, and no sound record has; the files are written anew without them, so that
+    /// indexes that are rebuilt from them do not know them either. A segment that is missing has left its file.
+    fn lost_ids(&self, damaged: &Damaged) -> io::Result<Vec<Id>> {
         let share = self.log(damaged.log);
-        let (disk, number) = (&*share.place.disk, segment.header.number);
-        let Some(all) = ids::read(disk, &ids_path(&share.place, number))? else { return Ok(Vec::new()) };
-        let (lost, sound): (Vec<Id>, Vec<Id>) =
-            all.into_iter().partition(|id| damaged.after < id.sequence && id.sequence <= damaged.through);
+        let (disk, place) = (&*share.place.disk, &share.place);
+        let sound = self.sound_in(damaged)?;
+        let is_lost = |id: &Id| damaged.holds(id.sequence) && !sound.contains(&id.sequence);
+        let (mut lost, mut rewritten) = (Vec::new(), Vec::new());
+        for number in disk.list(&place.dir)?.iter().filter_map(|(name, _)| number_of(name, "ids")) {
+            let path = ids_path(place, number);
+            let (Some(summary), Some(all)) = (ids::summary(disk, &path)?, ids::read(disk, &path)?) else { continue };
+            let (gone, kept): (Vec<Id>, Vec<Id>) = all.into_iter().partition(is_lost);
+            if !gone.is_empty() {
+                rewritten.push((number, summary.first_sequence, kept));
+                lost.extend(gone);
+            }
+        }
         self.keep_lost(damaged.id, &lost)?;
-        self.reserve.write(|| ids::write(disk, &share.place.dir, number, segment.header.first_sequence, &sound))?;
+        for (number, first, kept) in rewritten {
+            self.reserve.write(|| ids::write(disk, &place.dir, number, first, &kept))?;
+        }
         Ok(lost)
+    }
+
+    /// The sequences of sound records within the span.
+    fn sound_in(&self, damaged: &Damaged) -> io::Result<BTreeSet<u64>> {
+        let mut sound = BTreeSet::new();
+        for segment in self.log(damaged.log).segments.snapshot() {
+            if segment.last_sequence() > damaged.after && segment.header.first_sequence <= damaged.through {
+                segment.for_each_id(|id| {
+                    if damaged.holds(id.sequence) {
+                        sound.insert(id.sequence);
+                    }
+                })?;
+            }
+        }
+        Ok(sound)
     }
 
     /// Puts the ids where the next start finds them.

@@ -27,6 +27,28 @@
 //! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs; the *dead letters* have one of
 //! their own. No lock is held over a call of the disk; see `guarded`.
 
+//!
+//! # Every durable write
+//! "Cut" is a kill or a power cut at that call; whatever a failed call leaves is left by a cut, too. Shown by
+//! `tests/store_faults` unless another test is named.
+//!
+//! | write | durable when | a cut before | a cut behind |
+//! |---|---|---|---|
+//! | a group of events or samples (`log`) | its `fdatasync` returned | dropped whole at the start, nothing was answered | read at the start; answered or not, it counts |
+//! | a note in the journal (`notes`): sinks, damage | as a group | the note before counts, whole | the new one counts, whole (`reload::renames::killed…`) |
+//! | a segment's header | `fdatasync`, then the folder's fsync; before the first answer from it | the file is removed | an empty segment, gone on with |
+//! | the ids of a sealed segment (`ids`) | `replace` returned | written at the next start | used to rebuild indexes; the segment may go |
+//! | a spare | rename, then the folder's fsync | an unfinished file, made anew | a segment is made of it |
+//! | a position (`positions`) | kill: written to the older of two files; power: that file's `fdatasync`, before a segment goes | the position before; what lies between is sent again | the new position |
+//! | small state (`state`, sled) | its files are fsynced | the value before | the new value |
+//! | an index of ids (`day_index`, sled) | closed, synced, and its checksum noted in `seen/closed.json` by `replace` | checked against the journal at the start, or rebuilt | relied on |
+//! | a dead letter, or what became of one (`dead_letters`) | its frame's `fdatasync`, before the position moves | torn frame dropped; the record is rejected again | it waits, or is resolved |
+//! | the dead letters' file written anew | `replace` returned; until then the old one is gone on with | the old file | the new one (`store_faults::letters`) |
+//! | a body in quarantine | its file's fsync and the folder's | not kept; nothing was promised of it | kept |
+//! | `format`, and a step from an older one (`migrate`) | `replace` returned | the step is done again from the copy | done (`store_faults::upgrades`) |
+//! | damaged bytes and lost ids (`damaged`) | fsync of file and folder, before the damage is noted | found and kept at the next start | kept once (`damaged::`) |
+//! | the reserve | its `fdatasync` | made again | given up once the disk is full (`relay::full`, `relay::starts`) |
+
 mod bytes;
 mod claim;
 mod clock;

@@ -97,6 +97,11 @@ pub(super) struct Damaged {
 }
 
 impl Damaged {
+    /// Whether a sequence is one of the span's.
+    pub(super) fn holds(&self, sequence: u64) -> bool {
+        self.after < sequence && sequence <= self.through
+    }
+
     /// How many of the records behind ordinal `first - 1` and up to `last` it covers, from the first of them on.
     pub(super) fn covers(&self, log: LogKind, first: u64) -> Option<u64> {
         (self.log == log && self.first <= first && first <= self.last).then_some(self.last)

@@ -162,7 +162,7 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         letters,
         quarantine,
         sinks: Guarded::new(sinks),
-        registry: tokio::sync::Mutex::new(()),
+        registry: tokio::sync::Semaphore::new(1),
         refusing: watch::Sender::new(None),
         dead: watch::Sender::new(false),
         min_free,

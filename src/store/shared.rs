@@ -156,7 +156,7 @@ pub(super) struct Shared {
     /// Every sink that is known, those taken out of the settings included.
     pub(super) sinks: Guarded<Vec<SinkRegistration>>,
     /// Held by whoever changes that list, see `sink_registry`.
-    pub(super) registry: tokio::sync::Mutex<()>,
+    pub(super) registry: tokio::sync::Semaphore,
     /// `None` while events are accepted.
     pub(super) refusing: watch::Sender<Option<Refused>>,
     /// The committer's thread has ended, and not because it was told to.

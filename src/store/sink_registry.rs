@@ -51,7 +51,8 @@ pub enum AttachError {
 }
 
 pub(super) async fn attach(shared: &Arc<Shared>, wanted: &[SinkStart]) -> Result<(), AttachError> {
-    let _writer = shared.registry.lock().await;
+    // It is never closed.
+    let _writer = shared.registry.acquire().await;
     let before = shared.sinks().clone();
     let position = |sink: &SinkRegistration| position_of(shared, sink);
     let now = shared.now().as_second();
@@ -157,7 +158,8 @@ pub(super) fn removed(shared: &Shared) -> Vec<Removed> {
 /// Forgets a sink that is in the settings no more, on disk for good when this returns; `false` if there is none of that
 /// name.
 pub(super) async fn forget(shared: &Shared, name: &str) -> Result<bool, Refused> {
-    let _writer = shared.registry.lock().await;
+    // It is never closed.
+    let _writer = shared.registry.acquire().await;
     let mut sinks = shared.sinks().clone();
     let before = sinks.len();
     sinks.retain(|sink| sink.name != name || sink.is_attached());

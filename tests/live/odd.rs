@@ -39,6 +39,8 @@ fn gauges(metrics: &Metrics) -> BTreeSet<String> {
 async fn an_odd_row_costs_its_own_sandbox_alone() {
     let mut scene = Scene::start(Options { sandboxes: 90, ..Options::default() }, FAST).await;
     scene.until_alike().await;
+    // Whoever ends before it was told to be there is not told of as there any more.
+    scene.until_records("sandbox.reconciled", 90).await;
     scene.terminate().await;
     scene.provider.faults.set(Fault::OddRows, 0.3).unwrap();
     scene.provider.always(Fault::DropDeliveries);

@@ -10,7 +10,7 @@ use super::super::record::{End, LogKind};
 use super::super::scan::{Hole, scan};
 use super::super::shared::Shared;
 use super::super::sled_guard;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -108,18 +108,11 @@ fn before_all(shared: &Shared, log: LogKind, first: &Segment, settled: u64) -> H
 /// Where there is no file of ids the indexes still know the sequences.
 fn lost_in_indexes(shared: &Shared, damaged: &Damaged, seen: &Path) -> io::Result<()> {
     let mut lost: Vec<Id> = Vec::new();
-    let mut sound = BTreeSet::new();
-    let in_span = |id: &Id| damaged.after < id.sequence && id.sequence <= damaged.through;
-    for segment in shared.log(damaged.log).segments.snapshot() {
-        segment.for_each_id(|id| {
-            if in_span(&id) {
-                sound.insert(id.sequence);
-            }
-        })?;
-    }
+    let sound = shared.sound_in(damaged)?;
+    let is_lost = |id: &Id| damaged.holds(id.sequence) && !sound.contains(&id.sequence);
     for day in day_index::days(seen)? {
         match day_index::ids_of(seen, day) {
-            Ok(ids) => lost.extend(ids.into_iter().filter(|id| in_span(id) && !sound.contains(&id.sequence))),
+            Ok(ids) => lost.extend(ids.into_iter().filter(is_lost)),
             Err(error) => {
                 tracing::warn!(day, %error, "the index of a day cannot be read: ids that are lost stay unknown")
             }
