@@ -16,7 +16,8 @@ const CANARY: &str = "c4n4ry";
 /// A seed has no room for that: this one must not be seen either.
 const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
 
-/// A configuration that passes its check; `{}` becomes the next canary, of 32 bytes and more.
+/// A configuration that passes its check; `{}` becomes the next canary, of 32 bytes and more. A certificate is no secret, and
+/// librdkafka tells it.
 const CONFIGURATION: &str = r#"
 server: {listen: "127.0.0.1:0"}
 admin: {listen: "127.0.0.1:0"}
@@ -53,20 +54,20 @@ sinks:
     librdkafka:
       security.protocol: ssl
       ssl.key.pem: "{}\n-----BEGIN PRIVATE KEY-----\n\
-      MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgVzJ7pO6mBPHhtDxr\n\
-      ZX20uOjiHuy+eA3BoTKpWqAmHzWhRANCAASDhPKKCeq7lrZgUgYTuytsVMl1Gtdf\n\
-      ow9WQcvLr3n9UFtwgPyPjI7XvWQa/AQJaY14CzBcGDhrHQ9xiClVf/5R\n\
-      -----END PRIVATE KEY-----\n"
-      ssl.certificate.pem: "{}\n-----BEGIN CERTIFICATE-----\n\
-      MIIBejCCAR+gAwIBAgIUDQ0wI+4oj2+zG+IAPryi8FYHOkYwCgYIKoZIzj0EAwIw\n\
-      ETEPMA0GA1UEAwwGbm9ib2R5MCAXDTI2MTEzMDA0MzIxMVoYDzIxMjYxMTA2MDQz\n\
-      MjExWjARMQ8wDQYDVQQDDAZub2JvZHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
-      AASDhPKKCeq7lrZgUgYTuytsVMl1Gtdfow9WQcvLr3n9UFtwgPyPjI7XvWQa/AQJ\n\
-      aY14CzBcGDhrHQ9xiClVf/5Ro1MwUTAdBgNVHQ4EFgQU/YNOtLEgQGstQIr4UP5p\n\
-      E3agz5IwHwYDVR0jBBgwFoAU/YNOtLEgQGstQIr4UP5pE3agz5IwDwYDVR0TAQH/\n\
-      BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAvz9C9Bfw+/3lVQy81l858pbYzJK1\n\
-      G3SoWHkSEc/raxACIQCBIHJ2N4SvEew5OwLkspAQ8y358KY3HSmxZgfE/tYRUQ==\n\
-      -----END CERTIFICATE-----\n"
+        MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgVzJ7pO6mBPHhtDxr\n\
+        ZX20uOjiHuy+eA3BoTKpWqAmHzWhRANCAASDhPKKCeq7lrZgUgYTuytsVMl1Gtdf\n\
+        ow9WQcvLr3n9UFtwgPyPjI7XvWQa/AQJaY14CzBcGDhrHQ9xiClVf/5R\n\
+        -----END PRIVATE KEY-----\n"
+      ssl.certificate.pem: "-----BEGIN CERTIFICATE-----\n\
+        MIIBejCCAR+gAwIBAgIUDQ0wI+4oj2+zG+IAPryi8FYHOkYwCgYIKoZIzj0EAwIw\n\
+        ETEPMA0GA1UEAwwGbm9ib2R5MCAXDTI2MTEzMDA0MzIxMVoYDzIxMjYxMTA2MDQz\n\
+        MjExWjARMQ8wDQYDVQQDDAZub2JvZHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+        AASDhPKKCeq7lrZgUgYTuytsVMl1Gtdfow9WQcvLr3n9UFtwgPyPjI7XvWQa/AQJ\n\
+        aY14CzBcGDhrHQ9xiClVf/5Ro1MwUTAdBgNVHQ4EFgQU/YNOtLEgQGstQIr4UP5p\n\
+        E3agz5IwHwYDVR0jBBgwFoAU/YNOtLEgQGstQIr4UP5pE3agz5IwDwYDVR0TAQH/\n\
+        BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAvz9C9Bfw+/3lVQy81l858pbYzJK1\n\
+        G3SoWHkSEc/raxACIQCBIHJ2N4SvEew5OwLkspAQ8y358KY3HSmxZgfE/tYRUQ==\n\
+        -----END CERTIFICATE-----\n"
       debug: all
   user: {type: nats, servers: ["nats://relay:{}@127.0.0.1:1"]}
   bare: {type: nats, servers: ["nats://{}@127.0.0.1:1"]}
