@@ -164,7 +164,6 @@ fn every_key_for_a_secret_has_a_canary() {
 }
 
 #[test]
-#[ignore = "S8: not built since its configuration was changed; take this away once it is seen to pass"]
 fn commands_say_no_canary() {
     let folder = folder();
     for arguments in [
@@ -183,7 +182,6 @@ fn commands_say_no_canary() {
 }
 
 #[test]
-#[ignore = "S8: not built since its configuration was changed; take this away once it is seen to pass"]
 fn peers_that_refuse_bring_no_canary_out() {
     let folder = folder();
     let run = run(relay(folder.path()).args(["--log-level", "trace", "check", "--connect"]));
@@ -275,7 +273,6 @@ fn a_secret_that_a_variable_brings_to_the_wrong_key_is_not_shown() {
 }
 
 #[test]
-#[ignore = "S8: not built since its configuration was changed; take this away once it is seen to pass"]
 fn settings_and_a_panic_over_them_show_no_canary() {
     let folder = folder();
     let loaded = settings::load(&[folder.path().join("e2b-relay.yaml")], &Environment::default()).unwrap();
@@ -287,7 +284,6 @@ fn settings_and_a_panic_over_them_show_no_canary() {
 
 /// The daemon with clients that cannot reach anyone, at the most talkative level, until it is told to end.
 #[test]
-#[ignore = "S8: not built since its configuration was changed; take this away once it is seen to pass"]
 fn the_daemon_says_no_canary_at_trace() {
     let folder = folder();
     let Run { code, stdout, stderr } = start_and_stop(folder.path());
