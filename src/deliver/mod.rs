@@ -40,7 +40,7 @@ use reading::Reading;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tasks::{Letter, Noted, Parked, Task, blocking, probe, wait};
+use tasks::{Letter, Noted, Parked, Task, probe, wait};
 use tell::Lines;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
