@@ -12,7 +12,7 @@ pub(super) use recover::{recover, witnessed};
 
 use super::damaged;
 use super::frame::DedupeHash;
-use super::guarded::{Guard, Guarded};
+use super::guarded::{Guard, Guarded, Turns};
 use super::ids::{self, Id};
 use super::inbox::Command;
 use super::log::{Segment, ids_path, number_of};
@@ -51,6 +51,9 @@ pub struct DamagedSpan {
 pub(super) struct Damage {
     spans: watch::Sender<Vec<DamagedSpan>>,
     known: Guarded<Known>,
+    /// Log, segment and offset of what was told already. Whoever meets damage that another is at waits until it is noted: else
+    /// it would be a hole without proof to him.
+    inspected: Turns<HashSet<(LogKind, u64, u64)>>,
     /// Whether [`Known::lost`] has any.
     has_lost: AtomicBool,
 }
@@ -58,8 +61,6 @@ pub(super) struct Damage {
 #[derive(Default)]
 struct Known {
     noted: Vec<Damaged>,
-    /// Log, segment and offset of what was told already.
-    inspected: HashSet<(LogKind, u64, u64)>,
     /// Ids of damaged records that are accepted anew, and the sequences that they had.
     lost: HashMap<DedupeHash, u64>,
 }
@@ -68,7 +69,8 @@ impl Damage {
     pub(super) fn new(noted: Vec<Damaged>) -> Self {
         let spans = watch::Sender::new(noted.iter().map(span).collect());
         let known = Known { noted, ..Known::default() };
-        Self { spans, known: Guarded::new(known), has_lost: AtomicBool::new(false) }
+        let inspected = Turns::new(HashSet::new());
+        Self { spans, known: Guarded::new(known), inspected, has_lost: AtomicBool::new(false) }
     }
 
     fn known(&self) -> Guard<'_, Known> {
@@ -87,6 +89,10 @@ impl Damage {
     /// The last ordinal of the span that holds `first`; `None` where that record is not proven to be gone.
     pub(super) fn covers(&self, log: LogKind, first: u64) -> Option<u64> {
         self.known().noted.iter().find_map(|damaged| damaged.covers(log, first))
+    }
+
+    fn has_noted(&self, log: LogKind, hole: Hole) -> bool {
+        hole.count() > 0 && self.covers(log, hole.first).is_some_and(|last| last >= hole.last)
     }
 
     /// Whether a sink was past a record, by the sequence that it had before it was damaged.
@@ -114,7 +120,7 @@ impl Damage {
         if self.spans.borrow().is_empty() || stored.arrival.origin == Origin::Metrics {
             return;
         }
-        let noted = self.spans();
+        let known = self.known();
         // Of an id that was in no index any more only the time tells that it may be one of those.
         let happened = stored.event.timestamp.instant().as_microsecond();
         let holds = |damaged: &&Damaged| match replaces {
@@ -125,9 +131,10 @@ impl Damage {
                     && damaged.received_before.is_none_or(|before| happened < before)
             }
         };
-        let Some(damaged) = noted.iter().find(holds) else { return };
+        let Some(id) = known.noted.iter().find(holds).map(|damaged| damaged.id) else { return };
+        drop(known);
         self.spans.send_if_modified(|spans| {
-            let span = spans.iter_mut().find(|span| span.id == damaged.id && span.recovered < span.events);
+            let span = spans.iter_mut().find(|span| span.id == id && span.recovered < span.events);
             span.map(|span| span.recovered += 1).is_some()
         });
     }
@@ -172,18 +179,24 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells, counts and notes a hole, unless that was done before; keeps its bytes; finds the ids that are lost with it.
+    /// Tells, counts and notes a hole, unless that was done before; keeps its bytes; finds the ids that are lost with it. Where
+    /// that fails it is done when the hole is next met.
     fn note_hole(&self, log: LogKind, segment: Option<&Segment>, hole: Hole) -> io::Result<Option<Found>> {
-        let number = segment.map_or(0, |segment| segment.header.number);
-        {
-            let mut known = self.damage.known();
-            let is_noted = hole.count() > 0
-                && known.noted.iter().any(|noted| noted.covers(log, hole.first).is_some_and(|last| last >= hole.last));
-            if !known.inspected.insert((log, number, hole.offset)) || is_noted {
+        let place = (log, segment.map_or(0, |segment| segment.header.number), hole.offset);
+        self.damage.inspected.take(|inspected| {
+            if inspected.contains(&place) || self.damage.has_noted(log, hole) {
                 return Ok(None);
             }
-        }
+            let found = self.note_new_hole(log, segment, hole)?;
+            inspected.insert(place);
+            Ok(found)
+        })
+    }
+
+    fn note_new_hole(&self, log: LogKind, segment: Option<&Segment>, hole: Hole) -> io::Result<Option<Found>> {
         let kept = segment.and_then(|segment| self.keep_bytes(log, segment, hole));
+        let damaged = self.damaged(log, hole, kept.as_deref());
+        let lost = if damaged.wanted > 0 { self.lost_ids(&damaged)? } else { Vec::new() };
         self.metrics.store_damaged(1);
         tracing::error!(
             log = log.as_str(),
@@ -200,8 +213,6 @@ impl Shared {
         if hole.count() == 0 {
             return Ok(None);
         }
-        let damaged = self.damaged(log, hole, kept.as_deref());
-        let lost = if damaged.wanted > 0 { self.lost_ids(&damaged)? } else { Vec::new() };
         self.damage.add_lost(&lost);
         self.damage.spans.send_modify(|spans| spans.push(span(&damaged)));
         {
