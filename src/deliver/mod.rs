@@ -300,11 +300,16 @@ impl Delivery {
     fn route_some(&mut self) {
         for _ in 0..ROUTE_AT_ONCE {
             if !self.can_route() {
-                return;
+                break;
             }
             let Some(item) = self.reading.buffer.pop_front() else { break };
             self.route(item);
         }
+        self.pass_log_end();
+    }
+
+    /// Tells the window of the log's end once everything before it is there.
+    fn pass_log_end(&mut self) {
         if self.reading.buffer.is_empty()
             && let Some((end, damaged)) = self.log_end.take()
         {

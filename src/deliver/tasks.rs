@@ -85,7 +85,11 @@ impl Delivery {
     pub(super) fn read(&mut self, read: Read) {
         let name = &self.parts.name;
         match read {
-            Read::Joined(end) => self.log_end = end,
+            Read::Joined(end) => {
+                self.log_end = end;
+                // Before anything is read behind it.
+                self.pass_log_end();
+            }
             Read::Doubted(gap) => {
                 tracing::warn!(sink = name, %gap, "what was read of the journal does not join what was read before: it is read again");
             }
