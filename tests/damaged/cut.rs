@@ -1,6 +1,6 @@
 //! A part of the journal is not there any more, and a sink's position proves that it was.
 
-use super::{Site, alarm, api, gaps, ids, sorted};
+use super::{Site, accounted, alarm, api, gaps, ids, sorted};
 use crate::relay::sinks::until_caught_up;
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home, Metrics};
@@ -90,6 +90,7 @@ async fn what_was_cut_off_is_told_and_fetched_again_by_itself() {
     assert_eq!(gaps(&bus), Vec::<Value>::new());
     assert_eq!(daemon.metrics().await.sum("gaps_total", ""), 0.0, "all of it came again");
     assert!(daemon.terminate().await.success());
+    accounted(&site.home).await;
     site.assert_once(&told);
     // It is told once.
     let daemon = site.home.start().await;
@@ -123,6 +124,7 @@ async fn so_is_a_segment_that_is_not_there_whichever_it_was() {
         assert_eq!(sorted(ids(&bus)), sorted(told.clone()), "{segment:?}: the sink that was away");
         assert_eq!(daemon.metrics().await.sum("gaps_total", ""), 0.0, "{segment:?}");
         assert!(daemon.terminate().await.success());
+        accounted(&site.home).await;
         site.assert_once(&told);
     }
 }
@@ -163,6 +165,7 @@ async fn what_nobody_lists_is_told_as_a_gap_at_once_and_only_once() {
     until_caught_up(&daemon, "copy").await;
     let bus = site.bus(&daemon).await;
     assert!(daemon.terminate().await.success());
+    accounted(&site.home).await;
     let kept = |id: &&String| !lost.ids.contains(*id);
     assert_eq!(sorted(ids(&bus)), sorted(told.iter().filter(kept).cloned().collect()));
     for records in [bus, site.file("audit"), site.file("copy")] {
@@ -207,6 +210,7 @@ async fn what_the_list_lacks_is_told_as_a_gap_once_it_was_read() {
     let metrics = daemon.metrics().await;
     assert_eq!((fetched(&metrics), metrics.sum("gaps_total", "")), (again as f64, 1.0));
     assert!(daemon.terminate().await.success());
+    accounted(&site.home).await;
     let daemon = site.home.start().await;
     until_swept(&daemon).await;
     assert_eq!(daemon.metrics().await.sum("gaps_total", ""), 0.0, "it is told once");

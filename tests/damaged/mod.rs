@@ -12,6 +12,7 @@ use crate::simulate::{KEY, Running};
 use crate::support::brokers::{self, unique};
 use crate::support::consume;
 use crate::support::daemon::{Daemon, Home};
+use crate::support::verify;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -105,4 +106,13 @@ fn alarm(daemon: &Daemon, numbers: &[u64]) -> String {
     let errors: Vec<&String> = lines.iter().filter(|line| line.contains("\"level\":\"ERROR\"")).collect();
     let found = errors.iter().find(|line| numbers.iter().all(|number| names(line, *number)));
     found.unwrap_or_else(|| panic!("no ERROR at the start names {numbers:?}: {errors:?}")).to_string()
+}
+
+/// Of a stopped daemon's store: whatever is damaged, what each sink was given adds up.
+async fn accounted(home: &Home) {
+    let (_, out, err) = verify::run(home).await;
+    let proof: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+    let faults = proof["faults"].as_array().unwrap().iter().map(|fault| fault.as_str().unwrap());
+    let sums: Vec<&str> = faults.filter(|fault| fault.contains("accounted for")).collect();
+    assert!(sums.is_empty(), "{sums:?}: {}", proof["sinks"]);
 }
