@@ -43,7 +43,7 @@ pub struct Order {
 
 pub(super) fn refusal(refused: &Refused) -> Response {
     let status = match refused {
-        Refused::Busy(_) | Refused::NoGap => StatusCode::CONFLICT,
+        Refused::Busy(_) | Refused::NoGap | Refused::Contradiction => StatusCode::CONFLICT,
         Refused::Invalid(_) => StatusCode::BAD_REQUEST,
         Refused::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Refused::Ending => StatusCode::SERVICE_UNAVAILABLE,

@@ -41,6 +41,7 @@ pub(super) fn join(
                 after: sequences.0,
                 through: sequences.1,
                 events: to.saturating_sub(next),
+                first: next,
             })?;
         }
         Ok(next - from)
@@ -51,7 +52,7 @@ pub(super) fn join(
         let place = ordinals.of_mut(log);
         let damaged = pass(log, *place + 1, record.ordinal, (sequence, this.saturating_sub(1)))?;
         if *place + 1 + damaged != record.ordinal || this <= sequence {
-            return Err(Gap { log: log.into(), after: sequence, through: this, events: 0 });
+            return Err(Gap { log: log.into(), after: sequence, through: this, events: 0, first: 0 });
         }
         (*place, sequence) = (record.ordinal, this);
         items.push(Item { record, damaged });
@@ -62,7 +63,7 @@ pub(super) fn join(
         let place = ordinals.of_mut(log);
         let passed = pass(log, *place + 1, end + 1, (sequence, batch.through))?;
         if *place + passed != end {
-            return Err(Gap { log: log.into(), after: sequence, through: batch.through, events: 0 });
+            return Err(Gap { log: log.into(), after: sequence, through: batch.through, events: 0, first: 0 });
         }
         (*place, damaged) = (end, damaged + passed);
     }
@@ -130,15 +131,15 @@ mod tests {
     #[test]
     fn what_is_missing_or_comes_again_is_an_error() {
         use LogKind::{Events, Samples};
-        let gap = |log, after, through, events| Err(Gap { log, after, through, events });
+        let gap = |log, after, through, events, first| Err(Gap { log, after, through, events, first });
         let (of_events, of_samples) = (Log::Events, Log::Samples);
-        assert_eq!(joined(batch(&[(12, Samples, 4)], 12, None)), gap(of_samples, 10, 11, 1));
-        assert_eq!(joined(batch(&[(12, Events, 9)], 12, None)), gap(of_events, 10, 11, 1));
-        assert_eq!(joined(batch(&[], 30, Some((5, 7)))), gap(of_samples, 10, 30, 5));
-        assert_eq!(joined(batch(&[(12, Samples, 2)], 12, None)), gap(of_samples, 10, 12, 0));
-        assert_eq!(joined(batch(&[(10, Samples, 3)], 12, None)), gap(of_samples, 10, 10, 0));
-        assert_eq!(joined(batch(&[], 30, Some((4, 2)))), gap(of_events, 10, 30, 0));
+        assert_eq!(joined(batch(&[(12, Samples, 4)], 12, None)), gap(of_samples, 10, 11, 1, 3));
+        assert_eq!(joined(batch(&[(12, Events, 9)], 12, None)), gap(of_events, 10, 11, 1, 8));
+        assert_eq!(joined(batch(&[], 30, Some((5, 7)))), gap(of_samples, 10, 30, 5, 3));
+        assert_eq!(joined(batch(&[(12, Samples, 2)], 12, None)), gap(of_samples, 10, 12, 0, 0));
+        assert_eq!(joined(batch(&[(10, Samples, 3)], 12, None)), gap(of_samples, 10, 10, 0, 0));
+        assert_eq!(joined(batch(&[], 30, Some((4, 2)))), gap(of_events, 10, 30, 0, 0));
         // What is proven to be gone is there after all.
-        assert_eq!(joined(batch(&[(12, Events, 7)], 12, None)), gap(of_events, 10, 12, 0));
+        assert_eq!(joined(batch(&[(12, Events, 7)], 12, None)), gap(of_events, 10, 12, 0, 0));
     }
 }

@@ -31,8 +31,6 @@ pub(super) struct Reading {
     doubted: bool,
     /// Nor did it then.
     gap: Option<Gap>,
-    /// An operator has said that what is missing there is not waited for.
-    accepted: Option<Gap>,
 }
 
 pub(super) struct ReadAhead {
@@ -64,7 +62,6 @@ impl Reading {
             buffer: VecDeque::new(),
             doubted: false,
             gap: None,
-            accepted: None,
         }
     }
 
@@ -110,14 +107,10 @@ impl Reading {
             Err(error) => return Read::Failed(error.to_string()),
         };
         let (through, is_end) = (batch.through, batch.ordinals.is_some());
-        let damaged_from = |log: LogKind, first| {
-            let accepted = || self.accepted.as_ref().filter(|gap| gap.log == log.into()).map(|gap| gap.events);
-            self.store.damaged_from(log, first).or_else(accepted)
-        };
+        let damaged_from = |log: LogKind, first| self.store.damaged_from(log, first);
         match join(self.after, self.ordinals, batch, damaged_from) {
             Ok(Joined { items, ordinals, damaged }) => {
                 (self.after, self.ordinals, self.doubted) = (through, ordinals, false);
-                self.accepted = None;
                 self.buffer.extend(items);
                 Read::Joined(is_end.then_some((End { sequence: through, ordinals }, damaged)))
             }
@@ -132,9 +125,9 @@ impl Reading {
         }
     }
 
-    /// Goes on without what is missing at the gap.
+    /// Goes on behind the gap, which the store has given up.
     pub(super) fn accept(&mut self, gap: &Gap) {
-        self.accepted = self.gap.take_if(|at| at == gap);
+        self.gap.take_if(|at| at == gap);
     }
 
     /// Begins anew behind `progress`, which a peer keeps.

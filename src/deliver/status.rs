@@ -1,7 +1,7 @@
 //! How a sink is doing, for operators.
 
 use crate::sink::Reason;
-use crate::store::LogKind;
+use crate::store::{LogKind, Missing};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,8 +65,11 @@ pub struct Gap {
     pub after: u64,
     /// The last sequence that one of them can have.
     pub through: u64,
-    /// How many they are.
+    /// How many they are; 0 where a record comes again, or the log has fewer than the sink has passed.
     pub events: u64,
+    /// The ordinal of the first.
+    #[serde(skip)]
+    pub first: u64,
 }
 
 /// Events of which it is not known what became of them.
@@ -91,6 +94,16 @@ impl From<LogKind> for Log {
 }
 
 impl Gap {
+    /// What the store would have to give up; `None` where nothing is missing.
+    pub(super) fn missing(&self) -> Option<Missing> {
+        let Self { after, through, events, first, .. } = *self;
+        let log = match self.log {
+            Log::Events => LogKind::Events,
+            Log::Samples => LogKind::Samples,
+        };
+        (events > 0).then(|| Missing { log, first, last: first + events - 1, after, through })
+    }
+
     /// The command by which `sink` goes on behind it.
     pub fn remedy(&self, sink: &str) -> String {
         format!("e2b-relay sinks resume --accept-gap {sink}")
@@ -99,7 +112,7 @@ impl Gap {
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { log, after, through, events } = self;
+        let Self { log, after, through, events, first: _ } = self;
         let log = match log {
             Log::Events => "events",
             Log::Samples => "samples",

@@ -53,6 +53,8 @@ pub(super) struct Committer {
     pub(super) days: HashMap<Day, OpenDay>,
     /// Events whose day's index is being opened.
     pub(super) waiting: HashMap<Day, Vec<Entry>>,
+    /// Why the index of a day is not to be had now: its events are refused, for nobody can say whether they are known.
+    pub(super) unavailable: HashMap<Day, Refused>,
     /// Ids of durable events whose day's index went bad before it had them.
     pub(super) unindexed: HashMap<Day, Vec<Id>>,
     pub(super) refusals: Refusals,
@@ -103,6 +105,7 @@ impl Committer {
                         entries.append(&mut self.waiting.remove(&index.day).unwrap_or_default());
                         self.take_index(index);
                     }
+                    Command::DayUnavailable(day, refused) => self.refuse_day(day, &refused),
                     Command::Rebuild(days) => days.into_iter().for_each(|day| self.rebuild(day)),
                 }
             }
@@ -147,6 +150,9 @@ impl Committer {
     }
 
     fn wait_for(&mut self, day: Day, entry: Entry) {
+        if let Some(refused) = self.unavailable.get(&day) {
+            return answer(entry.reply, Err(refused.clone()));
+        }
         let waiting = self.waiting.entry(day).or_default();
         if waiting.len() >= self.inbox.limit() {
             return answer(entry.reply, Err(Refused::Overloaded));
@@ -155,6 +161,15 @@ impl Committer {
         if waiting.len() == 1 {
             self.send_librarian(librarian::Job::Open(day));
         }
+    }
+
+    /// Until its index is there, whoever sends its events is told to send them again.
+    fn refuse_day(&mut self, day: Day, refused: &Refused) {
+        for entry in self.waiting.remove(&day).unwrap_or_default() {
+            answer(entry.reply, Err(refused.clone()));
+        }
+        self.unavailable.insert(day, refused.clone());
+        self.note(None);
     }
 
     fn repair(&mut self, day: Day) {
@@ -346,6 +361,7 @@ impl Committer {
     /// Takes an index that the librarian has made ready, with the ids that it may have missed.
     fn take_index(&mut self, index: DayIndex) {
         let day = index.day;
+        self.unavailable.remove(&day);
         let late = self.unindexed.remove(&day).unwrap_or_default();
         self.days.insert(day, OpenDay { index, used: Instant::now() });
         self.remember(&late);
@@ -378,6 +394,8 @@ impl Committer {
 
     /// Tells whoever watches whether events are accepted. That the store is being closed stays said.
     fn note(&mut self, refused: Option<Refused>) {
+        let today = frame::day_of(self.shared.now());
+        let refused = refused.or_else(|| [today, today - 1].iter().find_map(|day| self.unavailable.get(day)).cloned());
         let changed = self.shared.refusing.send_if_modified(|now| {
             let changed = *now != refused && *now != Some(Refused::Draining);
             if changed {

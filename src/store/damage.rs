@@ -19,7 +19,7 @@ use super::log::{Segment, ids_path, number_of};
 use super::notes::{Control, Damaged};
 use super::record::LogKind;
 use super::scan::{Hole, scan};
-use super::shared::Shared;
+use super::shared::{Refused, Shared};
 use crate::event::{Origin, Stored};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -30,6 +30,9 @@ use tokio::sync::watch;
 
 /// Spans that are kept; beyond that the oldest are.
 const MAX_SPANS: usize = 256;
+/// Answered once a note is on disk.
+pub(super) type Noted = tokio::sync::oneshot::Receiver<Result<(), Refused>>;
+
 /// Bytes that are kept of one hole.
 const MAX_KEPT: u64 = 4 * 1024 * 1024;
 
@@ -153,6 +156,21 @@ fn span(damaged: &Damaged) -> DamagedSpan {
     }
 }
 
+/// Records that the log counts and does not have, without a proof of damage: an operator has said that nobody waits for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// In which log.
+    pub log: LogKind,
+    /// Ordinals of the first …
+    pub first: u64,
+    /// … and the last of them.
+    pub last: u64,
+    /// Their sequences are above this one …
+    pub after: u64,
+    /// … and not above this one.
+    pub through: u64,
+}
+
 /// What has to be done about a hole that was not known.
 struct Found {
     damaged: Damaged,
@@ -167,15 +185,13 @@ impl Shared {
         let sealed = segment.sealed.load(Ordering::Acquire);
         let scan = scan(segment, segment.durable(), |_| ())?;
         let tail = sealed.then(|| scan.tail(segment.last_ordinal(), segment.last_sequence(), None)).flatten();
-        let mut days = BTreeSet::new();
+        let mut lost = Vec::new();
         for hole in scan.holes.iter().copied().chain(tail) {
             if let Some(found) = self.note_hole(log, Some(segment), hole)? {
-                days.extend(found.lost.iter().map(|id| id.day));
+                lost.extend(found.lost);
             }
         }
-        if !days.is_empty() {
-            self.inbox.command(Command::Rebuild(days.into_iter().collect()));
-        }
+        self.rebuild_indexes(lost);
         Ok(())
     }
 
@@ -191,6 +207,51 @@ impl Shared {
             inspected.insert(place);
             Ok(found)
         })
+    }
+
+    /// From now on these are proven to be gone, for good once the note is answered.
+    ///
+    /// Blocks on the disk.
+    pub(super) fn give_up(&self, missing: Missing) -> io::Result<Noted> {
+        let Missing { log, first, last, after, through } = missing;
+        let (received_after, received_before) = self.received_around(missing)?;
+        let (offset, length) = (0, 0);
+        let hole = Hole { first, last, after, through, offset, length, received_after, received_before };
+        self.damage.inspected.take(|_| {
+            if !self.damage.has_noted(log, hole)
+                && let Some(found) = self.note_new_hole(log, None, hole)?
+            {
+                self.rebuild_indexes(found.lost);
+            }
+            Ok(self.note_damage())
+        })
+    }
+
+    /// When the last record before and the first behind were received.
+    fn received_around(&self, missing: Missing) -> io::Result<(Option<i64>, Option<i64>)> {
+        let Missing { log, after, through, .. } = missing;
+        let (mut before, mut behind) = (None, None);
+        for segment in self.log(log).segments.snapshot() {
+            if segment.header.first_sequence > after && behind.is_some() {
+                break;
+            }
+            segment.for_each_record(|record, _| {
+                let received = record.stored.arrival.received_at.as_microsecond();
+                if record.stored.sequence <= after {
+                    before = Some(received);
+                } else if record.stored.sequence > through {
+                    behind.get_or_insert(received);
+                }
+            })?;
+        }
+        Ok((before, behind))
+    }
+
+    fn rebuild_indexes(&self, lost: Vec<Id>) {
+        let days: BTreeSet<_> = lost.into_iter().map(|id| id.day).collect();
+        if !days.is_empty() {
+            self.inbox.command(Command::Rebuild(days.into_iter().collect()));
+        }
     }
 
     fn note_new_hole(&self, log: LogKind, segment: Option<&Segment>, hole: Hole) -> io::Result<Option<Found>> {
@@ -221,7 +282,7 @@ impl Shared {
             let surplus = known.noted.len().saturating_sub(MAX_SPANS);
             known.noted.drain(..surplus);
         }
-        self.note_damage();
+        drop(self.note_damage());
         Ok(Some(Found { damaged, lost }))
     }
 
@@ -234,14 +295,15 @@ impl Shared {
             }
         }
         if changed {
-            self.note_damage();
+            drop(self.note_damage());
         }
     }
 
     /// If it cannot be written now, each new segment begins with it, and the next start finds it anew.
-    fn note_damage(&self) {
-        let (reply, _) = tokio::sync::oneshot::channel();
+    fn note_damage(&self) -> Noted {
+        let (reply, noted) = tokio::sync::oneshot::channel();
         self.inbox.command(Command::Note(Control::Damaged(self.damage.spans()), reply));
+        noted
     }
 
     fn damaged(&self, log: LogKind, hole: Hole, kept: Option<&Path>) -> Damaged {

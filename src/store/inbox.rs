@@ -43,6 +43,8 @@ pub(super) enum Command {
     Note(Control, oneshot::Sender<Result<(), Refused>>),
     /// An index is ready.
     DayOpened(DayIndex),
+    /// This day's index is not to be had now, and is tried again.
+    DayUnavailable(Day, Refused),
     /// The indexes of these days know ids whose records are gone: they are made anew.
     Rebuild(Vec<Day>),
 }

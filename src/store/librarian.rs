@@ -11,7 +11,7 @@ use super::frame::Day;
 use super::ids::Id;
 use super::inbox::Command;
 use super::phase::{Phase, during};
-use super::shared::Shared;
+use super::shared::{Refused, Shared};
 use super::sled_guard::{self, Bad};
 use crate::health::Pulse;
 use crate::logging::Occasional;
@@ -69,7 +69,7 @@ impl Librarian {
 
     /// Works until told to finish.
     pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
-        let mut next_forget = Instant::now();
+        let (mut next_forget, mut next_retry) = (Instant::now(), Instant::now() + RETRY_AFTER);
         loop {
             self.pulse.beat();
             match jobs.recv_timeout(RETRY_AFTER) {
@@ -78,11 +78,13 @@ impl Librarian {
                 Ok(Job::Rebuild(day)) => self.discard(day),
                 Ok(Job::Close(index)) => self.close(vec![index]),
                 Ok(Job::Finish) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    for day in std::mem::take(&mut self.retry) {
-                        self.hand_over(day);
-                    }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            if Instant::now() >= next_retry {
+                for day in std::mem::take(&mut self.retry) {
+                    self.hand_over(day);
                 }
+                next_retry = Instant::now() + RETRY_AFTER;
             }
             if Instant::now() >= next_forget {
                 self.forget_days();
@@ -99,14 +101,15 @@ impl Librarian {
         }
     }
 
-    /// [`Self::open`]; where that fails it is told and tried again soon.
+    /// [`Self::open`]; where that fails the committer is told, and it is tried again soon.
     pub(super) fn try_open(&mut self, day: Day) -> Option<DayIndex> {
         match self.open(day) {
             Ok(index) => Some(index),
             Err(error) => {
                 if let Some(suppressed) = self.said.pass(tokio::time::Instant::now()) {
-                    tracing::error!(day, %error, suppressed, "the index of a day cannot be opened: its events wait");
+                    tracing::error!(day, %error, suppressed, "the index of a day cannot be opened: its events are refused");
                 }
+                self.shared.inbox.command(Command::DayUnavailable(day, unavailable(&error)));
                 self.retry.insert(day);
                 None
             }
@@ -231,6 +234,15 @@ impl Librarian {
                 tracing::error!(day, error = %error, "the index of a day that is over cannot be removed");
             }
         }
+    }
+}
+
+/// What is answered to whoever sends an event of such a day.
+fn unavailable(error: &io::Error) -> Refused {
+    let text = format!("the index of known ids cannot be opened: {error}");
+    match error.kind() {
+        io::ErrorKind::StorageFull => Refused::Full(text),
+        _ => Refused::Failed(text),
     }
 }
 

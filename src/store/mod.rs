@@ -95,7 +95,7 @@ mod verify;
 
 pub use claim::Claim;
 pub use clock::{BootClock, Clock, ProviderClock, since_boot};
-pub use damage::DamagedSpan;
+pub use damage::{DamagedSpan, Missing};
 pub use dead_letters::{Cause, DeadLetter, DeadLetterCounts, Resolution};
 pub use disk::{Disk, File, Open, RealDisk, Space};
 pub use guarded::assert_no_lock_held;
@@ -251,6 +251,16 @@ impl Store {
     /// How many records from this one on, in its log, are proven to be gone; `None` where nothing is proven.
     pub fn damaged_from(&self, log: LogKind, first: u64) -> Option<u64> {
         self.shared.damage.covers(log, first).map(|last| last + 1 - first)
+    }
+
+    /// What an operator gives up counts from now on as proven to be gone, for good when this returns: every sink passes it,
+    /// and the sources are told.
+    pub async fn give_up(&self, missing: Missing) -> Result<(), Refused> {
+        let shared = Arc::clone(&self.shared);
+        let failed = |error: io::Error| Refused::Failed(error.to_string());
+        let noted = tokio::task::spawn_blocking(move || shared.give_up(missing)).await;
+        let noted = noted.map_err(|error| failed(error.into()))?.map_err(failed)?;
+        noted.await.unwrap_or(Err(Refused::Draining))
     }
 
     /// Spans whose records are gone, as long as they are of interest.

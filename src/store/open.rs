@@ -253,7 +253,7 @@ fn start(
     let today = day_of(shared.now());
     let mut days = HashMap::new();
     for day in [today - 1, today] {
-        // One that is not to be had now is asked for again as soon as an event of that day comes.
+        // Of one that is not to be had now the committer is told, and refuses its events until it is.
         if let Some(index) = librarian.try_open(day) {
             days.insert(day, OpenDay { index, used: Instant::now() });
         }
@@ -269,6 +269,7 @@ fn start(
         janitor: to_janitor.clone(),
         days,
         waiting: HashMap::new(),
+        unavailable: HashMap::new(),
         unindexed: HashMap::new(),
         refusals: Refusals::default(),
     };

@@ -4,6 +4,7 @@
 
 mod cut;
 mod flipped;
+mod gap;
 mod transactions;
 
 use crate::relay::sinks::until_caught_up;

@@ -18,8 +18,6 @@ use std::time::Duration;
 
 /// For what is answered at once, on whatever machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// An event whose index cannot be opened waits; here not for long.
-const SHORT: Duration = Duration::from_millis(200);
 pub(super) const LETTER: usize = 150_000;
 
 pub(super) struct Story {
@@ -108,8 +106,7 @@ fn days_gone_by_and_samples_survive_a_cut_at_each_call() {
                     let day = days[number % days.len()];
                     let (origin, of_day) =
                         if number % 4 == 0 { (Origin::Metrics, None) } else { (Origin::Webhook, Some(day)) };
-                    let answered = tokio::time::timeout(SHORT, offer(store, &id, day, origin, 2_000 * number)).await;
-                    match answered.ok().flatten() {
+                    match offer(store, &id, day, origin, 2_000 * number).await {
                         Some(Accepted::New { sequence }) => drop(acknowledged.insert(sequence, (id, of_day))),
                         Some(Accepted::Duplicate) => panic!("{id} was never offered"),
                         None => return,
@@ -158,7 +155,8 @@ fn what_is_forgotten_takes_nothing_along_at_a_cut_at_each_call() {
                 }
             }
             let last = read_all(&store).last().unwrap().sequence;
-            let settled = Progress { position: last, ..store.progress(SINK) };
+            let ordinals = store.ordinals_at(last).unwrap();
+            let settled = Progress { position: last, ordinals, ..store.progress(SINK) };
             store.advance(SINK, settled).unwrap();
             drop(store);
             assert!(story.world.holds(&ids), "no segment was sealed");

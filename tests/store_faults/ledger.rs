@@ -81,9 +81,12 @@ impl Ledger {
                     self.duplicates += 1;
                     self.acknowledged.entry(*number).or_insert(None);
                 }
-                Err(_) => {
+                Err(refused) => {
                     self.refused += 1;
-                    self.not_there.insert(*number);
+                    // Without its index nobody can say whether it is known.
+                    if !refused.to_string().contains("the index of known ids cannot be opened") {
+                        self.not_there.insert(*number);
+                    }
                     continue;
                 }
             }

@@ -7,11 +7,12 @@ use bytesize::ByteSize;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{
-    Cause, OpenError, Parts, Progress, Record, Resolution, Settings, SinkStart, Start, Step, Store,
+    Cause, OpenError, Parts, Progress, Record, Refused, Resolution, Settings, SinkStart, Start, Step, Store,
 };
 use fastrand::Rng;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) struct Lives {
     pub world: World,
@@ -176,6 +177,11 @@ impl Lives {
             }
             // Full is an answer too: then the sink has to move first.
             self.deliver(store);
+            let mut refusing = store.refusing();
+            let full = matches!(&*refusing.borrow(), Some(Refused::Full(text)) if text.contains("max_size"));
+            if !full {
+                let _ = tokio::time::timeout(Duration::from_secs(5), refusing.wait_for(Option::is_none)).await;
+            }
         }
         panic!("nothing is accepted any more: {:?}", store.refusing().borrow());
     }

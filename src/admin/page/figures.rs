@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn what_wants_somebody_to_act_is_red_and_has_its_command() {
         let status = Status {
-            gap: Some(Gap { log: Log::Events, after: 7, through: 12, events: 4 }),
+            gap: Some(Gap { log: Log::Events, after: 7, through: 12, events: 4, first: 5 }),
             unaccounted_events: 17,
             unaccounted: Some(Unaccounted { since_sequence: 4000, through_sequence: 4200, events: 17 }),
             ..Status::default()

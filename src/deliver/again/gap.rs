@@ -17,8 +17,7 @@ pub(super) fn channel() -> (mpsc::Sender<Accepted>, mpsc::Receiver<Accepted>) {
     mpsc::channel(1)
 }
 
-async fn ask(status: &watch::Receiver<Status>, accepting: &mpsc::Sender<Accepted>) -> Result<Gap, Refused> {
-    let Some(gap) = status.borrow().gap.clone() else { return Err(Refused::NoGap) };
+async fn ask(gap: Gap, accepting: &mpsc::Sender<Accepted>) -> Result<Gap, Refused> {
     let (done, answer) = oneshot::channel();
     let sent = accepting.send(Accepted { gap: gap.clone(), done }).await;
     sent.map_err(|_| Refused::Ending)?;
@@ -36,9 +35,13 @@ fn settle(status: &watch::Sender<Status>, accepted: Accepted) -> bool {
 }
 
 impl Handle {
-    /// Has a sink go on that is halted at a gap in the log, and says at which. What is missing there is not sent.
+    /// Has a sink go on that is halted at a gap in the log, and says at which. What is missing there is not sent: from now on
+    /// it counts as damaged, which is on disk before the sink goes on.
     pub async fn accept_gap(&self) -> Result<Gap, Refused> {
-        ask(&self.status, &self.accepting).await
+        let gap = self.status.borrow().gap.clone().ok_or(Refused::NoGap)?;
+        let missing = gap.missing().ok_or(Refused::Contradiction)?;
+        self.road.store.give_up(missing).await.map_err(std::io::Error::other)?;
+        ask(gap, &self.accepting).await
     }
 }
 
@@ -59,7 +62,7 @@ mod tests {
     use crate::deliver::status::Log;
 
     fn gap(after: u64) -> Gap {
-        Gap { log: Log::Events, after, through: after + 3, events: 2 }
+        Gap { log: Log::Events, after, through: after + 3, events: 2, first: after }
     }
 
     fn halted_at(gap: Option<Gap>) -> watch::Sender<Status> {
@@ -69,38 +72,38 @@ mod tests {
     #[tokio::test]
     async fn the_gap_that_was_shown_is_accepted_once() {
         let (status, (accepting, mut accepted)) = (halted_at(Some(gap(7))), channel());
-        let shown = status.subscribe();
-        let the_loop = async { settle(&status, accepted.recv().await.unwrap()) };
-        let (answer, is_it) = tokio::join!(ask(&shown, &accepting), the_loop);
-        assert!(is_it && answer.unwrap() == gap(7));
-        assert_eq!(status.borrow().gap, None);
-        let again = ask(&shown, &accepting).await;
-        assert!(matches!(again, Err(Refused::NoGap)), "{again:?}");
+        for is_first in [true, false] {
+            let the_loop = async { settle(&status, accepted.recv().await.unwrap()) };
+            let (answer, is_it) = tokio::join!(ask(gap(7), &accepting), the_loop);
+            match answer {
+                Ok(accepted) => assert!(is_first && is_it && accepted == gap(7)),
+                Err(refused) => assert!(!is_first && !is_it && matches!(refused, Refused::NoGap)),
+            }
+            assert_eq!(status.borrow().gap, None);
+        }
     }
 
     #[tokio::test]
     async fn another_gap_than_was_shown_is_not_accepted() {
         let (status, (accepting, mut accepted)) = (halted_at(Some(gap(7))), channel());
-        let shown = status.subscribe();
         let the_loop = async {
             let first = accepted.recv().await.unwrap();
             status.send_modify(|status| status.gap = Some(gap(70)));
             settle(&status, first)
         };
-        let (answer, is_it) = tokio::join!(ask(&shown, &accepting), the_loop);
+        let (answer, is_it) = tokio::join!(ask(gap(7), &accepting), the_loop);
         assert!(!is_it && matches!(answer, Err(Refused::NoGap)));
         assert_eq!(status.borrow().gap, Some(gap(70)));
     }
 
     #[tokio::test]
     async fn a_loop_that_has_ended_accepts_nothing() {
-        let (status, (accepting, accepted)) = (halted_at(Some(gap(7))), channel());
+        let (accepting, accepted) = channel();
         drop(accepted);
-        let answer = ask(&status.subscribe(), &accepting).await;
+        let answer = ask(gap(7), &accepting).await;
         assert!(matches!(answer, Err(Refused::Ending)), "{answer:?}");
         let (accepting, mut accepted) = channel();
-        let shown = status.subscribe();
-        let (answer, ()) = tokio::join!(ask(&shown, &accepting), async { drop(accepted.recv().await) });
+        let (answer, ()) = tokio::join!(ask(gap(7), &accepting), async { drop(accepted.recv().await) });
         assert!(matches!(answer, Err(Refused::Ending)), "{answer:?}");
     }
 }

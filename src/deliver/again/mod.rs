@@ -70,6 +70,12 @@ pub enum Refused {
     /// There is nothing to be accepted.
     #[error("the sink is not halted at a gap in the log; `sinks list` says how it is doing")]
     NoGap,
+    /// Nothing is missing that could be given up.
+    #[error(
+        "nothing is missing at this gap: the sink's position and the store's log contradict each other, as after one of them \
+         was put back from a copy; take the sink out of the settings, `sinks forget` it, and put it back with `start`"
+    )]
+    Contradiction,
     /// The sink goes, or the daemon ends.
     #[error("the sink is being stopped; ask again once it is back")]
     Ending,

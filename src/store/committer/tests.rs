@@ -58,6 +58,7 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
         janitor,
         days: HashMap::new(),
         waiting: HashMap::new(),
+        unavailable: HashMap::new(),
         unindexed: HashMap::new(),
         refusals: Refusals::default(),
     };
@@ -263,6 +264,33 @@ fn refused_groups_are_told_of_now_and_then_and_that_it_is_over_once() {
         assert_eq!(said.lock().unwrap().split_off(0), [tracing::Level::INFO]);
     });
     assert_eq!(*committer.shared.refusing.borrow(), None);
+}
+
+#[test]
+fn events_whose_index_is_not_to_be_had_are_refused_until_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
+    committer.shared.refusing.send_replace(None);
+    let (day, _) = days_of(NOON.parse().unwrap());
+    let offer = |committer: &mut Committer, id| {
+        let (entry, answer) = entry(id, 2);
+        let mut batch = Batch::default();
+        committer.sort_in(entry, &mut batch);
+        committer.commit(batch);
+        answer
+    };
+    let mut waits = offer(&mut committer, 1);
+    assert!(waits.try_recv().is_err(), "it waits for the index");
+    let refused = Refused::Failed("no".to_owned());
+    committer.refuse_day(day, &refused);
+    let mut later = offer(&mut committer, 2);
+    committer.look_at_the_disk();
+    assert_eq!([waits.try_recv().unwrap(), later.try_recv().unwrap()], [Err(refused.clone()), Err(refused.clone())]);
+    assert_eq!(*committer.shared.refusing.borrow(), Some(refused));
+    committer.take_index(DayIndex::open(&folder.path().join("index"), day).unwrap());
+    committer.look_at_the_disk();
+    assert_eq!(*committer.shared.refusing.borrow(), None);
+    assert!(matches!(offer(&mut committer, 2).try_recv().unwrap(), Ok(Accepted::New { .. })));
 }
 
 #[test]
