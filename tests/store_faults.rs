@@ -3,6 +3,8 @@
 //! `E2B_RELAY_SEED` replays a run, as far as the threads' order lets it; `E2B_RELAY_SOAK` makes it long.
 
 mod corners;
+mod damage;
+mod first_version;
 mod ledger;
 mod letters;
 mod life;

@@ -2,7 +2,7 @@
 //! and those that cannot be taken on refused.
 
 mod backlog;
-mod kept;
+pub(crate) mod kept;
 
 use crate::support::old_format;
 use crate::support::stored;

@@ -230,6 +230,7 @@ impl Delivery {
         if is_unread {
             self.log_end = None;
             self.reading.go_to(&progress);
+            self.dead_lettered = self.claim.dead_lettered_behind(progress.position);
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use reading::Reading;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tasks::{Letter, Noted, Parked, Task, probe, wait};
@@ -131,6 +131,8 @@ pub struct Delivery {
     /// Records that wait before they are sent again, and how often each failed.
     delayed: BTreeMap<(Instant, u64), ()>,
     retries: HashMap<u64, Backoff>,
+    /// Dead letters already: an earlier life of the process ended before its position was past them.
+    dead_lettered: BTreeSet<u64>,
     /// To become dead letters.
     rejected: Vec<Letter>,
     parking: Option<Task<Parked>>,
@@ -180,6 +182,7 @@ impl Delivery {
             redaction: parts.redaction.clone(),
             metrics: parts.metrics.clone(),
         };
+        let dead_lettered = claim.dead_lettered_behind(progress.position);
         let (end_again, ending) = shutdown::channel();
         let (handle, accepted) = Handle::new(road, status.subscribe(), ending);
         Self {
@@ -199,6 +202,7 @@ impl Delivery {
             backoff,
             delayed: BTreeMap::new(),
             retries: HashMap::new(),
+            dead_lettered,
             rejected: Vec::new(),
             parking: None,
             noting: None,
@@ -326,6 +330,10 @@ impl Delivery {
         if replaces.is_some_and(|replaced| self.claim.had(replaced)) {
             metrics.sink_filtered(name, ALREADY_SENT);
             return self.window.add_settled(&stored, place, Settled::Filtered);
+        }
+        // Sent, it would be delivered and among the dead letters too.
+        if self.dead_lettered.remove(&stored.sequence) {
+            return self.window.add_settled(&stored, place, Settled::DeadLettered);
         }
         let decision = match decide(router, redaction, store.instance(), &mut stored) {
             Ok(decision) => decision,

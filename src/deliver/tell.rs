@@ -86,24 +86,25 @@ impl Delivery {
     /// those in their file.
     fn unaccounted(&self) -> Option<Unaccounted> {
         let progress = self.window.progress();
-        let letters = self.claim.dead_letter_counts(progress.position).sum();
-        // A letter more is one of a record that was taken after all, when it was sent again behind a kill.
-        let events = progress.unaccounted() + progress.dead_lettered.saturating_sub(letters);
+        let letters = self.claim.dead_letter_counts(progress.position);
+        let events = progress.unaccounted() + letters.unaccounted(progress.dead_lettered);
         if events == 0 {
             return None;
         }
+        let (since_sequence, through_sequence) = (progress.accounted_through, progress.position);
+        let unaccounted = Unaccounted { since_sequence, through_sequence, events };
         if let Some(suppressed) = self.lines.unaccounted.pass(Instant::now()) {
             tracing::error!(
                 sink = self.parts.name,
                 events,
-                after_sequence = progress.accounted_through,
-                through_sequence = progress.position,
+                after_sequence = since_sequence,
+                through_sequence,
                 suppressed,
-                "what became of these events is not known: `replay --after --through` sends them once more"
+                "what became of these events is not known: `{}` sends them once more",
+                unaccounted.remedy(&self.parts.name)
             );
         }
-        let (since_sequence, through_sequence) = (progress.accounted_through, progress.position);
-        Some(Unaccounted { since_sequence, through_sequence, events })
+        Some(unaccounted)
     }
 
     /// Alarms of records that a peer which dedupes has not kept, because it got their ids from somebody else.

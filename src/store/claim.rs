@@ -6,6 +6,7 @@ use super::phase::{Phase, during};
 use super::positions::Progress;
 use super::shared::Shared;
 use crate::event::Stored;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -78,6 +79,12 @@ impl Claim {
     /// What became of its dead letters up to a position.
     pub fn dead_letter_counts(&self, position: u64) -> DeadLetterCounts {
         self.shared.letters.counts(&self.key, self.progress().base, position)
+    }
+
+    /// Records behind a position that are among its dead letters, or were until somebody resolved them: the process ended
+    /// before the position was moved past them.
+    pub fn dead_lettered_behind(&self, position: u64) -> BTreeSet<u64> {
+        self.shared.letters.above(&self.key, position)
     }
 
     /// How many of its dead letters wait.

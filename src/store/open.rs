@@ -196,7 +196,12 @@ fn known_positions(positions: &Arc<Positions>) -> dead_letters::Positions {
 fn count_positions(shared: &Shared) -> io::Result<()> {
     for (key, progress) in shared.positions.all() {
         let ordinals = sink_registry::ordinals_at(shared, progress.position)?;
-        let counted = Progress { ordinals, accounted_through: progress.position, ..progress };
+        // A record that it had dead-lettered and sent again behind a kill it counted as delivered.
+        let letters = shared.letters.counts(&key, progress.base, progress.position).sum();
+        let dead_lettered = progress.dead_lettered.max(letters.min(progress.dead_lettered + progress.delivered));
+        let delivered = progress.delivered + progress.dead_lettered - dead_lettered;
+        let accounted_through = progress.position;
+        let counted = Progress { ordinals, delivered, dead_lettered, accounted_through, ..progress };
         shared.positions.set(&key, counted);
     }
     Ok(())

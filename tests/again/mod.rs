@@ -2,6 +2,7 @@
 //! a running daemon.
 #![cfg(test)]
 
+mod behind_a_kill;
 mod forward;
 mod letters;
 mod replay;

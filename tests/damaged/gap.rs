@@ -67,7 +67,7 @@ async fn a_sink_halts_at_a_gap_that_nothing_explains_and_goes_on_for_good_once_t
     let daemon = site.home.start().await;
     until_caught_up(&daemon, "audit").await;
     assert_eq!(audit(&site, &daemon).await["gap"], Value::Null);
-    daemon.until("the gap is told", |metrics| metrics.sum("events_total", "relay.gap") >= 1.0).await;
+    daemon.until("the gap is told", |_| !gaps(&site.file("copy")).is_empty()).await;
     until_caught_up(&daemon, "audit").await;
     until_caught_up(&daemon, "copy").await;
     assert!(daemon.terminate().await.success());
@@ -98,7 +98,7 @@ async fn what_is_not_accounted_for_is_told_with_the_command_that_sends_it_again(
     assert_eq!(shown["unaccounted"]["since_sequence"], 7, "{shown}");
     let remedy = daemon.log().into_iter().find_map(|line| {
         let (_, command) = line.split_once("e2b-relay replay --sink audit ")?;
-        Some(command.split(['"', '`', ';']).next().unwrap().trim().to_owned())
+        Some(command.split('`').next().unwrap().trim().to_owned())
     });
     let remedy = remedy.expect("a line with the command");
     let arguments: Vec<&str> = ["replay", "--sink", "audit"].into_iter().chain(remedy.split(' ')).collect();

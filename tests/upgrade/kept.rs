@@ -21,7 +21,7 @@ fn expectation(store: &Path) -> PathBuf {
 }
 
 /// Lays a kept store, a folder or an archive of one, at `to`; what is to be found in it.
-pub(super) fn lay(kept: &Path, to: &Path) -> Option<Value> {
+pub(crate) fn lay(kept: &Path, to: &Path) -> Option<Value> {
     if kept.is_dir() {
         copy(kept, to);
     } else {

@@ -6,7 +6,7 @@
 use super::coding::{self, Entry, What};
 use super::{DeadLetter, DeadLetterCounts};
 use crate::store::frames::Place;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{AddAssign, Bound};
 
 /// What became of a letter.
@@ -134,6 +134,17 @@ impl Index {
 
     pub(super) fn letter(&self, sink: &str, sequence: u64) -> Option<&Waiting> {
         self.sinks.get(sink)?.waiting.get(&sequence)
+    }
+
+    /// Sequences above this one of which there is a letter, or was one until somebody resolved it.
+    pub(super) fn above(&self, sink: &str, sequence: u64) -> BTreeSet<u64> {
+        let Some(of) = self.sinks.get(sink) else { return BTreeSet::new() };
+        let above = (Bound::Excluded(sequence), Bound::Unbounded);
+        let waiting = of.waiting.range(above).filter(|(_, waiting)| !waiting.of_before).map(|(sequence, _)| *sequence);
+        // The record of one whose bytes are damaged is still in the log.
+        let resolved =
+            of.resolved.range(above).filter(|(_, fate)| **fate != Fate::Damaged).map(|(sequence, _)| *sequence);
+        waiting.chain(resolved).collect()
     }
 
     /// Whether it waits and counts: then it need not be put there again.

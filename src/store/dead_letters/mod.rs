@@ -28,7 +28,7 @@ use super::guarded::{Guarded, assert_no_lock_held};
 use super::positions::Progress;
 use crate::event::Stored;
 use crate::metrics::Metrics;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,6 +94,13 @@ impl DeadLetterCounts {
     /// All of them: as many as the sink has dead-lettered.
     pub fn sum(&self) -> u64 {
         self.waiting + self.retried + self.forwarded + self.dropped + self.damaged
+    }
+
+    /// By how many these differ from what the sink has dead-lettered. Always 0.
+    pub fn unaccounted(&self, dead_lettered: u64) -> u64 {
+        // A record whose letter was damaged before the position moved past it was sent again, and may have been taken.
+        let twice = self.sum().saturating_sub(dead_lettered).min(self.damaged);
+        (self.sum() - twice).abs_diff(dead_lettered)
     }
 }
 
@@ -203,6 +210,11 @@ impl DeadLetters {
     /// Those that came after `base` and up to `through`.
     pub(super) fn counts(&self, sink: &str, base: u64, through: u64) -> DeadLetterCounts {
         self.shared.state.lock().index.counts(sink, base, through)
+    }
+
+    /// Sequences above this one of which there is a letter, or was one until somebody resolved it.
+    pub(super) fn above(&self, sink: &str, sequence: u64) -> BTreeSet<u64> {
+        self.shared.state.lock().index.above(sink, sequence)
     }
 
     /// Those of a sink, by sequence.

@@ -423,3 +423,29 @@ fn of_those_of_all_sinks_those_behind_one_come_by_sink_and_sequence() {
     assert_eq!(page(Some("bus"), Some(("lake", 3))), [""; 0]);
     assert_eq!(letters.newest("lake", 2).iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [5, 4]);
 }
+
+#[test]
+fn one_letter_more_or_less_than_was_noted_is_not_accounted_for() {
+    let counts = DeadLetterCounts { waiting: 1, retried: 2, forwarded: 3, dropped: 4, damaged: 0 };
+    assert_eq!([9, 10, 11].map(|noted| counts.unaccounted(noted)), [1, 0, 1]);
+    // Each of the damaged may have been sent again.
+    let counts = DeadLetterCounts { damaged: 2, ..counts };
+    assert_eq!([9, 10, 11, 12, 13].map(|noted| counts.unaccounted(noted)), [1, 0, 0, 0, 1]);
+}
+
+#[test]
+fn what_is_behind_a_position_and_a_letter_already_is_known() {
+    let bench = Bench::new();
+    let (letters, mut writer) = bench.open();
+    assert_eq!(park(&mut writer, "lake", [3, 5, 7, 9]).unwrap(), 4);
+    writer.resolve("lake", vec![7], Fate::Dropped).unwrap();
+    writer.resolve("lake", vec![9], Fate::Damaged).unwrap();
+    for _ in 0..2 {
+        assert_eq!(letters.above("lake", 3), BTreeSet::from([5, 7]), "the record of a damaged letter is sent again");
+        assert_eq!(letters.above("lake", 7), BTreeSet::new());
+        assert_eq!(letters.above("other", 0), BTreeSet::new());
+        writer.rewrite_now().unwrap();
+    }
+    writer.restart("lake").unwrap();
+    assert_eq!(letters.above("lake", 3), BTreeSet::new(), "of an earlier life of the sink");
+}

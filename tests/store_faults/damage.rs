@@ -1,0 +1,62 @@
+//! Damage that readers meet while the store is open.
+
+use super::corners::{Story, offer, read_all};
+use super::ledger::NOON;
+use super::runtime;
+use crate::support::seed::seed;
+use e2b_relay::event::Origin;
+use e2b_relay::store::{Batch, Limits, LogKind, Open, Store};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Whoever comes second has nothing to wait for but the first: if he does not, he returns at once.
+const LONG_ENOUGH: Duration = Duration::from_millis(300);
+
+/// Another bit in the middle of the group that holds this event.
+fn damage(story: &Story, id: &str) {
+    let segment = story.path.join("journal/000000000001.seg");
+    let file = story.world.disk(None).open(&segment, Open::Existing).unwrap();
+    let mut bytes = vec![0; file.length().unwrap() as usize];
+    file.read_at(&mut bytes, 0).unwrap();
+    let at = bytes.windows(id.len()).position(|window| window == id.as_bytes()).expect("it is there");
+    file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
+}
+
+/// What a fresh reader gets, and whether the hole in it is explained by then.
+fn read(store: &Store, missing: u64) -> (Batch, bool) {
+    let batch = store.reader().read_after(0, Limits { events: 100, bytes: 8 << 20 }).unwrap();
+    (batch, store.damaged_from(LogKind::Events, missing).is_some())
+}
+
+#[test]
+fn of_two_readers_that_meet_damage_at_once_neither_goes_on_before_it_is_noted() {
+    let story = Story::new(seed());
+    runtime().block_on(async {
+        let store = story.begin().await;
+        for number in 0..12 {
+            offer(&store, &format!("event-{number:02}"), NOON, Origin::Webhook, 1_000).await.unwrap();
+        }
+        let whole = read_all(&store);
+        damage(&story, "event-05");
+        let (kept, store) = (story.path.join("damaged"), &store);
+        story.world.block_syncs_below(Path::new(&kept));
+        std::thread::scope(|scope| {
+            let (first_done, second_done) = (mpsc::channel(), mpsc::channel());
+            scope.spawn(move || first_done.0.send(read(store, 6)).unwrap());
+            // It is keeping the bytes.
+            story.world.until_a_sync_is_blocked();
+            scope.spawn(move || second_done.0.send(read(store, 6)).unwrap());
+            let early = second_done.1.recv_timeout(LONG_ENOUGH);
+            story.world.release_syncs();
+            let second = early.unwrap_or_else(|_| second_done.1.recv().unwrap());
+            for (batch, is_explained) in [first_done.1.recv().unwrap(), second] {
+                assert!(is_explained, "a hole without proof");
+                let ids: Vec<_> = batch.records.iter().map(|record| record.stored.event.id.clone()).collect();
+                let sound = whole.iter().filter(|stored| stored.event.id != "event-05");
+                assert_eq!(ids, sound.map(|stored| stored.event.id.clone()).collect::<Vec<_>>());
+            }
+        });
+        assert_eq!(store.damaged_spans().borrow().len(), 1, "it is one");
+    });
+}
