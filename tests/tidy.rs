@@ -339,11 +339,11 @@ fn every_dependency_has_a_room_or_is_common() {
 
 /// Files of the store that have a mutex which no debug build looks after, and what is under it.
 const UNGUARDED: &[(&str, &str)] = &[
-    ("store/guarded.rs", "is what looks after the others"),
-    ("store/inbox.rs", "waits for a condition variable; memory alone"),
-    ("store/day_index.rs", "sled's own handle"),
-    ("store/committer/tests.rs", "tests"),
-    ("store/disk/failing.rs", "tests"),
+    ("store/files/guarded.rs", "is what looks after the others"),
+    ("store/write/inbox.rs", "waits for a condition variable; memory alone"),
+    ("store/dedupe/day_index.rs", "sled's own handle"),
+    ("store/write/committer/tests.rs", "tests"),
+    ("store/files/disk/failing.rs", "tests"),
     ("store/dead_letters/tests.rs", "tests"),
 ];
 

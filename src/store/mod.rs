@@ -13,7 +13,7 @@
 //! dead-letters/ letters.log
 //! quarantine/   well signed bodies that were no events
 //! damaged/      bytes of the files above that were found damaged, for people to look at
-//! before-format-1/  a copy from before an upgrade that changed the format; see `migrate`
+//! before-format-1/  a copy from before an upgrade that changed the format; see `format::migrate`
 //! ```
 //!
 //! The journal is the truth. Why not sled for all of it: its `flush()` is `sync_file_range`, not fsync, so that a 200
@@ -25,8 +25,21 @@
 //!
 //! Four threads: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
 //! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs; the *dead letters* have one of
-//! their own. No lock is held over a call of the disk; see `guarded`.
-
+//! their own. No lock is held over a call of the disk; see `files::guarded`.
+//!
+//! # Folders
+//! | folder | has |
+//! |---|---|
+//! | `log` | the journal and the samples: their format, who appends, who reads, the memory of what was appended last |
+//! | `write` | the committer and its inbox, the janitor, the reserve |
+//! | `dedupe` | the indexes of days and the librarian |
+//! | `sinks` | which sinks are known, their positions, and the claims that move these |
+//! | `dead_letters`, `quarantine`, `state` | what an operator decides about, bodies that were no events, small state |
+//! | `damage` | what is proven to be gone |
+//! | `format` | the store's format and the way from an older one |
+//! | `files`, `kv` | the disk, and sled |
+//! | `verify` | the proof that a stopped store is sound |
+//! | `errors` | whatever the store answers where it does not do what it is asked |
 //!
 //! # Every durable write
 //! "Cut" is a kill or a power cut at that call; whatever a failed call leaves is left by a cut, too. Shown by
@@ -35,97 +48,78 @@
 //! | write | durable when | a cut before | a cut behind |
 //! |---|---|---|---|
 //! | a group of events or samples (`log`) | its `fdatasync` returned | dropped whole at the start, nothing was answered | read at the start; answered or not, it counts |
-//! | a note in the journal (`notes`): sinks, damage | as a group | the note before counts, whole | the new one counts, whole (`reload::renames::killed…`) |
+//! | a note in the journal (`log::notes`): sinks, damage | as a group | the note before counts, whole | the new one counts, whole (`reload::renames::killed…`) |
 //! | a segment's header | `fdatasync`, then the folder's fsync; before the first answer from it | the file is removed | an empty segment, gone on with |
-//! | the ids of a sealed segment (`ids`) | `replace` returned | written at the next start | used to rebuild indexes; the segment may go |
+//! | the ids of a sealed segment (`log::ids`) | `replace` returned | written at the next start | used to rebuild indexes; the segment may go |
 //! | a spare | rename, then the folder's fsync | an unfinished file, made anew | a segment is made of it |
-//! | a position (`positions`) | kill: written to the older of two files; power: that file's `fdatasync`, before a segment goes | the position before; what lies between is sent again | the new position |
+//! | a position (`sinks::positions`) | kill: written to the older of two files; power: that file's `fdatasync`, before a segment goes | the position before; what lies between is sent again | the new position |
 //! | small state (`state`, sled) | its files are fsynced | the value before | the new value |
-//! | an index of ids (`day_index`, sled) | closed, synced, and its checksum noted in `seen/closed.json` by `replace` | checked against the journal at the start, or rebuilt | relied on |
+//! | an index of ids (`dedupe::day_index`, sled) | closed, synced, and its checksum noted in `seen/closed.json` by `replace` | checked against the journal at the start, or rebuilt | relied on |
 //! | a dead letter, or what became of one (`dead_letters`) | its frame's `fdatasync`, before the position moves | torn frame dropped; the record is rejected again | it waits, or is resolved |
 //! | the dead letters' file written anew | `replace` returned; until then the old one is gone on with | the old file | the new one (`store_faults::letters`) |
 //! | a body in quarantine | its file's fsync and the folder's | not kept; nothing was promised of it | kept |
-//! | `format`, and a step from an older one (`migrate`) | `replace` returned | the step is done again from the copy | done (`store_faults::upgrades`) |
-//! | damaged bytes and lost ids (`damaged`) | fsync of file and folder, before the damage is noted | found and kept at the next start | kept once (`damaged::`) |
+//! | `format`, and a step from an older one (`format::migrate`) | `replace` returned | the step is done again from the copy | done (`store_faults::upgrades`) |
+//! | damaged bytes and lost ids (`damage::damaged`) | fsync of file and folder, before the damage is noted | found and kept at the next start | kept once (`damaged::`) |
 //! | the reserve | its `fdatasync` | made again | given up once the disk is full (`relay::full`, `relay::starts`) |
 
-mod bytes;
-mod claim;
 mod clock;
-mod closed;
-mod committer;
 mod damage;
-mod damaged;
-mod day_index;
 mod dead_letters;
-mod disk;
+mod dedupe;
+mod errors;
+mod files;
 mod format;
-mod frame;
-mod frames;
-mod guarded;
-mod ids;
-mod inbox;
-mod janitor;
-mod librarian;
-mod lock;
+mod kv;
 mod log;
-mod migrate;
-mod notes;
 mod open;
 mod phase;
-mod positions;
 mod quarantine;
-mod reader;
-mod record;
-mod replace;
-mod reserve;
-mod scan;
-mod segment;
 mod settings;
 mod shared;
-mod sink_registry;
-mod sled_guard;
+mod sinks;
 mod state;
-mod sweep;
-mod tail_cache;
-mod tail_reader;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod write;
 
-pub use claim::Claim;
 pub use clock::{BootClock, Clock, ProviderClock, since_boot};
 pub use damage::{DamagedSpan, Missing};
 pub use dead_letters::{Cause, DeadLetter, DeadLetterCounts, Resolution};
-pub use disk::{Disk, File, Open, RealDisk, Space};
-pub use guarded::assert_no_lock_held;
-pub use inbox::Accepted;
-pub use migrate::{Step, Work};
-pub use open::{OpenError, Parts};
-pub use positions::Progress;
+pub use errors::{AttachError, OpenError, Refused};
+pub use files::disk::{Disk, File, Open, RealDisk, Space};
+pub use files::guarded::assert_no_lock_held;
+pub use files::replace::{Failed, replace};
+pub use format::migrate::{Step, Work};
+pub use log::reader::{Mark, Reader};
+pub use log::record::{Batch, End, Limits, LogKind, Ordinals, Record};
+pub use log::tail_reader::TailReader;
+pub use open::Parts;
 pub use quarantine::Quarantined;
-pub use reader::{Mark, Reader};
-pub use record::{Batch, End, Limits, LogKind, Ordinals, Record};
-pub use replace::{Failed, replace};
 pub use settings::Settings;
-pub use shared::Refused;
-pub use sink_registry::{AttachError, Removed, SinkStart, Start};
-pub use tail_reader::TailReader;
+pub use sinks::claim::Claim;
+pub use sinks::positions::Progress;
+pub use sinks::registry::{Removed, SinkStart, Start};
 pub use verify::{Proof, Sum, verify};
+pub use write::inbox::Accepted;
 
 use crate::event::{Arrival, Event, Stored};
 use crate::health::Health;
-use guarded::Guarded;
-use inbox::Entry;
-use lock::Lock;
+use dedupe::librarian;
+use files::guarded::Guarded;
+use files::lock::Lock;
+use log::reader;
 use phase::{Phase, during};
 use shared::Shared;
+use sinks::registry;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
+use write::inbox::Entry;
+use write::janitor;
 
 /// The open store. Dropping it closes it like [`Store::close`].
 pub struct Store {
@@ -149,7 +143,7 @@ impl Store {
     ///
     /// Blocks on the disk.
     pub fn open(settings: Settings, parts: Parts) -> Result<Self, OpenError> {
-        Self::open_migrating(settings, parts, migrate::STEPS)
+        Self::open_migrating(settings, parts, format::migrate::STEPS)
     }
 
     /// The same with other steps from older formats than this version's own.
@@ -182,12 +176,12 @@ impl Store {
     /// Tells which sinks there are. A new one begins where its `start` says, a known one goes on where it was, one that
     /// is not listed any more keeps its position for `store.retention`.
     pub async fn attach(&self, sinks: &[SinkStart]) -> Result<(), AttachError> {
-        sink_registry::attach(&self.shared, sinks).await
+        registry::attach(&self.shared, sinks).await
     }
 
     /// Which of these would go on from another sink's position than they now have, since names were exchanged or handed on.
     pub fn moved(&self, sinks: &[SinkStart]) -> Vec<String> {
-        sink_registry::moved(&self.shared, sinks)
+        registry::moved(&self.shared, sinks)
     }
 
     /// What belongs to the sink that has this name now.
@@ -245,7 +239,7 @@ impl Store {
 
     /// Records of each log up to a sequence. Blocks on the disk.
     pub fn ordinals_at(&self, sequence: u64) -> io::Result<Ordinals> {
-        sink_registry::ordinals_at(&self.shared, sequence)
+        registry::ordinals_at(&self.shared, sequence)
     }
 
     /// How many records from this one on, in its log, are proven to be gone; `None` where nothing is proven.
@@ -285,16 +279,16 @@ impl Store {
 
     /// Sinks that are in the settings no more and whose positions are kept.
     pub fn removed_sinks(&self) -> Vec<Removed> {
-        sink_registry::removed(&self.shared)
+        registry::removed(&self.shared)
     }
 
     /// Forgets the position of one of them: should it come back, it is new. `false` if there is none of that name.
     pub async fn forget_sink(&self, name: &str) -> Result<bool, Refused> {
-        if !sink_registry::forget(&self.shared, name).await? {
+        if !registry::forget(&self.shared, name).await? {
             return Ok(false);
         }
         let shared = Arc::clone(&self.shared);
-        let forgotten = tokio::task::spawn_blocking(move || sink_registry::forget_what_is_over(&shared)).await;
+        let forgotten = tokio::task::spawn_blocking(move || registry::forget_what_is_over(&shared)).await;
         if let Err(error) = forgotten.unwrap_or_else(|error| Err(io::Error::other(error))) {
             // It is forgotten: its key is nobody's any more, and the next start removes what is left.
             tracing::warn!(sink = name, %error, "what a forgotten sink leaves behind cannot be removed yet");

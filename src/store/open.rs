@@ -1,34 +1,35 @@
 //! Opening the store: lock, recovery, threads.
 
 use super::clock::{BootClock, Clock, WallClock};
-use super::committer::{Committer, OpenDay, Refusals};
 use super::damage::{self, Damage};
 use super::dead_letters::{self, DeadLetters, Known};
-use super::disk::Disk;
-use super::frame::day_of;
-use super::guarded::Guarded;
-use super::ids;
-use super::inbox::Inbox;
-use super::janitor::{self, Janitor};
-use super::librarian::Librarian;
-use super::lock::Lock;
+use super::dedupe::librarian::Librarian;
+use super::errors::OpenError;
+use super::files::disk::Disk;
+use super::files::guarded::Guarded;
+use super::files::lock::Lock;
+use super::format::migrate::{self, Step};
+use super::log::frame::day_of;
+use super::log::ids;
+use super::log::notes::SinkRegistration;
+use super::log::record::{End, LogKind, Ordinals};
+use super::log::tail_cache::TailCache;
 use super::log::{Found, Log, Place, Sealed, number_of};
-use super::migrate::{self, Step};
-use super::notes::SinkRegistration;
-use super::positions::{Positions, Progress};
 use super::quarantine::Quarantine;
-use super::record::{End, LogKind, Ordinals};
-use super::reserve::Reserve;
 use super::shared::{LogShare, Shared};
-use super::sink_registry;
+use super::sinks::positions::{Positions, Progress};
+use super::sinks::registry;
 use super::state::SmallState;
-use super::tail_cache::TailCache;
+use super::write::committer::{Committer, OpenDay, Refusals};
+use super::write::inbox::Inbox;
+use super::write::janitor::{self, Janitor};
+use super::write::reserve::Reserve;
 use super::{Settings, Store, Threads, format};
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, mpsc};
@@ -54,48 +55,6 @@ pub struct Parts {
     pub max_in_flight: usize,
     /// Where its threads note that they move.
     pub health: Health,
-}
-
-/// The store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error(
-        "{path} is in use by another daemon; two on one folder would overwrite each other's events: stop it, or set another store.path"
-    )]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Another version's, or not a store.
-    #[error("{0}")]
-    Format(String),
-    /// It is of an earlier version, and there is no room for the copy that is made before it is changed.
-    #[error(
-        "{path} is of an earlier version, and the copy that is made before it is changed needs {wanted} bytes, where {free} are free; make room, or use the version that wrote it"
-    )]
-    Room {
-        /// The folder.
-        path: PathBuf,
-        /// Bytes.
-        wanted: u64,
-        /// Bytes.
-        free: u64,
-    },
-    /// The disk does not do what is asked.
-    #[error("{path}: {source}")]
-    Io {
-        /// What was read or written.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-}
-
-impl OpenError {
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
-    }
 }
 
 pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Store, OpenError> {
@@ -195,7 +154,7 @@ fn known_positions(positions: &Arc<Positions>) -> dead_letters::Positions {
 /// What version 0.1.0 noted of the sinks is without ordinals.
 fn count_positions(shared: &Shared) -> io::Result<()> {
     for (key, progress) in shared.positions.all() {
-        let ordinals = sink_registry::ordinals_at(shared, progress.position)?;
+        let ordinals = registry::ordinals_at(shared, progress.position)?;
         let counted = Progress { ordinals, accounted_through: progress.position, ..progress };
         shared.positions.set(&key, counted);
     }

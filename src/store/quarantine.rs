@@ -5,7 +5,7 @@
 //! 00001754513976000000-acme.body     the body itself; the number is when it came, in microseconds since 1970
 //! ```
 
-use super::guarded::{Guarded, assert_no_lock_held};
+use super::files::guarded::{Guarded, assert_no_lock_held};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,7 +1,7 @@
 //! Small state by name, and about a sink by its key: sled, with all of it in memory too, since it is small.
 
-use super::guarded::{Guard, Guarded};
-use super::sled_guard::{self, Bad};
+use super::files::guarded::{Guard, Guarded};
+use super::kv::sled_guard::{self, Bad};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -391,8 +391,8 @@ async fn days_that_are_over_are_forgotten_with_their_ids() {
         accept(&store, "one", "2026-03-09T12:00:00Z").await;
     }
     let later = Store::open(settings(folder.path()), parts("2026-03-18T00:00:01Z")).unwrap();
-    assert!(later.shared.is_forgotten(super::frame::day_of("2026-03-09T12:00:00Z".parse().unwrap())));
-    assert!(!later.shared.is_forgotten(super::frame::day_of("2026-03-10T12:00:00Z".parse().unwrap())));
+    assert!(later.shared.is_forgotten(super::log::frame::day_of("2026-03-09T12:00:00Z".parse().unwrap())));
+    assert!(!later.shared.is_forgotten(super::log::frame::day_of("2026-03-10T12:00:00Z".parse().unwrap())));
     assert!(later.shared.clock_is_sane());
 }
 

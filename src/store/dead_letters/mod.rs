@@ -22,10 +22,10 @@ pub(super) use coding::SHAPE;
 pub(super) use index::{Fate, Index};
 pub(super) use writer::Writer;
 
-use super::disk::{Disk, File};
-use super::frames;
-use super::guarded::{Guarded, assert_no_lock_held};
-use super::positions::Progress;
+use super::files::disk::{Disk, File};
+use super::files::frames;
+use super::files::guarded::{Guarded, assert_no_lock_held};
+use super::sinks::positions::Progress;
 use crate::event::Stored;
 use crate::metrics::Metrics;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! What rests on the wall clock, while that is set.
 
-use super::super::guarded::Guarded;
-use super::super::janitor::Janitor;
 use super::*;
+use crate::store::files::guarded::Guarded;
+use crate::store::write::janitor::Janitor;
 use jiff::SignedDuration;
 
 /// Both of the host's clocks, set by the test.
