@@ -37,7 +37,7 @@
 //! | `dead_letters`, `quarantine`, `state` | what an operator decides about, bodies that were no events, small state |
 //! | `damage` | what is proven to be gone |
 //! | `format` | the store's format and the way from an older one |
-//! | `files`, `kv` | the disk, and sled |
+//! | `files`, `kv` | the disk, and databases: a trait, and sled behind it |
 //! | `verify` | the proof that a stopped store is sound |
 //! | `errors` | whatever the store answers where it does not do what it is asked |
 //!
@@ -53,8 +53,8 @@
 //! | the ids of a sealed segment (`log::ids`) | `replace` returned | written at the next start | used to rebuild indexes; the segment may go |
 //! | a spare | rename, then the folder's fsync | an unfinished file, made anew | a segment is made of it |
 //! | a position (`sinks::positions`) | kill: written to the older of two files; power: that file's `fdatasync`, before a segment goes | the position before; what lies between is sent again | the new position |
-//! | small state (`state`, sled) | its files are fsynced | the value before | the new value |
-//! | an index of ids (`dedupe::day_index`, sled) | closed, synced, and its checksum noted in `seen/closed.json` by `replace` | checked against the journal at the start, or rebuilt | relied on |
+//! | small state (`state`, `kv`) | its files are fsynced | the value before | the new value |
+//! | an index of ids (`dedupe::day_index`, `kv`) | closed, synced, and its checksum noted in `seen/closed.json` by `replace` | checked against the journal at the start, or rebuilt | relied on |
 //! | a dead letter, or what became of one (`dead_letters`) | its frame's `fdatasync`, before the position moves | torn frame dropped; the record is rejected again | it waits, or is resolved |
 //! | the dead letters' file written anew | `replace` returned; until then the old one is gone on with | the old file | the new one (`store_faults::letters`) |
 //! | a body in quarantine | its file's fsync and the folder's | not kept; nothing was promised of it | kept |

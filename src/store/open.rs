@@ -9,6 +9,7 @@ use super::files::disk::Disk;
 use super::files::guarded::Guarded;
 use super::files::lock::Lock;
 use super::format::migrate::{self, Step};
+use super::kv::{KeyValue, OnSled};
 use super::log::frame::day_of;
 use super::log::ids;
 use super::log::notes::SinkRegistration;
@@ -75,7 +76,8 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
     let (positions, kept) = opened.map_err(|error| OpenError::io(&path.join("positions"), error))?;
     let positions = Arc::new(positions);
     parts.metrics.store_damaged(set_aside + u64::from(kept.lost));
-    let state = reserve.write(|| SmallState::open(path.join("meta")));
+    let kv: Arc<dyn KeyValue> = Arc::new(OnSled);
+    let state = reserve.write(|| SmallState::open(Arc::clone(&kv), path.join("meta")));
     let state = state.map_err(|error| OpenError::io(&path.join("meta"), error))?;
     let context = dead_letters::Context {
         disk: Arc::clone(&parts.disk),
@@ -107,6 +109,7 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
             .map_err(at_path)?,
         reserve,
         disk: parts.disk,
+        kv,
         metrics: parts.metrics,
         health: parts.health,
         wall_clock: Guarded::new(WallClock::new(settings.dedupe_window, now, (parts.boot_clock)())),

@@ -7,6 +7,7 @@ use super::errors::Refused;
 use super::files::disk::Disk;
 use super::files::guarded::{Guard, Guarded};
 use super::format::Migrated;
+use super::kv::KeyValue;
 use super::log::frame::Day;
 use super::log::ids::{self, Id};
 use super::log::notes::{Control, SinkRegistration};
@@ -118,6 +119,7 @@ impl Drop for Claim<'_> {
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) kv: Arc<dyn KeyValue>,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) clock: Clock,

@@ -2,7 +2,6 @@
 
 use super::folder;
 use crate::store::dedupe::day_index;
-use crate::store::kv::sled_guard;
 use crate::store::log::ids::{self, Id};
 use crate::store::log::notes::Damaged;
 use crate::store::log::record::{End, LogKind};
@@ -54,8 +53,8 @@ pub(in crate::store) fn recover(shared: &Shared, seen: &Path) -> io::Result<()> 
     }
     if forgotten {
         // What they know beyond the journal is what is lost. They are made anew from it.
-        for day in day_index::days(seen)? {
-            sled_guard::remove(&day_index::folder(seen, day))?;
+        for day in day_index::days(&*shared.kv, seen)? {
+            shared.kv.remove(&day_index::folder(seen, day))?;
         }
     }
     Ok(())
@@ -110,8 +109,8 @@ fn lost_in_indexes(shared: &Shared, damaged: &Damaged, seen: &Path) -> io::Resul
     let mut lost: Vec<Id> = Vec::new();
     let sound = shared.sound_in(damaged)?;
     let is_lost = |id: &Id| damaged.holds(id.sequence) && !sound.contains(&id.sequence);
-    for day in day_index::days(seen)? {
-        match day_index::ids_of(seen, day) {
+    for day in day_index::days(&*shared.kv, seen)? {
+        match day_index::ids_of(&*shared.kv, seen, day) {
             Ok(ids) => lost.extend(ids.into_iter().filter(is_lost)),
             Err(error) => {
                 tracing::warn!(day, %error, "the index of a day cannot be read: ids that are lost stay unknown")

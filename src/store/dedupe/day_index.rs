@@ -1,5 +1,5 @@
-//! Which event ids of one UTC day are known: all of them in memory while the day is open, and a sled database to read them
-//! from when it is next opened.
+//! Which event ids of one UTC day are known: all of them in memory while the day is open, and a database to read them from
+//! when it is next opened.
 //!
 //! Random keys are what sled is slow and large with: one key per id took 20 µs of processor time, 110 bytes of memory and
 //! 150 bytes on disk. So each value holds many ids, in the order in which they came, and a day is read as a whole:
@@ -11,7 +11,7 @@
 //!
 //! Ids that do not fill a chunk yet are in memory and in the journal only: after a kill they are read from there.
 
-use crate::store::kv::sled_guard::{self, Bad, guard};
+use crate::store::kv::{Bad, Database, KeyValue};
 use crate::store::log::frame::{Day, DedupeHash};
 use crate::store::log::ids::Id;
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Of sled's page cache, per day; nothing is read twice.
+/// Of the database's page cache, per day; nothing is read twice.
 const CACHE: u64 = 1024 * 1024;
 /// Ids in one value.
 const CHUNK: usize = 512;
@@ -34,8 +34,7 @@ const SHARDS: usize = 256;
 #[derive(Clone)]
 pub(in crate::store) struct DayIndex {
     pub(in crate::store) day: Day,
-    folder: PathBuf,
-    db: sled::Db,
+    db: Arc<dyn Database>,
     ids: Arc<Mutex<Ids>>,
 }
 
@@ -46,25 +45,20 @@ struct Ids {
     next_chunk: u64,
     /// The highest sequence whose id is in here, 0 when there is none.
     highest: u64,
-    /// The highest whose id is in sled.
+    /// The highest whose id is in the database.
     applied: u64,
 }
 
 impl DayIndex {
     /// Reads the ids of a day; none where there is no folder yet.
-    pub(in crate::store) fn open(seen: &Path, day: Day) -> Result<Self, Bad> {
-        let folder = folder(seen, day);
-        let db = sled_guard::open(&folder, CACHE)?;
+    pub(in crate::store) fn open(kv: &dyn KeyValue, seen: &Path, day: Day) -> Result<Self, Bad> {
+        let db = kv.open(&folder(seen, day), CACHE)?;
         let mut ids =
             Ids { known: vec![HashSet::default(); SHARDS], pending: Vec::new(), next_chunk: 0, highest: 0, applied: 0 };
-        guard(|| {
-            for pair in db.iter() {
-                let (key, value) = pair?;
-                ids.read(&key, &value).ok_or_else(|| sled::Error::Unsupported("not a chunk of ids".to_owned()))?;
-            }
-            Ok(())
+        db.for_each(&mut |key, value| {
+            ids.read(key, value).ok_or_else(|| Bad::Corrupt("not a chunk of ids".to_owned()))
         })?;
-        Ok(Self { day, folder, db, ids: Arc::new(Mutex::new(ids)) })
+        Ok(Self { day, db, ids: Arc::new(Mutex::new(ids)) })
     }
 
     fn ids(&self) -> MutexGuard<'_, Ids> {
@@ -75,7 +69,7 @@ impl DayIndex {
         self.ids().shard(hash).is_some_and(|shard| shard.contains(&hash))
     }
 
-    /// Adds ids. Where sled does not take them they are known nonetheless, until the index is closed.
+    /// Adds ids. Where the database does not take them they are known nonetheless, until the index is closed.
     pub(in crate::store) fn insert(&self, ids: &[Id]) -> Result<(), Bad> {
         let mut all = self.ids();
         for id in ids {
@@ -85,21 +79,21 @@ impl DayIndex {
                 all.highest = all.highest.max(id.sequence);
             }
             if all.pending.len() >= CHUNK * ENTRY {
-                all.write_pending(&self.db)?;
+                all.write_pending(&*self.db)?;
             }
         }
         Ok(())
     }
 
-    /// The highest sequence whose id was read from sled or put there, 0 when there is none.
+    /// The highest sequence whose id was read from the database or put there, 0 when there is none.
     pub(super) fn applied(&self) -> u64 {
         self.ids().applied
     }
 
     /// Puts everything on disk for good.
     pub(in crate::store) fn sync(&self) -> Result<(), Bad> {
-        self.ids().write_pending(&self.db)?;
-        sled_guard::sync(&self.db, &self.folder)
+        self.ids().write_pending(&*self.db)?;
+        self.db.sync()
     }
 }
 
@@ -120,12 +114,12 @@ impl Ids {
         rest.is_empty().then_some(())
     }
 
-    fn write_pending(&mut self, db: &sled::Db) -> Result<(), Bad> {
+    fn write_pending(&mut self, db: &dyn Database) -> Result<(), Bad> {
         if self.pending.is_empty() {
             return Ok(());
         }
         let value = [&self.highest.to_be_bytes(), self.pending.as_slice()].concat();
-        guard(|| db.insert(self.next_chunk.to_be_bytes(), value).map(drop))?;
+        db.insert(&self.next_chunk.to_be_bytes(), &value)?;
         self.pending.clear();
         self.next_chunk += 1;
         self.applied = self.highest;
@@ -146,18 +140,15 @@ fn for_each_entry(entries: &[u8], mut visit: impl FnMut(DedupeHash, u64) -> bool
 }
 
 /// All ids of a closed index, with their sequences.
-pub(in crate::store) fn ids_of(seen: &Path, day: Day) -> Result<Vec<Id>, Bad> {
-    let db = sled_guard::open(&folder(seen, day), CACHE)?;
+pub(in crate::store) fn ids_of(kv: &dyn KeyValue, seen: &Path, day: Day) -> Result<Vec<Id>, Bad> {
+    let db = kv.open(&folder(seen, day), CACHE)?;
     let mut ids = Vec::new();
-    guard(|| {
-        for pair in db.iter() {
-            let (_, value) = pair?;
-            let entries = value.get(SEQUENCE..).unwrap_or_default();
-            for_each_entry(entries, |hash, sequence| {
-                ids.push(Id { sequence, day, hash });
-                true
-            });
-        }
+    db.for_each(&mut |_, value| {
+        let entries = value.get(SEQUENCE..).unwrap_or_default();
+        for_each_entry(entries, |hash, sequence| {
+            ids.push(Id { sequence, day, hash });
+            true
+        });
         Ok(())
     })?;
     Ok(ids)
@@ -194,10 +185,9 @@ fn name(day: Day) -> String {
 }
 
 /// The days that have a folder.
-pub(in crate::store) fn days(seen: &Path) -> std::io::Result<Vec<Day>> {
+pub(in crate::store) fn days(kv: &dyn KeyValue, seen: &Path) -> std::io::Result<Vec<Day>> {
     let mut days = Vec::new();
-    for entry in std::fs::read_dir(seen)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+    for name in kv.names(seen)? {
         if let Ok(midnight) = format!("{name}T00:00:00Z").parse::<jiff::Timestamp>() {
             days.push(crate::store::log::frame::day_of(midnight));
         }
@@ -208,6 +198,7 @@ pub(in crate::store) fn days(seen: &Path) -> std::io::Result<Vec<Day>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::kv::OnSled;
 
     const DAY: Day = 20_000;
 
@@ -220,13 +211,13 @@ mod tests {
         let seen = tempfile::tempdir().unwrap();
         let ids: Vec<Id> = (1..=2 * CHUNK as u64 + 10).map(id).collect();
         {
-            let index = DayIndex::open(seen.path(), DAY).unwrap();
+            let index = DayIndex::open(&OnSled, seen.path(), DAY).unwrap();
             index.insert(&ids).unwrap();
             assert!(ids.iter().all(|id| index.contains(id.hash)));
             assert_eq!(index.applied(), 2 * CHUNK as u64, "two chunks are full");
         }
         {
-            let index = DayIndex::open(seen.path(), DAY).unwrap();
+            let index = DayIndex::open(&OnSled, seen.path(), DAY).unwrap();
             let known = ids.iter().filter(|id| index.contains(id.hash)).count();
             assert_eq!((known, index.applied()), (2 * CHUNK, 2 * CHUNK as u64));
             // An early id that came late must not take another chunk's place.
@@ -234,7 +225,7 @@ mod tests {
             index.insert(&ids).unwrap();
             index.sync().unwrap();
         }
-        let index = DayIndex::open(seen.path(), DAY).unwrap();
+        let index = DayIndex::open(&OnSled, seen.path(), DAY).unwrap();
         assert!(ids.iter().chain(&[id(9_999)]).all(|id| index.contains(id.hash)));
         assert!(!index.contains(id(10_000).hash));
         assert_eq!(index.applied(), ids.len() as u64);
@@ -250,11 +241,11 @@ mod tests {
             (&[0; 8], &[0; 30]),
             (&[0; 8], &[0; 24]),
         ] {
-            sled_guard::remove(&folder(seen.path(), DAY)).unwrap();
-            let db = sled_guard::open(&folder(seen.path(), DAY), CACHE).unwrap();
+            OnSled.remove(&folder(seen.path(), DAY)).unwrap();
+            let db = OnSled.open(&folder(seen.path(), DAY), CACHE).unwrap();
             db.insert(key, value).unwrap();
             drop(db);
-            assert!(DayIndex::open(seen.path(), DAY).is_err(), "{key:?}: {value:?}");
+            assert!(DayIndex::open(&OnSled, seen.path(), DAY).is_err(), "{key:?}: {value:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use super::day_index::{self, DayIndex};
 use crate::health::Pulse;
 use crate::logging::Occasional;
 use crate::store::errors::Refused;
-use crate::store::kv::sled_guard::{self, Bad};
+use crate::store::kv::{Bad, judge};
 use crate::store::log::frame::Day;
 use crate::store::log::ids::Id;
 use crate::store::phase::{Phase, during};
@@ -126,14 +126,14 @@ impl Librarian {
         let as_closed = match self.closed.checksum(day) {
             Some(noted) => {
                 self.withdraw_note(day)?;
-                sled_guard::checksum(&folder).is_ok_and(|found| found == noted)
+                self.shared.kv.checksum(&folder).is_ok_and(|found| found == noted)
             }
             None => false,
         };
-        if !as_closed && folder.exists() {
+        if !as_closed && self.shared.kv.exists(&folder) {
             self.doubtful.insert(day);
         }
-        let index = match sled_guard::judge(&folder, || DayIndex::open(&self.seen, day)) {
+        let index = match judge(&*self.shared.kv, &folder, || self.open_index(day)) {
             Ok(index) if as_closed => index,
             Ok(index) => match self.check(&index) {
                 Ok(()) => index,
@@ -149,6 +149,10 @@ impl Librarian {
         Ok(index)
     }
 
+    fn open_index(&self, day: Day) -> Result<DayIndex, Bad> {
+        DayIndex::open(&*self.shared.kv, &self.seen, day)
+    }
+
     /// On disk before it is gone from memory: a note that outlives a change to the index would vouch for the files as they
     /// were before, and a power cut may bring those back.
     fn withdraw_note(&mut self, day: Day) -> io::Result<()> {
@@ -160,7 +164,7 @@ impl Librarian {
 
     fn discard(&mut self, day: Day) {
         drop(self.open.remove(&day));
-        if let Err(error) = sled_guard::remove(&day_index::folder(&self.seen, day)) {
+        if let Err(error) = self.shared.kv.remove(&day_index::folder(&self.seen, day)) {
             tracing::error!(day, %error, "the index of a day cannot be made anew: ids of damaged records stay known until a restart");
         }
         self.doubtful.remove(&day);
@@ -168,9 +172,9 @@ impl Librarian {
 
     fn rebuild(&mut self, day: Day, why: &io::Error) -> io::Result<DayIndex> {
         tracing::warn!(day, error = %why, "the index of a day is rebuilt from the journal");
-        sled_guard::set_aside_once(&day_index::folder(&self.seen, day))?;
+        self.shared.kv.set_aside_once(&day_index::folder(&self.seen, day))?;
         self.doubtful.remove(&day);
-        let index = DayIndex::open(&self.seen, day)?;
+        let index = self.open_index(day)?;
         self.check(&index)?;
         Ok(index)
     }
@@ -204,13 +208,13 @@ impl Librarian {
             let day = index.day;
             self.open.remove(&day);
             let synced = during(Phase::IndexFlush, || index.sync()).map_err(io::Error::other);
-            // The last handle: sled writes and lets go of the files.
+            // The last handle: its database writes and lets go of the files.
             drop(index);
             let folder = day_index::folder(&self.seen, day);
             if self.doubtful.remove(&day) {
                 continue;
             }
-            match synced.and_then(|()| sled_guard::checksum(&folder)) {
+            match synced.and_then(|()| self.shared.kv.checksum(&folder)) {
                 Ok(checksum) => self.closed = self.closed.with(day, checksum),
                 Err(error) => tracing::error!(day, error = %error, "the index of a day cannot be put on disk"),
             }
@@ -225,13 +229,13 @@ impl Librarian {
         if !self.shared.clock_is_sane() {
             return tracing::warn!("the wall clock is in doubt: nothing is forgotten");
         }
-        let days = match day_index::days(&self.seen) {
+        let days = match day_index::days(&*self.shared.kv, &self.seen) {
             Ok(days) => days,
             Err(error) => return tracing::error!(error = %error, "the indexes cannot be listed"),
         };
         for day in days.into_iter().filter(|day| self.shared.is_forgotten(*day) && !self.open.contains_key(day)) {
             let folder = day_index::folder(&self.seen, day);
-            if let Err(error) = during(Phase::DayDrop, || sled_guard::remove(&folder)) {
+            if let Err(error) = during(Phase::DayDrop, || self.shared.kv.remove(&folder)) {
                 tracing::error!(day, error = %error, "the index of a day that is over cannot be removed");
             }
         }

@@ -3,6 +3,7 @@
 
 pub(in crate::store) mod bytes;
 pub(in crate::store) mod disk;
+pub(in crate::store) mod folders;
 pub(in crate::store) mod frames;
 pub(in crate::store) mod guarded;
 pub(in crate::store) mod lock;

@@ -308,7 +308,7 @@ fn decode(bytes: &[u8]) -> Option<(u64, Content)> {
 
 /// Moves files into a folder of their own beside `folder`, never over what was moved aside before.
 fn aside(disk: &dyn Disk, folder: &Path, files: &[PathBuf]) -> io::Result<PathBuf> {
-    let to = crate::store::kv::sled_guard::free_name(folder);
+    let to = crate::store::files::folders::free_name(folder);
     disk.create_dir_all(&to)?;
     for file in files {
         disk.rename(file, &to.join(file.file_name().unwrap_or_default()))?;

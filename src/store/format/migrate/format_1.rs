@@ -4,7 +4,8 @@
 //! indexes of ids are made anew, since they know the sequences now.
 
 use super::{Step, Work, copy_folder};
-use crate::store::kv::sled_guard;
+use crate::store::files::folders;
+use crate::store::kv::{OnSled, judge};
 use crate::store::log::record::End;
 use crate::store::sinks::positions::{self, Content, Progress};
 use crate::store::state::{self, SINK};
@@ -15,9 +16,9 @@ use std::path::Path;
 pub(super) const STEP: Step = Step { from: 1, rewrites: &[], run };
 
 fn run(work: &Work<'_>) -> io::Result<()> {
-    sled_guard::remove(&work.store.join("seen"))?;
+    folders::remove(&work.store.join("seen"))?;
     let folder = work.store.join("positions");
-    sled_guard::remove(&folder)?;
+    folders::remove(&folder)?;
     let sinks = sinks(&work.copy.join("meta"), &work.store.join("meta-of-format-1"))?;
     // Counted when the logs are open.
     positions::create(work.disk, &folder, &Content { end: End::default(), counted: false, sinks })?;
@@ -26,12 +27,12 @@ fn run(work: &Work<'_>) -> io::Result<()> {
 
 /// sled writes to whatever it opens: so a copy of the copy is read.
 fn sinks(meta: &Path, scratch: &Path) -> io::Result<BTreeMap<String, Progress>> {
-    sled_guard::remove(scratch)?;
+    folders::remove(scratch)?;
     if !meta.exists() {
         return Ok(BTreeMap::new());
     }
     copy_folder(meta, scratch)?;
-    let loaded = sled_guard::judge(scratch, || state::load(scratch));
+    let loaded = judge(&OnSled, scratch, || state::load(&OnSled, scratch));
     let sinks = match loaded {
         Ok((db, values)) => {
             drop(db);
@@ -47,6 +48,6 @@ fn sinks(meta: &Path, scratch: &Path) -> io::Result<BTreeMap<String, Progress>> 
         }
         Err(bad) => return Err(bad.into()),
     };
-    sled_guard::remove(scratch)?;
+    folders::remove(scratch)?;
     Ok(sinks)
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::event::{Arrival, Event, Timestamp};
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::store::kv::OnSled;
 use crate::store::log::Log;
 use crate::store::shared::LogShare;
 use crate::store::{Parts, RealDisk, Settings, Store};
@@ -85,13 +86,13 @@ fn an_index_that_goes_bad_while_a_group_is_made_gets_the_groups_ids_when_it_is_b
     let folder = tempfile::tempdir().unwrap();
     let (mut committer, jobs, _tidying) = committer(&folder.path().join("store"));
     let (day, _) = days_of(NOON.parse().unwrap());
-    committer.take_index(DayIndex::open(&folder.path().join("before"), day).unwrap());
+    committer.take_index(DayIndex::open(&OnSled, &folder.path().join("before"), day).unwrap());
     let mut batch = Batch::default();
     let (one, mut answer) = entry(1, 2);
     committer.sort_in(one, &mut batch);
     // The next of the same group meets an error. What the librarian makes anew may be ready before the group is on disk.
     committer.repair(day);
-    let anew = DayIndex::open(&folder.path().join("anew"), day).unwrap();
+    let anew = DayIndex::open(&OnSled, &folder.path().join("anew"), day).unwrap();
     committer.commit(batch);
     assert_eq!(answer.try_recv().unwrap(), Ok(Accepted::New { sequence: 1 }));
     assert!(matches!(jobs.try_recv(), Ok(librarian::Job::Bad(bad)) if bad == day));
@@ -123,7 +124,7 @@ fn a_group_larger_than_a_segment_stays_within_max_size() {
     let folder = tempfile::tempdir().unwrap();
     let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
     let (day, _) = days_of(NOON.parse().unwrap());
-    committer.take_index(DayIndex::open(&folder.path().join("index"), day).unwrap());
+    committer.take_index(DayIndex::open(&OnSled, &folder.path().join("index"), day).unwrap());
     // 3.5 MiB at once, where a segment has one: two such groups fit.
     assert!(commit(&mut committer, 175));
     assert!(commit(&mut committer, 175));
@@ -135,7 +136,7 @@ fn a_spare_leaves_the_newest_segment_its_room() {
     let folder = tempfile::tempdir().unwrap();
     let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
     let (day, _) = days_of(NOON.parse().unwrap());
-    committer.take_index(DayIndex::open(&folder.path().join("index"), day).unwrap());
+    committer.take_index(DayIndex::open(&OnSled, &folder.path().join("index"), day).unwrap());
     // Nine segments that are nearly full, and a tenth that has just begun.
     for _ in 0..9 {
         assert!(commit(&mut committer, 48));
@@ -202,7 +203,7 @@ fn of_the_days_before_only_some_are_open_at_once_those_used_last() {
     let most = MAX_OTHER_DAYS as Day;
     // As a backfill of a month does, the oldest first; today's and yesterday's among them.
     for day in today - most - 6..=today {
-        let index = DayIndex::open(&folder.path().join("seen"), day).unwrap();
+        let index = DayIndex::open(&OnSled, &folder.path().join("seen"), day).unwrap();
         committer.take_index(index);
         committer.close_idle_days();
     }
@@ -247,7 +248,7 @@ fn refused_groups_are_told_of_now_and_then_and_that_it_is_over_once() {
     let folder = tempfile::tempdir().unwrap();
     let (mut committer, _jobs, _tidying) = committer(&folder.path().join("store"));
     let (day, _) = days_of(NOON.parse().unwrap());
-    committer.take_index(DayIndex::open(&folder.path().join("index"), day).unwrap());
+    committer.take_index(DayIndex::open(&OnSled, &folder.path().join("index"), day).unwrap());
     // Not closed, as the store is that it was made of.
     committer.shared.refusing.send_replace(None);
     let lines = Lines::default();
@@ -287,7 +288,7 @@ fn events_whose_index_is_not_to_be_had_are_refused_until_it_is() {
     committer.look_at_the_disk();
     assert_eq!([waits.try_recv().unwrap(), later.try_recv().unwrap()], [Err(refused.clone()), Err(refused.clone())]);
     assert_eq!(*committer.shared.refusing.borrow(), Some(refused));
-    committer.take_index(DayIndex::open(&folder.path().join("index"), day).unwrap());
+    committer.take_index(DayIndex::open(&OnSled, &folder.path().join("index"), day).unwrap());
     committer.look_at_the_disk();
     assert_eq!(*committer.shared.refusing.borrow(), None);
     assert!(matches!(offer(&mut committer, 2).try_recv().unwrap(), Ok(Accepted::New { .. })));
@@ -315,7 +316,7 @@ fn closed_while_events_wait_for_an_index_it_waits_and_does_not_spin() {
         assert!(turns.load(Ordering::Relaxed) < 1_000, "it spins");
         std::thread::yield_now();
     }
-    inbox.command(Command::DayOpened(DayIndex::open(&folder.path().join("index"), day).unwrap()));
+    inbox.command(Command::DayOpened(DayIndex::open(&OnSled, &folder.path().join("index"), day).unwrap()));
     assert_eq!(answer.blocking_recv().unwrap(), Ok(Accepted::New { sequence: 1 }));
     thread.join().unwrap();
 }
