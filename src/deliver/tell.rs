@@ -86,7 +86,7 @@ impl Delivery {
     /// those in their file.
     fn unaccounted(&self) -> Option<Unaccounted> {
         let progress = self.window.progress();
-        let letters = self.claim.dead_letter_counts(progress.position).sum();
+        let letters = self.parts.claim.dead_letter_counts(progress.position).sum();
         // A letter more is one of a record that was taken after all, when it was sent again behind a kill.
         let events = progress.unaccounted() + progress.dead_lettered.saturating_sub(letters);
         if events == 0 {

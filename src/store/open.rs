@@ -2,13 +2,14 @@
 
 use super::clock::{BootClock, Clock, WallClock};
 use super::damage::{self, Damage};
-use super::dead_letters::{self, DeadLetters, Known};
+use super::dead_letters::{self, Known, Letters};
 use super::dedupe::librarian::Librarian;
 use super::errors::OpenError;
 use super::files::disk::Disk;
 use super::files::guarded::Guarded;
 use super::files::lock::Lock;
 use super::format::migrate::{self, Step};
+use super::handles::{Handles, Threads};
 use super::kv::{KeyValue, OnSled};
 use super::log::frame::day_of;
 use super::log::ids;
@@ -16,7 +17,8 @@ use super::log::notes::SinkRegistration;
 use super::log::record::{End, LogKind, Ordinals};
 use super::log::tail_cache::TailCache;
 use super::log::{Found, Log, Place, Sealed, number_of};
-use super::quarantine::Quarantine;
+use super::phase::{Phase, during};
+use super::quarantine::Copies;
 use super::shared::{LogShare, Shared};
 use super::sinks::positions::{Positions, Progress};
 use super::sinks::registry;
@@ -25,7 +27,7 @@ use super::write::committer::{Committer, OpenDay, Refusals};
 use super::write::inbox::Inbox;
 use super::write::janitor::{self, Janitor};
 use super::write::reserve::Reserve;
-use super::{Settings, Store, Threads, format};
+use super::{Settings, format};
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use std::collections::HashMap;
@@ -58,7 +60,19 @@ pub struct Parts {
     pub health: Health,
 }
 
-pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Store, OpenError> {
+/// Opens or makes the store in `settings.path`, recovering what is there.
+///
+/// Blocks on the disk.
+pub fn open(settings: Settings, parts: Parts) -> Result<Handles, OpenError> {
+    open_migrating(settings, parts, migrate::STEPS)
+}
+
+/// The same with other steps from older formats than this version's own.
+pub fn open_migrating(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Handles, OpenError> {
+    during(Phase::Recovery, || recover(settings, parts, steps))
+}
+
+fn recover(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Handles, OpenError> {
     let path = settings.path.clone();
     let at_path = |error| OpenError::io(&path, error);
     parts.disk.create_dir_all(&path).map_err(at_path)?;
@@ -86,8 +100,8 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         positions: known_positions(&positions),
         metrics: parts.metrics.clone(),
     };
-    let (letters, letters_writer) = DeadLetters::open(context).map_err(at_path)?;
-    let quarantine = Quarantine::open(path.join("quarantine")).map_err(at_path)?;
+    let (letters, letters_writer) = Letters::open(context).map_err(at_path)?;
+    let quarantine = Copies::open(path.join("quarantine")).map_err(at_path)?;
     sync_names(&*parts.disk, &path).map_err(at_path)?;
 
     // Above everything that was ever given out, even where the journal's own end was lost.
@@ -129,6 +143,7 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         dead: watch::Sender::new(false),
         min_free,
         kept: Guarded::new(format.kept()),
+        format,
         settings,
     });
     let seen = path.join("seen");
@@ -139,7 +154,7 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
     damage::recover(&shared, &seen).map_err(at_path)?;
     adopt_positions(&shared, set_aside > 0 || !shared.damage.spans().is_empty());
     let unwritten = missing_ids(&shared);
-    start(shared, format, lock, letters_writer, (events, samples), unwritten).map_err(at_path)
+    start(shared, lock, letters_writer, (events, samples), unwritten).map_err(at_path)
 }
 
 /// What the dead letters ask of the positions.
@@ -199,12 +214,11 @@ fn sync_names(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 /// Opens the indexes of today and yesterday, then starts the threads.
 fn start(
     shared: Arc<Shared>,
-    format: format::Format,
     lock: Lock,
     letters: dead_letters::Writer,
     (events, samples): (Log, Log),
     unwritten: Vec<(bool, Sealed)>,
-) -> io::Result<Store> {
+) -> io::Result<Handles> {
     let next_sequence = shared.durable.borrow().sequence + 1;
     let (to_librarian, librarian_jobs) = mpsc::channel();
     let (to_janitor, janitor_jobs) = mpsc::channel();
@@ -248,7 +262,7 @@ fn start(
         janitor: (to_janitor, spawn("janitor", Box::new(move || janitor.run(&janitor_jobs)))?),
         lock,
     };
-    Ok(Store { shared, format, threads: Guarded::new(Some(threads)) })
+    Ok(Handles::new(shared, threads))
 }
 
 fn place(disk: &Arc<dyn Disk>, path: &Path, kind: LogKind, max_size: u64) -> Place {

@@ -2,11 +2,11 @@
 
 use super::clock::{BootClock, Clock, ProviderClock, WallClock};
 use super::damage::Damage;
-use super::dead_letters::DeadLetters;
+use super::dead_letters::Letters;
 use super::errors::Refused;
 use super::files::disk::Disk;
 use super::files::guarded::{Guard, Guarded};
-use super::format::Migrated;
+use super::format::{Format, Migrated};
 use super::kv::KeyValue;
 use super::log::frame::Day;
 use super::log::ids::{self, Id};
@@ -14,7 +14,7 @@ use super::log::notes::{Control, SinkRegistration};
 use super::log::record::{End, LogKind, Ordinals};
 use super::log::tail_cache::TailCache;
 use super::log::{Place, Segment, Segments, ids_path, number_of};
-use super::quarantine::Quarantine;
+use super::quarantine::Copies;
 use super::settings::Settings;
 use super::sinks::positions::Positions;
 use super::state::SmallState;
@@ -117,6 +117,7 @@ impl Drop for Claim<'_> {
 }
 
 pub(super) struct Shared {
+    pub(super) format: Format,
     pub(super) settings: Settings,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) kv: Arc<dyn KeyValue>,
@@ -137,8 +138,8 @@ pub(super) struct Shared {
     pub(super) positions: Arc<Positions>,
     pub(super) state: SmallState,
     pub(super) damage: Damage,
-    pub(super) letters: DeadLetters,
-    pub(super) quarantine: Quarantine,
+    pub(super) letters: Letters,
+    pub(super) quarantine: Copies,
     /// Every sink that is known, those taken out of the settings included.
     pub(super) sinks: Guarded<Vec<SinkRegistration>>,
     /// Held by whoever changes that list, see `sinks::registry`.

@@ -133,7 +133,7 @@ struct State {
 }
 
 /// The handle to the letters. It is answered by the thread that runs [`Writer`].
-pub(super) struct DeadLetters {
+pub(super) struct Letters {
     shared: Arc<Shared>,
     jobs: mpsc::Sender<Job>,
 }
@@ -171,7 +171,7 @@ enum Job {
     Finish,
 }
 
-impl DeadLetters {
+impl Letters {
     /// Reads the file, and makes it where there is none.
     pub(super) fn open(context: Context) -> io::Result<(Self, Writer)> {
         let (jobs, received) = mpsc::channel();

@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::store::kv::OnSled;
 use crate::store::log::Log;
 use crate::store::shared::LogShare;
-use crate::store::{Parts, RealDisk, Settings, Store};
+use crate::store::{Parts, RealDisk, Settings};
 use bytes::Bytes;
 use bytesize::ByteSize;
 use std::path::Path;
@@ -36,9 +36,10 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
     };
     let (min_free, max_size) = (Some(ByteSize::b(0)), ByteSize::mib(10));
     let store =
-        Store::open(Settings { path: path.to_owned(), min_free, max_size, ..Settings::default() }, parts).unwrap();
-    store.close();
-    let mut shared = Arc::clone(&store.shared);
+        crate::store::open(Settings { path: path.to_owned(), min_free, max_size, ..Settings::default() }, parts)
+            .unwrap();
+    store.engine.close();
+    let mut shared = Arc::clone(&store.engine.shared);
     drop(store);
     let log = |share: &mut LogShare| {
         let (log, _) = Log::open(share.place.clone(), now).unwrap();

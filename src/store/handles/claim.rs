@@ -1,11 +1,11 @@
 //! One sink's part of the store: its position, its dead letters, its small state. By its key, so that it stays this sink's
 //! while names change.
 
-use super::positions::Progress;
 use crate::event::Stored;
 use crate::store::dead_letters::{Cause, DeadLetter, DeadLetterCounts, Resolution};
 use crate::store::phase::{Phase, during};
 use crate::store::shared::Shared;
+use crate::store::sinks::positions::Progress;
 use std::io;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct Claim {
 
 impl Claim {
     /// Of the sink that has this name now. One that is not known has nothing.
-    pub(in crate::store) fn new(shared: &Arc<Shared>, name: &str) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, name: &str) -> Self {
         let key = shared.key_of(name).unwrap_or_else(|| name.to_owned());
         Self { shared: Arc::clone(shared), key }
     }
