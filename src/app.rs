@@ -16,13 +16,13 @@ use crate::admin::{self, Access, TokenError};
 use crate::client::ClientError;
 use crate::health::{self, Health};
 use crate::http::{self, BindError, Inherited, Listener};
-use crate::intake::{self, Intake};
+use crate::intake::{self, Intake, StoreLog};
 use crate::metrics::{self, Metrics};
 use crate::settings::{Loaded, Settings};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::source::register::Conflict;
 use crate::source::webhook::{self, Receiver};
-use crate::store::{self, OpenError, RealDisk, Store};
+use crate::store::{self, Engine, Handles, OpenError, RealDisk};
 use crate::systemd::Notifier;
 use futures_util::future::BoxFuture;
 use pollers::Pollers;
@@ -101,7 +101,7 @@ impl From<store::AttachError> for StartError {
 
 /// The daemon, ready to run.
 pub struct Daemon {
-    store: Arc<Store>,
+    engine: Engine,
     parts: Changeable,
     /// Where the settings are read again, if anywhere.
     configuration: Option<Configuration>,
@@ -134,21 +134,24 @@ impl Daemon {
         let settings = &loaded.settings;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), option_env!("E2B_RELAY_REVISION").unwrap_or("unknown"))?;
         let clock: store::Clock = Arc::new(jiff::Timestamp::now);
-        let store = open_store(settings, &metrics, &clock).await?;
+        let Handles { log, registry, letters, state, quarantine, engine } =
+            open_store(settings, &metrics, &clock).await?;
+        let health = engine.health();
         let (stop_listening, listening) = shutdown::channel();
         let (stop_delivering, delivering) = shutdown::channel();
         let mut sinks = Sinks {
-            store: Arc::clone(&store),
+            log: log.clone(),
+            registry: registry.clone(),
             metrics: metrics.clone(),
             clock: Arc::clone(&clock),
             delivering: delivering.clone(),
-            tasks: Tasks::new(store.health(), |name| format!("sink {name}")),
+            tasks: Tasks::new(health.clone(), |name| format!("sink {name}")),
             open: BTreeMap::new(),
             shown: crate::deliver::Sinks::default(),
         };
         sinks.follow(sinks.plan(&loaded)?).await?;
         let intake = Arc::new(Intake::new(
-            Arc::new(Arc::clone(&store)),
+            Arc::new(StoreLog { log: log.clone(), quarantine: quarantine.clone() }),
             intake::Limits {
                 dedupe_window: settings.store.dedupe_window,
                 commit_timeout: settings.server.commit_timeout,
@@ -163,7 +166,8 @@ impl Daemon {
         let admin = Listener::bind_admin(settings.admin.listen, inherited.admin).await?;
         let (public_address, admin_address) = (public.address(), admin.address());
         let folder = settings.store.path.clone();
-        let mut pollers = Pollers::new(Arc::clone(&store), Arc::clone(&intake), metrics.clone(), folder);
+        let mut pollers =
+            Pollers::new(log.clone(), Arc::new(state), Arc::clone(&intake), metrics.clone(), health.clone(), folder);
         pollers.follow(pollers.plan(&loaded).await?, &loaded).await?;
         let receiver = Arc::new(Receiver::new(
             settings.sources.iter().map(|(name, source)| (name.as_str(), source)),
@@ -178,7 +182,11 @@ impl Daemon {
             intake: Arc::clone(&intake),
             metrics: metrics.clone(),
             sandboxes: pollers.sandboxes(),
-            store: Arc::clone(&store),
+            health: health.clone(),
+            log,
+            registry,
+            letters,
+            quarantine,
             backfills: pollers.backfills(),
             sinks: sinks.shown.clone(),
             sources: pollers.shown(),
@@ -186,9 +194,8 @@ impl Daemon {
         };
         let admin = admin.serve(admin::router(shown), delivering);
         metrics.config_loaded(intake.now().as_duration().as_secs_f64(), 0);
-        let health = store.health();
         Ok(Self {
-            store,
+            engine,
             listeners: vec![
                 Box::pin(health.join("the public listener", health::PATIENCE).keep(public)),
                 Box::pin(health.join("the admin listener", health::PATIENCE).keep(admin)),
@@ -242,19 +249,19 @@ impl Daemon {
     /// Runs until told to end, then drains: open requests are answered, what is on disk is delivered as far as the
     /// sinks take it within [`crate::deliver::DRAIN`], and the rest stays for the next start.
     pub async fn run(self, shutdown: Shutdown) -> End {
-        let watchdog = Watchdog::new(self.store.health(), self.notifier.clone());
+        let watchdog = Watchdog::new(self.engine.health(), self.notifier.clone());
         let _looking = AbortOnDrop(tokio::spawn(watchdog.run(self.watchdog.unwrap_or(watchdog::EVERY))));
         self.run_watched(shutdown).await
     }
 
     async fn run_watched(self, mut shutdown: Shutdown) -> End {
-        let Self { store, mut parts, configuration, reloader, notifier, listeners, public, .. } = self;
+        let Self { engine, mut parts, configuration, reloader, notifier, listeners, public, .. } = self;
         let (stop_listening, stop_delivering) = (self.stop_listening, self.stop_delivering);
         let mut listeners: JoinSet<()> = listeners.into_iter().collect();
         parts.sinks.tasks.begin();
         parts.pollers.begin();
         notifier.ready(&format!("deliveries are taken on {public}"));
-        let mut died = store.died();
+        let mut died = engine.died();
         let end = tokio::select! {
             () = shutdown.requested() => End::Drained,
             _ = died.wait_for(|died| *died) => End::StoreDied,
@@ -269,13 +276,13 @@ impl Daemon {
             tracing::warn!("some requests did not end in time");
         }
         parts.pollers.ended().await;
-        store.stop_accepting();
+        engine.stop_accepting();
         stop_delivering.fire();
         parts.sinks.tasks.ended().await;
         // Whoever is told something is told its end.
         let _ = tokio::time::timeout(LAST_LINES, listeners.join_next()).await;
         listeners.shutdown().await;
-        if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
+        if let Err(error) = tokio::task::spawn_blocking(move || engine.close()).await {
             tracing::error!(%error, "the store could not be closed");
         }
         end
@@ -300,7 +307,7 @@ fn raise_open_files() {
     }
 }
 
-async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock) -> Result<Arc<Store>, StartError> {
+async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock) -> Result<Handles, StartError> {
     let parts = store::Parts {
         disk: Arc::new(RealDisk),
         clock: Arc::clone(clock),
@@ -310,7 +317,7 @@ async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock
         max_in_flight: settings.server.max_in_flight,
     };
     let settings = settings.store.clone();
-    Ok(Arc::new(tokio::task::spawn_blocking(move || Store::open(settings, parts)).await??))
+    Ok(tokio::task::spawn_blocking(move || store::open(settings, parts)).await??)
 }
 
 fn webhook_limits(server: &http::Settings) -> webhook::Limits {

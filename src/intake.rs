@@ -5,6 +5,7 @@ mod store;
 
 pub use crate::store::{Accepted, DamagedSpan, ProviderClock};
 pub use clock::MAX_CLOCK_OFFSET;
+pub use store::StoreLog;
 
 use crate::event::{Arrival, Event, Origin};
 use crate::metrics::Metrics;

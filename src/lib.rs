@@ -10,6 +10,7 @@
 //!
 //! One door in (`intake`), one ordered log, one door out per sink with its own position. Sources never know sinks,
 //! sinks never know the store.
+//! Nobody has the whole store: `store::open` makes its handles, and each room gets those that it uses.
 //!
 //! # Invariants
 //! 1. No 2xx before the record is in the journal and `fdatasync` has returned. A duplicate is a 2xx; a store that

@@ -1,10 +1,11 @@
 //! The store by its public calls, at a size that the unit tests do not have.
 
-use crate::support::{seed, stored};
+use crate::support::seed;
+use crate::support::stored::{self, Store};
 use bytes::Bytes;
 use bytesize::ByteSize;
 use e2b_relay::event::{Event, Timestamp};
-use e2b_relay::store::{Accepted, Progress, Refused, Settings, SinkStart, Start, Store};
+use e2b_relay::store::{Accepted, Progress, Refused, Settings, SinkStart, Start};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -132,12 +133,12 @@ async fn neither_a_sink_that_comes_nor_one_that_is_forgotten_at_the_same_time_is
             },
             async {
                 later(yields[1]).await;
-                store.forget_sink("gone").await
+                store.registry.forget("gone").await
             }
         );
         attached.unwrap();
         assert!(forgotten.unwrap(), "round {round}");
-        assert_eq!(store.removed_sinks(), [], "round {round}: it is known although it was forgotten");
+        assert_eq!(store.registry.removed(), [], "round {round}: it is known although it was forgotten");
         let refused = fill(&store, "lake", 400).await;
         assert!(
             matches!(refused, Some(Refused::Full(_))),
@@ -148,6 +149,6 @@ async fn neither_a_sink_that_comes_nor_one_that_is_forgotten_at_the_same_time_is
         store.close();
         drop(store);
         let store = Store::open(settings, stored::parts()).unwrap();
-        assert_eq!(store.removed_sinks(), [], "round {round}: after a restart");
+        assert_eq!(store.registry.removed(), [], "round {round}: after a restart");
     }
 }

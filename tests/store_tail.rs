@@ -1,11 +1,12 @@
 //! What a sink reads as the log grows, from memory and from the disk in turn: what whoever reads it all at once finds.
 
 use crate::support::gated_disk::{Gate, GatedDisk};
-use crate::support::{seed, stored};
+use crate::support::seed;
+use crate::support::stored::{self, Store};
 use bytes::Bytes;
 use bytesize::ByteSize;
 use e2b_relay::event::{Arrival, Event, Origin, Stored, Timestamp};
-use e2b_relay::store::{Accepted, Limits, Parts, Settings, Store, TailReader};
+use e2b_relay::store::{Accepted, Limits, Parts, Settings, TailReader};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use std::path::Path;

@@ -3,9 +3,9 @@
 use crate::admin::{command, run};
 use crate::support::daemon::Home;
 use crate::support::load::SECRET;
-use crate::support::stored;
+use crate::support::stored::{self, Store};
 use bytesize::ByteSize;
-use e2b_relay::store::{Cause, OpenError, Progress, Resolution, Settings, SinkStart, Start, Store, Sum, verify};
+use e2b_relay::store::{Cause, OpenError, Progress, Resolution, Settings, SinkStart, Start, Sum, verify};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -5,10 +5,10 @@ mod backlog;
 pub(crate) mod kept;
 
 use crate::support::old_format;
-use crate::support::stored;
+use crate::support::stored::{self, Store};
 use bytesize::ByteSize;
 use e2b_relay::store::{
-    Accepted, Cause, Clock, OpenError, Parts, Progress, RealDisk, Settings, SinkStart, Start, Store, verify,
+    Accepted, Cause, Clock, OpenError, Parts, Progress, RealDisk, Settings, SinkStart, Start, verify,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ async fn old_store(path: &Path) {
     store.park("lake", &[(first, cause)]).unwrap();
     let progress = store.progress("lake");
     stored::advance(&store, "lake", 100, Progress { delivered: 99, dead_lettered: 1, ..progress });
-    store.quarantine("acme", "no event", b"{}").unwrap();
+    store.quarantine.keep("acme", "no event", b"{}").unwrap();
     store.close();
     drop(store);
     old_format::age(&RealDisk, path);
@@ -79,7 +79,7 @@ fn files(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 async fn assert_whole(store: &Store) {
     assert_eq!((store.progress("lake").position, store.dead_letters_waiting("lake")), (100, 1));
-    assert_eq!(store.quarantined(None, 10, |_| true).len(), 1);
+    assert_eq!(store.quarantine.after(None, 10, |_| true).len(), 1);
     assert!(stored::accept(store, 10..20).await.iter().all(|accepted| *accepted == Accepted::Duplicate));
     assert_eq!(stored::events_after(store, 0).len() as u64, EVENTS);
 }

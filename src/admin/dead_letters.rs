@@ -9,7 +9,7 @@ use super::reply::{Change, Params, blocking, problem};
 use super::sinks::{Asked, Problem};
 use super::telling::tell;
 use crate::event::Stored;
-use crate::store::{DeadLetter, Resolution, Store};
+use crate::store::{DeadLetter, DeadLetters, Resolution};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -78,15 +78,15 @@ pub(super) async fn list(State(asked): State<Asked>, Params(wanted): Params<Want
         Err(message) => return problem(StatusCode::BAD_REQUEST, message),
     };
     blocking(move || {
-        let store = &asked.store;
+        let letters = &asked.letters;
         let is_wanted = |letter: &DeadLetter| given(&wanted.reason).is_none_or(|reason| reason == letter.cause.reason);
-        let mut found = store.dead_letters_after(given(&wanted.sink), after, limit + 1, is_wanted);
+        let mut found = letters.after(given(&wanted.sink), after, limit + 1, is_wanted);
         let next_cursor = paging::cut(&mut found, limit, |(sink, sequence, _)| format!("{sink}:{sequence}"));
         let mut dead_letters = Vec::new();
         for (sink, sequence, letter) in found {
-            match store.dead_letter_event(&sink, sequence) {
+            match letters.event(&sink, sequence) {
                 Ok(Some(stored)) => dead_letters.push(show(&sink, sequence, letter, &stored)),
-                Ok(None) if !waits(store, &sink, sequence) => {}
+                Ok(None) if !waits(letters, &sink, sequence) => {}
                 // It can still be dropped.
                 Ok(None) => dead_letters.push(show_unread(&sink, sequence, letter, "what is kept of it is damaged")),
                 Err(error) => dead_letters.push(show_unread(&sink, sequence, letter, &error.to_string())),
@@ -126,9 +126,9 @@ fn show_unread(sink: &str, sequence: u64, letter: DeadLetter, why: &str) -> Lett
     }
 }
 
-fn waits(store: &Store, sink: &str, sequence: u64) -> bool {
+fn waits(letters: &DeadLetters, sink: &str, sequence: u64) -> bool {
     let before = sequence.checked_sub(1).map(|before| (sink.to_owned(), before));
-    let next = store.dead_letters_after(Some(sink), before, 1, |_| true);
+    let next = letters.after(Some(sink), before, 1, |_| true);
     next.first().is_some_and(|(_, first, _)| *first == sequence)
 }
 
@@ -148,12 +148,12 @@ pub(super) struct LetterWithRecord {
 pub(super) async fn show_one(State(asked): State<Asked>, Path((sink, id)): Path<(String, String)>) -> Response {
     blocking(move || {
         let is_meant = |(sequence, letter): &(u64, DeadLetter)| letter.id == id || sequence.to_string() == id;
-        let found = asked.store.dead_letters(&sink).into_iter().find(is_meant);
+        let found = asked.letters.of(&sink).into_iter().find(is_meant);
         let Some((sequence, letter)) = found else { return Ok(problem(StatusCode::NOT_FOUND, "no such dead letter")) };
-        let Some(stored) = asked.store.dead_letter_event(&sink, sequence)? else {
+        let Some(stored) = asked.letters.event(&sink, sequence)? else {
             return Ok(problem(StatusCode::NOT_FOUND, "it is no dead letter any more"));
         };
-        let record = events::record(&stored, asked.store.instance());
+        let record = events::record(&stored, &asked.instance);
         Ok(Json(LetterWithRecord { letter: show(&sink, sequence, letter, &stored), record }).into_response())
     })
     .await
@@ -177,14 +177,14 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    fn sequences(&self, store: &Store) -> Result<Vec<u64>, Problem> {
+    fn sequences(&self, letters: &DeadLetters) -> Result<Vec<u64>, Problem> {
         if self.all != self.ids.is_empty() {
             return Err((StatusCode::BAD_REQUEST, "give either `ids` or `all`".to_owned()));
         }
         let ids: BTreeSet<&str> = self.ids.iter().map(String::as_str).collect();
         let mut found = BTreeSet::new();
         let mut sequences = Vec::new();
-        for (sequence, letter) in store.dead_letters(&self.sink) {
+        for (sequence, letter) in letters.of(&self.sink) {
             let named = [letter.id.as_str(), &sequence.to_string()].into_iter().find_map(|name| ids.get(name).copied());
             found.extend(named);
             let is_meant = self.reason.as_ref().is_none_or(|reason| *reason == letter.cause.reason);
@@ -207,7 +207,7 @@ pub(super) async fn retry(State(asked): State<Asked>, Change(chosen): Change<Cho
         Ok(Err(refused)) => return refusal(&refused),
         Err((status, message)) => return problem(status, message),
     };
-    let sequences = match chosen.sequences(&asked.store) {
+    let sequences = match chosen.sequences(&asked.letters) {
         Ok(sequences) => sequences,
         Err((status, message)) => return problem(status, message),
     };
@@ -220,14 +220,14 @@ pub(super) async fn retry(State(asked): State<Asked>, Change(chosen): Change<Cho
 /// `POST /api/dead-letters/drop`: gives them up.
 pub(super) async fn drop_some(State(asked): State<Asked>, Change(chosen): Change<Chosen>) -> Response {
     blocking(move || {
-        let sequences = match chosen.sequences(&asked.store) {
+        let sequences = match chosen.sequences(&asked.letters) {
             Ok(sequences) => sequences,
             Err((status, message)) => return Ok(problem(status, message)),
         };
         let sink = &chosen.sink;
-        let dropped = asked.store.resolve(sink, &sequences, Resolution::Dropped)?;
+        let dropped = asked.letters.resolve(sink, &sequences, Resolution::Dropped)?;
         if asked.sinks.get(sink).is_some() {
-            asked.metrics.dead_letters_waiting(sink, asked.store.dead_letters_waiting(sink));
+            asked.metrics.dead_letters_waiting(sink, asked.letters.waiting(sink));
         }
         tracing::warn!(sink, dropped, "dead letters are dropped by an operator");
         Ok(Json(Dropped { dropped }).into_response())

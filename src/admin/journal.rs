@@ -5,7 +5,7 @@
 use crate::event::Stored;
 use crate::route::Types;
 use crate::sandboxes::METRICS;
-use crate::store::{End, Limits, Mark, Reader, Store};
+use crate::store::{End, EventLog, Limits, Mark, Reader};
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::io;
@@ -64,52 +64,57 @@ pub(super) struct Page {
     pub(super) next: Option<u64>,
 }
 
-/// The store's, for reading. Cloning shares it.
+/// The store's log, for reading. Cloning shares it.
 #[derive(Clone)]
 pub(super) struct Journal {
-    store: Arc<Store>,
+    log: EventLog,
     turns: Arc<Semaphore>,
 }
 
 impl Journal {
-    pub(super) fn new(store: Arc<Store>) -> Self {
-        Self { store, turns: Arc::new(Semaphore::new(SIDE_BY_SIDE)) }
+    pub(super) fn new(log: EventLog) -> Self {
+        Self { log, turns: Arc::new(Semaphore::new(SIDE_BY_SIDE)) }
     }
 
     /// The store's UUID.
     pub(super) fn instance(&self) -> &str {
-        self.store.instance()
+        self.log.instance()
     }
 
     /// Since when there is anything to be read, if the store once had more.
     pub(super) fn begins(&self) -> Option<Timestamp> {
-        let first = self.store.marks(false).into_iter().next()?;
+        let first = self.log.marks(false).into_iter().next()?;
         (first.after > 0).then_some(first.at)
     }
 
     /// The oldest events behind the sequence `after`, `limit` at most. A page may have fewer, even none, and yet not be
     /// the last.
     pub(super) async fn oldest_first(&self, query: Query, after: Option<u64>, limit: usize) -> io::Result<Page> {
-        self.at_work(move |store| oldest_first(store, &query, after, limit)).await
+        self.at_work(move |log| oldest_first(log, &query, after, limit)).await
     }
 
     /// The newest events before the sequence `before`, likewise, the newest first.
     pub(super) async fn newest_first(&self, query: Query, before: Option<u64>, limit: usize) -> io::Result<Page> {
-        self.at_work(move |store| newest_first(store, &query, before.unwrap_or(u64::MAX), limit)).await
+        self.at_work(move |log| newest_first(log, &query, before.unwrap_or(u64::MAX), limit)).await
+    }
+
+    /// Reads events without samples; for whoever keeps up by himself.
+    pub(super) fn events(&self) -> Reader {
+        self.log.reader_without_samples()
     }
 
     /// What comes from now on.
     pub(super) fn tail(&self, query: Query) -> Tail {
-        let mut durable = self.store.durable();
+        let mut durable = self.log.durable();
         let after = durable.borrow_and_update().sequence;
-        Tail { reader: reader(&self.store, &query), after, query, durable }
+        Tail { reader: reader(&self.log, &query), after, query, durable }
     }
 
-    async fn at_work(&self, work: impl FnOnce(&Store) -> io::Result<Page> + Send + 'static) -> io::Result<Page> {
+    async fn at_work(&self, work: impl FnOnce(&EventLog) -> io::Result<Page> + Send + 'static) -> io::Result<Page> {
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(io::Error::other)?;
-        let store = Arc::clone(&self.store);
+        let log = self.log.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let page = work(&store);
+            let page = work(&log);
             drop(turn);
             page
         });
@@ -149,13 +154,13 @@ impl Tail {
     }
 }
 
-fn reader(store: &Store, query: &Query) -> Reader {
-    if query.samples { store.reader() } else { store.reader_without_samples() }
+fn reader(log: &EventLog, query: &Query) -> Reader {
+    if query.samples { log.reader() } else { log.reader_without_samples() }
 }
 
-fn oldest_first(store: &Store, query: &Query, after: Option<u64>, limit: usize) -> io::Result<Page> {
-    let mut reader = reader(store, query);
-    let mut after = after.unwrap_or(0).max(store.sequence_before(query.since));
+fn oldest_first(log: &EventLog, query: &Query, after: Option<u64>, limit: usize) -> io::Result<Page> {
+    let mut reader = reader(log, query);
+    let mut after = after.unwrap_or(0).max(log.sequence_before(query.since));
     let (mut page, mut gone_through, mut held) = (Page::default(), 0, 0);
     loop {
         let batch = reader.read_after(after, AT_ONCE)?;
@@ -181,12 +186,12 @@ fn oldest_first(store: &Store, query: &Query, after: Option<u64>, limit: usize) 
 }
 
 /// Segment by segment from the last one back; each can only be read forwards.
-fn newest_first(store: &Store, query: &Query, before: u64, limit: usize) -> io::Result<Page> {
-    let marks = store.marks(query.samples);
+fn newest_first(log: &EventLog, query: &Query, before: u64, limit: usize) -> io::Result<Page> {
+    let marks = log.marks(query.samples);
     let (mut page, mut gone_through, mut held, mut end) = (Page::default(), 0, 0, before);
     for mark in marks.iter().rev().filter(|mark| mark.after.saturating_add(1) < before) {
         let (mut found, mut was_cut) = (VecDeque::new(), false);
-        let (mut reader, mut after) = (reader(store, query), mark.after);
+        let (mut reader, mut after) = (reader(log, query), mark.after);
         'segment: loop {
             let batch = reader.read_after(after, AT_ONCE)?;
             after = batch.through;

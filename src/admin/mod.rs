@@ -52,7 +52,7 @@ use crate::sandboxes::Sandboxes;
 use crate::shutdown::Shutdown;
 use crate::source::Sources;
 use crate::source::backfill::Handles;
-use crate::store::Store;
+use crate::store::{DeadLetters, EventLog, Quarantine, SinkRegistry};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, Uri, header};
@@ -79,8 +79,16 @@ pub struct Parts {
     pub metrics: Metrics,
     /// The live sets.
     pub sandboxes: Sandboxes,
-    /// Whose journal is read.
-    pub store: Arc<Store>,
+    /// Whether everybody moves.
+    pub health: Health,
+    /// What is read.
+    pub log: EventLog,
+    /// Those that were taken out are shown, and forgotten.
+    pub registry: SinkRegistry,
+    /// They are shown, and dropped.
+    pub letters: DeadLetters,
+    /// Likewise.
+    pub quarantine: Quarantine,
     /// By source: who sweeps its list of events.
     pub backfills: Handles,
     /// Those that are there.
@@ -95,18 +103,26 @@ pub struct Parts {
 /// taken from now on.
 pub fn router(parts: Parts) -> Router {
     let gate = Gate::new(parts.listen, parts.access);
-    let journal = Journal::new(Arc::clone(&parts.store));
+    let journal = Journal::new(parts.log.clone());
     let page = page::routes(page::Parts {
         gate: gate.clone(),
         intake: Arc::clone(&parts.intake),
         metrics: parts.metrics.clone(),
         sandboxes: parts.sandboxes.clone(),
-        store: Arc::clone(&parts.store),
+        health: parts.health.clone(),
+        registry: parts.registry.clone(),
+        letters: parts.letters.clone(),
         sinks: parts.sinks.clone(),
         journal: journal.clone(),
         shutdown: parts.ending.clone(),
     });
-    let sinks = sinks::Asked { sinks: parts.sinks, store: Arc::clone(&parts.store), metrics: parts.metrics.clone() };
+    let sinks = sinks::Asked {
+        sinks: parts.sinks,
+        registry: parts.registry,
+        letters: parts.letters,
+        instance: parts.log.instance().into(),
+        metrics: parts.metrics.clone(),
+    };
     let sinks = Router::new()
         .route("/api/sinks", gate.reading(get(sinks::list)))
         .route("/api/sinks/forget", gate.changing(post(sinks::forget)))
@@ -118,12 +134,11 @@ pub fn router(parts: Parts) -> Router {
         .route("/api/replay", gate.reading(get(replay::list)).merge(gate.changing(post(replay::begin))))
         .route("/api/replay/cancel", gate.changing(post(replay::cancel)))
         .with_state(sinks);
-    let health = parts.store.health();
     let quarantine = Router::new()
         .route("/api/quarantine", gate.reading(get(quarantine::list)))
         .route("/api/quarantine/{id}", gate.reading(get(quarantine::show)))
         .route("/api/quarantine/drop", gate.changing(post(quarantine::drop_some)))
-        .with_state(Arc::clone(&parts.store));
+        .with_state(parts.quarantine);
     let taps = Taps::new(journal.clone(), parts.ending);
     let backfills = Backfills { handles: parts.backfills, intake: Arc::clone(&parts.intake) };
     let sources = sources::Asked { sources: parts.sources, metrics: parts.metrics.clone() };
@@ -142,7 +157,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(sinks)
         .merge(quarantine)
         .route("/metrics", get(scrape).with_state(parts.metrics))
-        .route("/livez", get(alive).with_state(health))
+        .route("/livez", get(alive).with_state(parts.health))
         .route("/readyz", get(ready).with_state(parts.intake))
         .fallback(|uri: Uri| async move { problem_at(uri.path(), StatusCode::NOT_FOUND, "there is nothing here") })
         .method_not_allowed_fallback(|uri: Uri| async move {

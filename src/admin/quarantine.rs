@@ -2,8 +2,7 @@
 
 use super::paging::{self, Wanted, given};
 use super::reply::{Change, Params, blocking, problem};
-use crate::store::Quarantined as Kept;
-use crate::store::Store;
+use crate::store::{Quarantine, Quarantined as Kept};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -12,7 +11,6 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// One copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -86,7 +84,7 @@ impl From<Kept> for Quarantined {
     }
 }
 
-pub(super) async fn list(State(store): State<Arc<Store>>, Params(wanted): Params<Wanted>) -> Response {
+pub(super) async fn list(State(quarantine): State<Quarantine>, Params(wanted): Params<Wanted>) -> Response {
     let read = |cursor: &str| cursor.parse::<i64>().ok();
     let asked = paging::limit(&wanted.limit).and_then(|limit| Ok((limit, paging::cursor(&wanted.cursor, read)?)));
     let (limit, after) = match asked {
@@ -94,15 +92,15 @@ pub(super) async fn list(State(store): State<Arc<Store>>, Params(wanted): Params
         Err(message) => return problem(StatusCode::BAD_REQUEST, message),
     };
     let is_wanted = |one: &Kept| given(&wanted.source).is_none_or(|source| source == one.source);
-    let mut kept = store.quarantined(after, limit + 1, is_wanted);
+    let mut kept = quarantine.after(after, limit + 1, is_wanted);
     let next_cursor = paging::cut(&mut kept, limit, |last| last.id.to_string());
     Json(Page { quarantined: kept.into_iter().map(Quarantined::from).collect(), next_cursor }).into_response()
 }
 
 /// `/api/quarantine/{id}`
-pub(super) async fn show(State(store): State<Arc<Store>>, Path(id): Path<String>) -> Response {
+pub(super) async fn show(State(quarantine): State<Quarantine>, Path(id): Path<String>) -> Response {
     blocking(move || {
-        let found = id.parse().ok().map(|id| store.quarantined_body(id)).transpose()?.flatten();
+        let found = id.parse().ok().map(|id| quarantine.read(id)).transpose()?.flatten();
         Ok(match found {
             Some((kept, body)) => {
                 Json(Whole { about: kept.into(), body_base64: BASE64_STANDARD.encode(body) }).into_response()
@@ -114,13 +112,13 @@ pub(super) async fn show(State(store): State<Arc<Store>>, Path(id): Path<String>
 }
 
 /// `POST /api/quarantine/drop`
-pub(super) async fn drop_some(State(store): State<Arc<Store>>, Change(dropping): Change<Dropping>) -> Response {
+pub(super) async fn drop_some(State(quarantine): State<Quarantine>, Change(dropping): Change<Dropping>) -> Response {
     blocking(move || {
-        let ids = match dropping.ids(&store) {
+        let ids = match dropping.ids(&quarantine) {
             Ok(ids) => ids,
             Err((status, message)) => return Ok(problem(status, message)),
         };
-        let dropped = store.drop_quarantined(&ids)?;
+        let dropped = quarantine.give_up(&ids)?;
         tracing::warn!(dropped, "copies in quarantine are dropped by an operator");
         Ok(Json(Dropped { dropped }).into_response())
     })
@@ -128,7 +126,7 @@ pub(super) async fn drop_some(State(store): State<Arc<Store>>, Change(dropping):
 }
 
 impl Dropping {
-    fn ids(&self, store: &Store) -> Result<Vec<i64>, (StatusCode, String)> {
+    fn ids(&self, quarantine: &Quarantine) -> Result<Vec<i64>, (StatusCode, String)> {
         if self.all != self.ids.is_empty() {
             return Err((StatusCode::BAD_REQUEST, "give either `ids` or `all`".to_owned()));
         }
@@ -136,7 +134,7 @@ impl Dropping {
             return Err((StatusCode::BAD_REQUEST, "`source` goes with `all`".to_owned()));
         }
         let is_wanted = |one: &Kept| self.source.as_ref().is_none_or(|source| *source == one.source);
-        let there: Vec<i64> = store.quarantined(None, usize::MAX, is_wanted).into_iter().map(|one| one.id).collect();
+        let there: Vec<i64> = quarantine.after(None, usize::MAX, is_wanted).into_iter().map(|one| one.id).collect();
         if self.all {
             return Ok(there);
         }

@@ -3,7 +3,7 @@
 use super::replay::refusal;
 use super::reply::{Change, problem};
 use crate::deliver::{About, Gap, Handle, Replay, Sinks, Status};
-use crate::store::Store;
+use crate::store::{DeadLetters, SinkRegistry};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -17,7 +17,10 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(super) struct Asked {
     pub(super) sinks: Sinks,
-    pub(super) store: Arc<Store>,
+    pub(super) registry: SinkRegistry,
+    pub(super) letters: DeadLetters,
+    /// The store's UUID.
+    pub(super) instance: Arc<str>,
     pub(super) metrics: crate::metrics::Metrics,
 }
 
@@ -75,16 +78,16 @@ struct Gone {
 }
 
 pub(super) async fn list(State(asked): State<Asked>) -> Json<SinkList> {
-    let Asked { sinks, store, .. } = &asked;
+    let Asked { sinks, registry, letters, .. } = &asked;
     let shown = sinks.all().into_iter().map(|(name, handle)| Shown {
         about: handle.about().clone(),
         status: handle.status(),
-        dead_letters: store.dead_letters_waiting(&name),
+        dead_letters: letters.waiting(&name),
         replay: handle.replay(),
         name,
     });
-    let removed = store.removed_sinks().into_iter().map(|removed| Gone {
-        dead_letters: store.dead_letters_waiting(&removed.name),
+    let removed = registry.removed().into_iter().map(|removed| Gone {
+        dead_letters: letters.waiting(&removed.name),
         name: removed.name,
         position: removed.position,
         removed_at: removed.removed_at,
@@ -113,13 +116,13 @@ pub(super) async fn forget(State(asked): State<Asked>, Change(OneSink { sink }):
         let message = format!("sink {sink:?} is in the settings; take it out first");
         return problem(StatusCode::CONFLICT, message);
     }
-    let letters = asked.store.dead_letters_waiting(&sink);
+    let letters = asked.letters.waiting(&sink);
     if letters > 0 {
         let message =
             format!("sink {sink:?} has {letters} dead letters; drop them first, or put it back and retry them");
         return problem(StatusCode::CONFLICT, message);
     }
-    match asked.store.forget_sink(&sink).await {
+    match asked.registry.forget(&sink).await {
         Ok(true) => {}
         Ok(false) => return problem(StatusCode::NOT_FOUND, format!("nothing is known of a sink {sink:?}")),
         Err(refused) => return problem(StatusCode::SERVICE_UNAVAILABLE, format!("the store: {refused}")),

@@ -3,6 +3,7 @@
 use super::StartError;
 use super::tasks::Tasks;
 use crate::e2b::Api;
+use crate::health::Health;
 use crate::intake::{self, Intake};
 use crate::metrics::Metrics;
 use crate::sandboxes::{Follower, Live, Sandboxes, Wants};
@@ -13,7 +14,7 @@ use crate::source::register::{self, Registrar};
 use crate::source::reports::{self, Reporter};
 use crate::source::scrape::{self, Scraper};
 use crate::source::{self, Shown, Sources};
-use crate::store::Store;
+use crate::store::EventLog;
 use futures_util::future::try_join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -40,7 +41,8 @@ enum Role {
 
 /// All of a daemon's.
 pub(super) struct Pollers {
-    store: Arc<Store>,
+    log: EventLog,
+    state: Arc<dyn intake::State>,
     intake: Arc<Intake>,
     metrics: Metrics,
     sandboxes: Sandboxes,
@@ -71,8 +73,17 @@ pub(super) struct Plan {
 }
 
 impl Pollers {
-    pub(super) fn new(store: Arc<Store>, intake: Arc<Intake>, metrics: Metrics, folder: PathBuf) -> Self {
+    pub(super) fn new(
+        log: EventLog,
+        state: Arc<dyn intake::State>,
+        intake: Arc<Intake>,
+        metrics: Metrics,
+        health: Health,
+        folder: PathBuf,
+    ) -> Self {
         Self {
+            log,
+            state,
             intake,
             metrics,
             sandboxes: Sandboxes::default(),
@@ -81,8 +92,7 @@ impl Pollers {
             asked: BTreeMap::new(),
             handles: Handles::default(),
             shown: Sources::default(),
-            tasks: Tasks::new(store.health(), name),
-            store,
+            tasks: Tasks::new(health, name),
         }
     }
 
@@ -164,7 +174,7 @@ impl Pollers {
             let said = wanted.remove(&key).unwrap_or_default();
             let Some((name, source)) = key.0.as_ref().and_then(|name| sources.get_key_value(name)) else {
                 self.caught_up.send_replace(false);
-                let follower = Follower::new(self.sandboxes.clone(), Arc::clone(&self.store), self.caught_up.clone());
+                let follower = Follower::new(self.sandboxes.clone(), self.log.clone(), self.caught_up.clone());
                 self.tasks.add(key, said, |shutdown| follower.run(shutdown));
                 continue;
             };
@@ -206,7 +216,7 @@ impl Pollers {
         wants.iter().for_each(|(name, _)| self.metrics.source(name));
         let (sandboxes, folder, metrics) =
             (self.sandboxes.clone(), self.folder.join("sandboxes"), self.metrics.clone());
-        let (durable, now) = (self.store.durable().borrow().sequence, self.intake.now());
+        let (durable, now) = (self.log.durable().borrow().sequence, self.intake.now());
         let replace = move || {
             let wants = wants.iter().map(|(name, wants)| (name.as_str(), *wants));
             sandboxes.replace(&folder, wants, durable, now, &metrics);
@@ -272,11 +282,11 @@ impl Pollers {
             webhook_id: asked.webhook_id.subscribe(),
             settings,
             intake: Arc::clone(&self.intake),
-            state: Arc::clone(&self.store) as Arc<dyn intake::State>,
+            state: Arc::clone(&self.state),
             spool: self.folder.join("backfill"),
             bounds: backfill::Bounds::default(),
             metrics: self.metrics.clone(),
-            damaged: self.store.damaged_spans(),
+            damaged: self.log.damaged_spans(),
             status: asked.backfill.clone(),
         })
     }
@@ -287,8 +297,8 @@ impl Pollers {
             source: name.into(),
             team_id: source.team_id.clone(),
             intake: Arc::clone(&self.intake),
-            state: Arc::clone(&self.store) as Arc<dyn intake::State>,
-            damaged: self.store.damaged_spans(),
+            state: Arc::clone(&self.state),
+            damaged: self.log.damaged_spans(),
             metrics: self.metrics.clone(),
         })
     }
@@ -303,7 +313,7 @@ impl Pollers {
             api,
             settings: source.register.clone()?,
             secret: source.newest_secret()?.clone(),
-            state: Arc::clone(&self.store) as Arc<dyn intake::State>,
+            state: Arc::clone(&self.state),
             metrics: self.metrics.clone(),
             webhook_id,
             status: registration,

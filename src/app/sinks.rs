@@ -11,7 +11,7 @@ use crate::route::Router;
 use crate::settings::{Loaded, Said, SinkKind};
 use crate::shutdown::Shutdown;
 use crate::sink::Sink;
-use crate::store::{self, SinkStart, Store};
+use crate::store::{self, EventLog, SinkRegistry, SinkStart};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,8 @@ const ONCE: [&str; 2] = ["start", "renamed_from"];
 
 /// All of a daemon's.
 pub(super) struct Sinks {
-    pub(super) store: Arc<Store>,
+    pub(super) log: EventLog,
+    pub(super) registry: SinkRegistry,
     pub(super) metrics: Metrics,
     pub(super) clock: store::Clock,
     /// The daemon ends, and what is left is to be sent.
@@ -71,7 +72,7 @@ impl Sinks {
         });
         let starts: Vec<SinkStart> = starts.collect();
         // Whoever delivers for one of these holds the position that goes to another name.
-        let moved = self.store.moved(&starts);
+        let moved = self.registry.moved(&starts);
         let mut fresh = BTreeMap::new();
         for (name, settings) in sinks {
             let failed = |source| StartError::Sink { name: name.clone(), source };
@@ -108,10 +109,10 @@ impl Sinks {
         let wanted: BTreeSet<&str> = plan.starts.iter().map(|start| start.name.as_str()).collect();
         let gone: Vec<String> = self.open.keys().filter(|name| !wanted.contains(name.as_str())).cloned().collect();
         self.tasks.end(|name| !wanted.contains(name.as_str()) || plan.fresh.contains_key(name), END).await;
-        let (store, starts, runtime) =
-            (Arc::clone(&self.store), plan.starts.clone(), tokio::runtime::Handle::current());
+        let (registry, starts, runtime) =
+            (self.registry.clone(), plan.starts.clone(), tokio::runtime::Handle::current());
         // It reads the journal, too.
-        tokio::task::spawn_blocking(move || runtime.block_on(store.attach(&starts))).await??;
+        tokio::task::spawn_blocking(move || runtime.block_on(registry.attach(&starts))).await??;
         for name in &gone {
             self.open.remove(name);
             self.shown.remove(name);
@@ -142,7 +143,8 @@ impl Sinks {
                 name: name.clone(),
                 about,
                 renamed_from: start.and_then(|start| start.renamed_from.clone()),
-                store: Arc::clone(&self.store),
+                log: self.log.clone(),
+                claim: self.registry.claim(&name),
                 sink: Arc::clone(&sink),
                 router,
                 redaction,

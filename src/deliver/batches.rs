@@ -6,7 +6,7 @@
 
 use super::{Delivery, Parts};
 use crate::sink::{CommitError, Reason, SendError};
-use crate::store::{Ordinals, Progress, Store};
+use crate::store::{EventLog, Ordinals, Progress};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -49,13 +49,13 @@ pub(super) struct Position {
 type Found = Result<Position, String>;
 
 /// Reads what the peer keeps. Where version 0.1.0 wrote it, the records up to there are still to be counted.
-async fn count(store: Arc<Store>, found: String) -> Found {
+async fn count(log: EventLog, found: String) -> Found {
     let unreadable =
         |error: &dyn std::fmt::Display| format!("the position that the peer keeps cannot be read: {error}");
     let mut position: Position = serde_json::from_str(&found).map_err(|error| unreadable(&error))?;
     if position.ordinals.is_none() {
         let through = position.position;
-        let counted = tokio::task::spawn_blocking(move || store.ordinals_at(through)).await;
+        let counted = tokio::task::spawn_blocking(move || log.ordinals_at(through)).await;
         let counted = counted.map_err(|error| unreadable(&error))?;
         position.ordinals = Some(counted.map_err(|error| unreadable(&error))?);
     }
@@ -102,11 +102,11 @@ impl Delivery {
         match self.batches {
             Batches::Closed => {
                 self.halted_until = None;
-                let (names, store) = (self.position_names(), Arc::clone(&self.parts.store));
+                let (names, log) = (self.position_names(), self.parts.log.clone());
                 self.batches = Batches::Opening(Box::pin(async move {
                     let Some(transactions) = sink.transactions() else { return Ok(None) };
                     match transactions.open(&names).await? {
-                        Some(found) => Ok(Some(count(store, found).await)),
+                        Some(found) => Ok(Some(count(log, found).await)),
                         None => Ok(None),
                     }
                 }));
@@ -133,12 +133,12 @@ impl Delivery {
     /// The store's own id is part of it: another store's sink has its own. By its key, so that what a broker has of an earlier
     /// sink of the name counts for nothing; version 0.1.0 went by names.
     fn position_names(&self) -> Vec<String> {
-        let Parts { name, renamed_from, store, .. } = &self.parts;
-        let key = self.claim.key();
+        let Parts { name, renamed_from, log, .. } = &self.parts;
+        let key = self.parts.claim.key();
         let older = if key.contains('#') { [None, None] } else { [Some(name), renamed_from.as_ref()] };
         let names =
             std::iter::once(key).chain(older.into_iter().flatten().map(String::as_str).filter(|name| *name != key));
-        names.map(|name| format!("{}/{name}", store.instance())).collect()
+        names.map(|name| format!("{}/{name}", log.instance())).collect()
     }
 
     pub(super) fn batch_ended(&mut self, outcome: Outcome) {
@@ -218,7 +218,7 @@ impl Delivery {
         let progress = Progress { position, ordinals, delivered, filtered, dead_lettered, damaged, ..own };
         if damaged == own.damaged {
             // It has none of this behind damage: what has been damaged meanwhile, it had before.
-            self.claim.had_through(position);
+            self.parts.claim.had_through(position);
         }
         tracing::info!(
             sink = self.parts.name,
@@ -230,7 +230,7 @@ impl Delivery {
         if is_unread {
             self.log_end = None;
             self.reading.go_to(&progress);
-            self.dead_lettered = self.claim.dead_lettered_behind(progress.position);
+            self.dead_lettered = self.parts.claim.dead_lettered_behind(progress.position);
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ impl Delivery {
         }
         let progress = self.window.progress();
         if progress != self.noted {
-            let claim = self.claim.clone();
+            let claim = self.parts.claim.clone();
             let result = blocking(move || Noted { progress, result: claim.keep(progress) }).await;
             self.noted(result);
         }

@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::route::{Decision, Router};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::sink::{Order, Reason, Scope, SendError, Sink};
-use crate::store::{Cause, Claim, End, Progress, Store};
+use crate::store::{Cause, Claim, End, EventLog, Progress};
 use again::{Accepted, Road};
 use batches::Batches;
 use continuity::Item;
@@ -77,8 +77,10 @@ pub struct Parts {
     pub about: About,
     /// The name that it had before, if it has a new one.
     pub renamed_from: Option<String>,
-    /// Where events come from and positions go to.
-    pub store: Arc<Store>,
+    /// Where events come from.
+    pub log: EventLog,
+    /// What of the store is this sink's: its position, its dead letters.
+    pub claim: Claim,
     /// Where records go to.
     pub sink: Arc<dyn Sink>,
     /// Which, where to, as which bytes.
@@ -118,7 +120,6 @@ type Confirmation = BoxFuture<'static, (u64, Result<(), SendError>)>;
 /// One sink's loop.
 pub struct Delivery {
     parts: Parts,
-    claim: Claim,
     window: Window,
     reading: Reading,
     /// The log's end, once all that was read up to there is in the window; and what is proven to be gone before it.
@@ -164,7 +165,7 @@ pub struct Delivery {
 impl Delivery {
     /// Goes on where the store says that the sink is.
     pub fn new(parts: Parts) -> Self {
-        let claim = parts.store.claim(&parts.name);
+        let claim = &parts.claim;
         let progress = claim.progress();
         let backoff = Backoff::new(BACKOFF.0, BACKOFF.1, parts.random.clone());
         let name = &parts.name;
@@ -175,7 +176,7 @@ impl Delivery {
         let road = Road {
             name: name.clone(),
             about: parts.about.clone(),
-            store: Arc::clone(&parts.store),
+            log: parts.log.clone(),
             claim: claim.clone(),
             sink: Arc::clone(&parts.sink),
             router: Arc::clone(&parts.router),
@@ -192,10 +193,9 @@ impl Delivery {
             accepted,
             end_again,
             window: Window::new(parts.sink.order(), parts.max_in_flight, progress),
-            reading: Reading::new(&parts.store, &progress),
+            reading: Reading::new(&parts.log, &progress),
             log_end: None,
-            claim,
-            durable: parts.store.durable(),
+            durable: parts.log.durable(),
             in_flight: FuturesUnordered::new(),
             batches,
             halted_until: None,
@@ -325,9 +325,9 @@ impl Delivery {
         let place = Place::new(&record, damaged);
         self.parts.metrics.sink_damaged(&self.parts.name, damaged);
         let (mut stored, replaces) = (record.stored, record.replaces);
-        let Parts { name, metrics, redaction, router, store, .. } = &self.parts;
+        let Parts { name, metrics, redaction, router, log, .. } = &self.parts;
         // Its earlier record was damaged after this sink had had it.
-        if replaces.is_some_and(|replaced| self.claim.had(replaced)) {
+        if replaces.is_some_and(|replaced| self.parts.claim.had(replaced)) {
             metrics.sink_filtered(name, ALREADY_SENT);
             return self.window.add_settled(&stored, place, Settled::Filtered);
         }
@@ -335,7 +335,7 @@ impl Delivery {
         if self.dead_lettered.remove(&stored.sequence) {
             return self.window.add_settled(&stored, place, Settled::DeadLettered);
         }
-        let decision = match decide(router, redaction, store.instance(), &mut stored) {
+        let decision = match decide(router, redaction, log.instance(), &mut stored) {
             Ok(decision) => decision,
             Err(error) => return self.park(stored, place, Reason::Other.as_str(), error.to_string()),
         };

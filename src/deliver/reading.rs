@@ -7,17 +7,16 @@
 use super::continuity::{Item, Joined, join};
 use super::status::Gap;
 use super::tasks::{Task, blocking};
-use crate::store::{Batch, End, Limits, LogKind, Ordinals, Progress, Store, TailReader};
+use crate::store::{Batch, End, EventLog, Limits, LogKind, Ordinals, Progress, TailReader};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use tokio::task::JoinError;
 
 /// What is read ahead at once.
 const AT_ONCE: Limits = Limits { events: 512, bytes: 4 * 1024 * 1024 };
 
 pub(super) struct Reading {
-    store: Arc<Store>,
+    log: EventLog,
     /// `None` while it is away reading the disk.
     reader: Option<TailReader>,
     pub(super) task: Option<Task<ReadAhead>>,
@@ -52,10 +51,10 @@ pub(super) enum Read {
 }
 
 impl Reading {
-    pub(super) fn new(store: &Arc<Store>, progress: &Progress) -> Self {
+    pub(super) fn new(log: &EventLog, progress: &Progress) -> Self {
         Self {
-            store: Arc::clone(store),
-            reader: Some(store.tail_reader()),
+            log: log.clone(),
+            reader: Some(log.tail_reader()),
             task: None,
             after: progress.position,
             ordinals: progress.ordinals,
@@ -79,7 +78,7 @@ impl Reading {
         {
             return Some(self.take(ReadAhead { reader, batch: Ok(batch) }));
         }
-        let fresh = self.doubted.then(|| self.store.reader());
+        let fresh = self.doubted.then(|| self.log.reader());
         self.task = Some(blocking(move || {
             let batch = match fresh {
                 Some(mut fresh) => fresh.read_after(after, AT_ONCE),
@@ -94,7 +93,7 @@ impl Reading {
         match result {
             Ok(read) => self.take(read),
             Err(error) => {
-                self.reader = Some(self.store.tail_reader());
+                self.reader = Some(self.log.tail_reader());
                 Read::Failed(error.to_string())
             }
         }
@@ -107,7 +106,7 @@ impl Reading {
             Err(error) => return Read::Failed(error.to_string()),
         };
         let (through, is_end) = (batch.through, batch.ordinals.is_some());
-        let damaged_from = |log: LogKind, first| self.store.damaged_from(log, first);
+        let damaged_from = |log: LogKind, first| self.log.damaged_from(log, first);
         match join(self.after, self.ordinals, batch, damaged_from) {
             Ok(Joined { items, ordinals, damaged }) => {
                 (self.after, self.ordinals, self.doubted) = (through, ordinals, false);
@@ -132,7 +131,7 @@ impl Reading {
 
     /// Begins anew behind `progress`, which a peer keeps.
     pub(super) fn go_to(&mut self, progress: &Progress) {
-        *self = Self::new(&self.store, progress);
+        *self = Self::new(&self.log, progress);
     }
 
     /// Whether everything up to a sequence was read.

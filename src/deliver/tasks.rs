@@ -47,7 +47,7 @@ impl Delivery {
         self.disk_retry_at = None;
         if self.parking.is_none() && !self.rejected.is_empty() {
             let letters = std::mem::take(&mut self.rejected);
-            let claim = self.claim.clone();
+            let claim = self.parts.claim.clone();
             self.parking = Some(blocking(move || {
                 let result = claim.park(&letters);
                 Parked { letters, result }
@@ -57,7 +57,7 @@ impl Delivery {
         let now = Instant::now();
         if self.noting.is_none() && progress != self.noted && (now >= self.note_at || !self.window.has_room()) {
             self.note_at = now + NOTE_EVERY;
-            let claim = self.claim.clone();
+            let claim = self.parts.claim.clone();
             self.noting = Some(blocking(move || Noted { progress, result: claim.keep(progress) }));
         }
     }
@@ -130,7 +130,7 @@ impl Delivery {
                         "a record became a dead letter"
                     );
                 }
-                metrics.dead_letters_waiting(name, self.claim.dead_letters_waiting());
+                metrics.dead_letters_waiting(name, self.parts.claim.dead_letters_waiting());
                 self.handle.parked();
                 let sequences: Vec<u64> = letters.iter().map(|(stored, _)| stored.sequence).collect();
                 self.window.parked(&sequences);

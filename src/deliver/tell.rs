@@ -86,7 +86,7 @@ impl Delivery {
     /// those in their file.
     fn unaccounted(&self) -> Option<Unaccounted> {
         let progress = self.window.progress();
-        let letters = self.claim.dead_letter_counts(progress.position);
+        let letters = self.parts.claim.dead_letter_counts(progress.position);
         let events = progress.unaccounted() + letters.unaccounted(progress.dead_lettered);
         if events == 0 {
             return None;

@@ -2,19 +2,26 @@
 
 use super::{Accepted, Log, ProviderClock, Recalled, Refused, State};
 use crate::event::{Arrival, Event};
-use crate::store::{self, Store};
+use crate::store::{self, EventLog, Quarantine};
 use futures_util::future::BoxFuture;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// When it is worth to ask a full store again: by then the sinks may have settled a segment.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-impl Log for Arc<Store> {
+/// What the door has of the store.
+pub struct StoreLog {
+    /// Where events are accepted.
+    pub log: EventLog,
+    /// Where bodies are kept that are no events.
+    pub quarantine: Quarantine,
+}
+
+impl Log for StoreLog {
     fn accept(&self, event: Event, arrival: Arrival) -> BoxFuture<'static, Result<Accepted, Refused>> {
-        let store = Self::clone(self);
+        let log = self.log.clone();
         Box::pin(async move {
-            Store::accept(&store, event, arrival).await.map_err(|refused| match refused {
+            log.accept(event, arrival).await.map_err(|refused| match refused {
                 store::Refused::Full(_) => Refused::Full { retry_after: RETRY_AFTER },
                 store::Refused::Overloaded => Refused::Overloaded,
                 store::Refused::Draining => Refused::Draining,
@@ -24,32 +31,32 @@ impl Log for Arc<Store> {
     }
 
     fn quarantine(&self, source: &str, reason: &str, body: &[u8]) -> std::io::Result<()> {
-        Store::quarantine(self, source, reason, body)
+        self.quarantine.keep(source, reason, body)
     }
 
     fn ready(&self) -> Result<(), String> {
-        match &*self.refusing().borrow() {
+        match &*self.log.refusing().borrow() {
             None => Ok(()),
             Some(refused) => Err(refused.to_string()),
         }
     }
 
     fn compare_clock(&self, provider: ProviderClock) {
-        Store::compare_clock(self, provider);
+        self.log.compare_clock(provider);
     }
 }
 
-impl State for Store {
+impl State for store::State {
     fn recall(&self, key: &str) -> Recalled {
-        match self.state(key).map(String::from_utf8) {
+        match self.get(key).map(String::from_utf8) {
             Some(Ok(value)) => Recalled::Value(value),
             Some(Err(_)) => Recalled::Lost,
-            None if self.state_was_lost() => Recalled::Lost,
+            None if self.was_lost() => Recalled::Lost,
             None => Recalled::Nothing,
         }
     }
 
     fn keep(&self, key: &str, value: &str) -> std::io::Result<()> {
-        self.set_state(key, value.as_bytes())
+        self.set(key, value.as_bytes())
     }
 }

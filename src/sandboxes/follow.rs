@@ -2,9 +2,8 @@
 
 use super::Sandboxes;
 use crate::shutdown::Shutdown;
-use crate::store::{Limits, Store, TailReader};
+use crate::store::{EventLog, Limits, TailReader};
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,22 +22,22 @@ const DISK_RETRY: Duration = Duration::from_secs(1);
 /// Keeps the sets up with the journal.
 pub struct Follower {
     sandboxes: Sandboxes,
-    store: Arc<Store>,
+    log: EventLog,
     caught_up: watch::Sender<bool>,
 }
 
 impl Follower {
     /// Nothing is read yet. `caught_up` becomes true once the sets hold what the journal held at the start.
-    pub fn new(sandboxes: Sandboxes, store: Arc<Store>, caught_up: watch::Sender<bool>) -> Self {
-        Self { sandboxes, store, caught_up }
+    pub fn new(sandboxes: Sandboxes, log: EventLog, caught_up: watch::Sender<bool>) -> Self {
+        Self { sandboxes, log, caught_up }
     }
 
     /// Reads on until told to end; keeps the sets at the end.
     pub async fn run(self, mut shutdown: Shutdown) {
-        let Self { sandboxes, store, caught_up } = self;
+        let Self { sandboxes, log, caught_up } = self;
         let mut after = sandboxes.all().values().map(|live| live.set().applied).min().unwrap_or(u64::MAX);
-        let mut durable = store.durable();
-        let mut reader = Some(store.tail_reader());
+        let mut durable = log.durable();
+        let mut reader = Some(log.tail_reader());
         let (mut counted, mut kept) = (Instant::now(), Instant::now());
         while let Some(mut open) = reader.take() {
             durable.mark_unchanged();

@@ -1,34 +1,38 @@
 //! Opening the store: lock, recovery, threads.
 
 use super::clock::{BootClock, Clock, WallClock};
-use super::committer::{Committer, OpenDay, Refusals};
 use super::damage::{self, Damage};
-use super::dead_letters::{self, DeadLetters, Known};
-use super::disk::Disk;
-use super::frame::day_of;
-use super::guarded::Guarded;
-use super::ids;
-use super::inbox::Inbox;
-use super::janitor::{self, Janitor};
-use super::librarian::Librarian;
-use super::lock::Lock;
+use super::dead_letters::{self, Known, Letters};
+use super::dedupe::librarian::Librarian;
+use super::errors::OpenError;
+use super::files::disk::Disk;
+use super::files::guarded::Guarded;
+use super::files::lock::Lock;
+use super::format::migrate::{self, Step};
+use super::handles::{Handles, Threads};
+use super::kv::{KeyValue, OnSled};
+use super::log::frame::day_of;
+use super::log::ids;
+use super::log::notes::SinkRegistration;
+use super::log::record::{End, LogKind, Ordinals};
+use super::log::tail_cache::TailCache;
 use super::log::{Found, Log, Place, Sealed, number_of};
-use super::migrate::{self, Step};
-use super::notes::SinkRegistration;
-use super::positions::{Positions, Progress};
-use super::quarantine::Quarantine;
-use super::record::{End, LogKind, Ordinals};
-use super::reserve::Reserve;
+use super::phase::{Phase, during};
+use super::quarantine::Copies;
 use super::shared::{LogShare, Shared};
-use super::sink_registry;
+use super::sinks::positions::{Positions, Progress};
+use super::sinks::registry;
 use super::state::SmallState;
-use super::tail_cache::TailCache;
-use super::{Settings, Store, Threads, format};
+use super::write::committer::{Committer, OpenDay, Refusals};
+use super::write::inbox::Inbox;
+use super::write::janitor::{self, Janitor};
+use super::write::reserve::Reserve;
+use super::{Settings, format};
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, mpsc};
@@ -56,49 +60,19 @@ pub struct Parts {
     pub health: Health,
 }
 
-/// The store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error(
-        "{path} is in use by another daemon; two on one folder would overwrite each other's events: stop it, or set another store.path"
-    )]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Another version's, or not a store.
-    #[error("{0}")]
-    Format(String),
-    /// It is of an earlier version, and there is no room for the copy that is made before it is changed.
-    #[error(
-        "{path} is of an earlier version, and the copy that is made before it is changed needs {wanted} bytes, where {free} are free; make room, or use the version that wrote it"
-    )]
-    Room {
-        /// The folder.
-        path: PathBuf,
-        /// Bytes.
-        wanted: u64,
-        /// Bytes.
-        free: u64,
-    },
-    /// The disk does not do what is asked.
-    #[error("{path}: {source}")]
-    Io {
-        /// What was read or written.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+/// Opens or makes the store in `settings.path`, recovering what is there.
+///
+/// Blocks on the disk.
+pub fn open(settings: Settings, parts: Parts) -> Result<Handles, OpenError> {
+    open_migrating(settings, parts, migrate::STEPS)
 }
 
-impl OpenError {
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
-    }
+/// The same with other steps from older formats than this version's own.
+pub fn open_migrating(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Handles, OpenError> {
+    during(Phase::Recovery, || recover(settings, parts, steps))
 }
 
-pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Store, OpenError> {
+fn recover(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Handles, OpenError> {
     let path = settings.path.clone();
     let at_path = |error| OpenError::io(&path, error);
     parts.disk.create_dir_all(&path).map_err(at_path)?;
@@ -116,7 +90,8 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
     let (positions, kept) = opened.map_err(|error| OpenError::io(&path.join("positions"), error))?;
     let positions = Arc::new(positions);
     parts.metrics.store_damaged(set_aside + u64::from(kept.lost));
-    let state = reserve.write(|| SmallState::open(path.join("meta")));
+    let kv: Arc<dyn KeyValue> = Arc::new(OnSled);
+    let state = reserve.write(|| SmallState::open(Arc::clone(&kv), path.join("meta")));
     let state = state.map_err(|error| OpenError::io(&path.join("meta"), error))?;
     let context = dead_letters::Context {
         disk: Arc::clone(&parts.disk),
@@ -125,8 +100,8 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         positions: known_positions(&positions),
         metrics: parts.metrics.clone(),
     };
-    let (letters, letters_writer) = DeadLetters::open(context).map_err(at_path)?;
-    let quarantine = Quarantine::open(path.join("quarantine")).map_err(at_path)?;
+    let (letters, letters_writer) = Letters::open(context).map_err(at_path)?;
+    let quarantine = Copies::open(path.join("quarantine")).map_err(at_path)?;
     sync_names(&*parts.disk, &path).map_err(at_path)?;
 
     // Above everything that was ever given out, even where the journal's own end was lost.
@@ -148,6 +123,7 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
             .map_err(at_path)?,
         reserve,
         disk: parts.disk,
+        kv,
         metrics: parts.metrics,
         health: parts.health,
         wall_clock: Guarded::new(WallClock::new(settings.dedupe_window, now, (parts.boot_clock)())),
@@ -167,6 +143,7 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
         dead: watch::Sender::new(false),
         min_free,
         kept: Guarded::new(format.kept()),
+        format,
         settings,
     });
     let seen = path.join("seen");
@@ -177,7 +154,7 @@ pub(super) fn open(settings: Settings, parts: Parts, steps: &[Step]) -> Result<S
     damage::recover(&shared, &seen).map_err(at_path)?;
     adopt_positions(&shared, set_aside > 0 || !shared.damage.spans().is_empty());
     let unwritten = missing_ids(&shared);
-    start(shared, format, lock, letters_writer, (events, samples), unwritten).map_err(at_path)
+    start(shared, lock, letters_writer, (events, samples), unwritten).map_err(at_path)
 }
 
 /// What the dead letters ask of the positions.
@@ -195,7 +172,7 @@ fn known_positions(positions: &Arc<Positions>) -> dead_letters::Positions {
 /// What version 0.1.0 noted of the sinks is without ordinals.
 fn count_positions(shared: &Shared) -> io::Result<()> {
     for (key, progress) in shared.positions.all() {
-        let ordinals = sink_registry::ordinals_at(shared, progress.position)?;
+        let ordinals = registry::ordinals_at(shared, progress.position)?;
         // A record that it had dead-lettered and sent again behind a kill it counted as delivered.
         let letters = shared.letters.counts(&key, progress.base, progress.position).sum();
         let dead_lettered = progress.dead_lettered.max(letters.min(progress.dead_lettered + progress.delivered));
@@ -242,12 +219,11 @@ fn sync_names(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 /// Opens the indexes of today and yesterday, then starts the threads.
 fn start(
     shared: Arc<Shared>,
-    format: format::Format,
     lock: Lock,
     letters: dead_letters::Writer,
     (events, samples): (Log, Log),
     unwritten: Vec<(bool, Sealed)>,
-) -> io::Result<Store> {
+) -> io::Result<Handles> {
     let next_sequence = shared.durable.borrow().sequence + 1;
     let (to_librarian, librarian_jobs) = mpsc::channel();
     let (to_janitor, janitor_jobs) = mpsc::channel();
@@ -291,7 +267,7 @@ fn start(
         janitor: (to_janitor, spawn("janitor", Box::new(move || janitor.run(&janitor_jobs)))?),
         lock,
     };
-    Ok(Store { shared, format, threads: Guarded::new(Some(threads)) })
+    Ok(Handles::new(shared, threads))
 }
 
 fn place(disk: &Arc<dyn Disk>, path: &Path, kind: LogKind, max_size: u64) -> Place {

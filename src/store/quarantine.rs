@@ -5,7 +5,7 @@
 //! 00001754513976000000-acme.body     the body itself; the number is when it came, in microseconds since 1970
 //! ```
 
-use super::guarded::{Guarded, assert_no_lock_held};
+use super::files::guarded::{Guarded, assert_no_lock_held};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -46,7 +46,7 @@ impl Quarantined {
 }
 
 /// Any number may be kept, read and removed at once: the list of them is behind a lock, their files are not.
-pub(super) struct Quarantine {
+pub(super) struct Copies {
     dir: PathBuf,
     list: Guarded<List>,
     /// Of the bodies.
@@ -60,7 +60,7 @@ struct List {
     last_id: i64,
 }
 
-impl Quarantine {
+impl Copies {
     pub(super) fn open(dir: PathBuf) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
         let mut kept = BTreeMap::new();
@@ -201,19 +201,19 @@ mod tests {
         jiff::Timestamp::from_second(1_754_513_976).unwrap()
     }
 
-    fn all(quarantine: &Quarantine) -> Vec<Quarantined> {
+    fn all(quarantine: &Copies) -> Vec<Quarantined> {
         quarantine.after(None, usize::MAX, |_| true)
     }
 
     #[test]
     fn the_oldest_go_when_it_is_full() {
         let folder = tempfile::tempdir().unwrap();
-        let quarantine = Quarantine::open(folder.path().into()).unwrap();
+        let quarantine = Copies::open(folder.path().into()).unwrap();
         for index in 0..MAX_COUNT + 5 {
             quarantine.keep("acme", "why", index.to_string().as_bytes(), now()).unwrap();
         }
         quarantine.keep("acme", &"é".repeat(2000), &vec![b'x'; MAX_BYTES as usize - 10], now()).unwrap();
-        let reopened = Quarantine::open(folder.path().into()).unwrap();
+        let reopened = Copies::open(folder.path().into()).unwrap();
         assert!(reopened.bytes() <= MAX_BYTES, "{}", reopened.bytes());
         assert_eq!(reopened.bytes(), quarantine.bytes());
         assert_eq!(all(&reopened), all(&quarantine));
@@ -227,14 +227,14 @@ mod tests {
     #[test]
     fn what_is_kept_can_be_read_and_dropped_and_its_id_is_not_used_again() {
         let folder = tempfile::tempdir().unwrap();
-        let quarantine = Quarantine::open(folder.path().into()).unwrap();
+        let quarantine = Copies::open(folder.path().into()).unwrap();
         for body in ["a", "b", "c"] {
             quarantine.keep("my_source", "no object", body.as_bytes(), now()).unwrap();
         }
         // Of an earlier version, which kept no reason; and what is nobody's.
         std::fs::write(folder.path().join("00000000000000000007-old.body"), "old").unwrap();
         std::fs::write(folder.path().join("notes.txt"), "x").unwrap();
-        let quarantine = Quarantine::open(folder.path().into()).unwrap();
+        let quarantine = Copies::open(folder.path().into()).unwrap();
         let all = all(&quarantine);
         assert_eq!(
             all.iter().map(|one| &*one.source).collect::<Vec<_>>(),

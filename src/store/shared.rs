@@ -2,21 +2,23 @@
 
 use super::clock::{BootClock, Clock, ProviderClock, WallClock};
 use super::damage::Damage;
-use super::dead_letters::DeadLetters;
-use super::disk::Disk;
-use super::format::Migrated;
-use super::frame::Day;
-use super::guarded::{Guard, Guarded};
-use super::ids::{self, Id};
-use super::inbox::Inbox;
+use super::dead_letters::Letters;
+use super::errors::Refused;
+use super::files::disk::Disk;
+use super::files::guarded::{Guard, Guarded};
+use super::format::{Format, Migrated};
+use super::kv::KeyValue;
+use super::log::frame::Day;
+use super::log::ids::{self, Id};
+use super::log::notes::{Control, SinkRegistration};
+use super::log::record::{End, LogKind, Ordinals};
+use super::log::tail_cache::TailCache;
 use super::log::{Place, Segment, Segments, ids_path, number_of};
-use super::notes::{Control, SinkRegistration};
-use super::positions::Positions;
-use super::quarantine::Quarantine;
-use super::record::{End, LogKind, Ordinals};
+use super::quarantine::Copies;
 use super::settings::Settings;
+use super::sinks::positions::Positions;
 use super::state::SmallState;
-use super::tail_cache::TailCache;
+use super::write::inbox::Inbox;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use std::collections::BTreeSet;
@@ -25,23 +27,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
-
-/// Why nothing is accepted for now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// No room; the text says which limit.
-    #[error("the store is full: {0}")]
-    Full(String),
-    /// Too many wait for the disk.
-    #[error("too many events wait for the disk")]
-    Overloaded,
-    /// The store is being closed.
-    #[error("the store is being closed")]
-    Draining,
-    /// The disk does not take what is written; the text is the system's.
-    #[error("the store cannot write: {0}")]
-    Failed(String),
-}
 
 /// One log of the two, as the threads beside the committer see it.
 pub(super) struct LogShare {
@@ -132,8 +117,10 @@ impl Drop for Claim<'_> {
 }
 
 pub(super) struct Shared {
+    pub(super) format: Format,
     pub(super) settings: Settings,
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) kv: Arc<dyn KeyValue>,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) clock: Clock,
@@ -151,11 +138,11 @@ pub(super) struct Shared {
     pub(super) positions: Arc<Positions>,
     pub(super) state: SmallState,
     pub(super) damage: Damage,
-    pub(super) letters: DeadLetters,
-    pub(super) quarantine: Quarantine,
+    pub(super) letters: Letters,
+    pub(super) quarantine: Copies,
     /// Every sink that is known, those taken out of the settings included.
     pub(super) sinks: Guarded<Vec<SinkRegistration>>,
-    /// Held by whoever changes that list, see `sink_registry`.
+    /// Held by whoever changes that list, see `sinks::registry`.
     pub(super) registry: tokio::sync::Semaphore,
     /// `None` while events are accepted.
     pub(super) refusing: watch::Sender<Option<Refused>>,
@@ -164,7 +151,7 @@ pub(super) struct Shared {
     pub(super) min_free: u64,
     /// The copy from before an upgrade, unless it is given up already.
     pub(super) kept: Guarded<Option<Migrated>>,
-    pub(super) reserve: super::reserve::Reserve,
+    pub(super) reserve: super::write::reserve::Reserve,
 }
 
 impl Shared {

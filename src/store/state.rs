@@ -1,9 +1,10 @@
-//! Small state by name, and about a sink by its key: sled, with all of it in memory too, since it is small.
+//! Small state by name, and about a sink by its key: a database, with all of it in memory too, since it is small.
 
-use super::guarded::{Guard, Guarded};
-use super::sled_guard::{self, Bad};
+use super::files::guarded::{Guard, Guarded};
+use super::kv::{Bad, Database, KeyValue, judge};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const CACHE: u64 = 1024 * 1024;
 const STATE: &str = "state/";
@@ -13,6 +14,7 @@ pub(super) const SINK: &str = "sink/";
 
 /// The state in memory and the database that holds it between runs.
 pub(super) struct SmallState {
+    kv: Arc<dyn KeyValue>,
     folder: PathBuf,
     state: Guarded<State>,
     /// What was there could not be read.
@@ -20,28 +22,28 @@ pub(super) struct SmallState {
 }
 
 struct State {
-    /// `None` while sled is no good; memory goes on.
-    db: Option<sled::Db>,
+    /// `None` while the database is no good; memory goes on.
+    db: Option<Arc<dyn Database>>,
     values: BTreeMap<String, Vec<u8>>,
     closed: bool,
 }
 
 impl SmallState {
     /// Opens what is there. What is proven corrupt is moved aside; where it is not to be had now, that is an error.
-    pub(super) fn open(folder: PathBuf) -> std::io::Result<Self> {
-        let (loaded, lost) = match sled_guard::judge(&folder, || load(&folder)) {
+    pub(super) fn open(kv: Arc<dyn KeyValue>, folder: PathBuf) -> std::io::Result<Self> {
+        let (loaded, lost) = match judge(&*kv, &folder, || load(&*kv, &folder)) {
             Err(bad) if bad.is_corrupt() => {
-                let aside = sled_guard::set_aside(&folder)?;
+                let aside = kv.set_aside(&folder)?;
                 tracing::error!(
                     error = %bad, kept = %aside.display(),
                     "the small state is corrupt: moved aside; cursors of the backfill and replays begin anew"
                 );
-                (load(&folder), true)
+                (load(&*kv, &folder), true)
             }
             loaded => (loaded, false),
         };
         let (db, values) = loaded?;
-        Ok(Self { folder, state: Guarded::new(State { db: Some(db), values, closed: false }), lost })
+        Ok(Self { kv, folder, state: Guarded::new(State { db: Some(db), values, closed: false }), lost })
     }
 
     /// Whether what was there when the store was opened could not be read.
@@ -76,7 +78,7 @@ impl SmallState {
         let over: Vec<String> = state.values.keys().filter(over).cloned().collect();
         for key in over {
             state.values.remove(&key);
-            state.write(|db| db.remove(&key).map(drop));
+            state.write(|db| db.remove(key.as_bytes()));
         }
     }
 
@@ -101,18 +103,18 @@ impl SmallState {
                 db
             }
         };
-        sled_guard::sync(&db, &self.folder).map_err(|bad| {
+        db.sync().map_err(|bad| {
             self.state().db = None;
             std::io::Error::from(bad)
         })
     }
 
     /// Memory has what the database had, and more: what cannot be written any more is no loss.
-    fn make_anew(&self, values: &BTreeMap<String, Vec<u8>>) -> std::io::Result<sled::Db> {
-        sled_guard::remove(&self.folder)?;
-        let (db, _) = load(&self.folder)?;
+    fn make_anew(&self, values: &BTreeMap<String, Vec<u8>>) -> std::io::Result<Arc<dyn Database>> {
+        self.kv.remove(&self.folder)?;
+        let (db, _) = load(&*self.kv, &self.folder)?;
         for (key, value) in values {
-            sled_guard::guard(|| db.insert(key, value.as_slice()).map(drop))?;
+            db.insert(key.as_bytes(), value)?;
         }
         Ok(db)
     }
@@ -128,30 +130,27 @@ impl SmallState {
 
 impl State {
     fn put(&mut self, key: &str, value: Vec<u8>) {
-        self.write(|db| db.insert(key, value.as_slice()).map(drop));
+        self.write(|db| db.insert(key.as_bytes(), &value));
         self.values.insert(key.to_owned(), value);
     }
 
-    fn write(&mut self, call: impl FnOnce(&sled::Db) -> sled::Result<()>) {
+    fn write(&mut self, call: impl FnOnce(&dyn Database) -> Result<(), Bad>) {
         let Some(db) = &self.db else { return };
-        if let Err(bad) = sled_guard::guard(|| call(db)) {
+        if let Err(bad) = call(&**db) {
             tracing::error!(error = %bad, "small state cannot be written: it is kept in memory until the database is made anew");
             self.db = None;
         }
     }
 }
 
-type Loaded = (sled::Db, BTreeMap<String, Vec<u8>>);
+type Loaded = (Arc<dyn Database>, BTreeMap<String, Vec<u8>>);
 
 /// Opens the database, and reads all of it.
-pub(super) fn load(folder: &Path) -> Result<Loaded, Bad> {
-    let db = sled_guard::open(folder, CACHE)?;
+pub(super) fn load(kv: &dyn KeyValue, folder: &Path) -> Result<Loaded, Bad> {
+    let db = kv.open(folder, CACHE)?;
     let mut values = BTreeMap::new();
-    sled_guard::guard(|| {
-        for pair in db.iter() {
-            let (key, value): (sled::IVec, sled::IVec) = pair?;
-            values.insert(String::from_utf8_lossy(&key).into_owned(), value.to_vec());
-        }
+    db.for_each(&mut |key, value| {
+        values.insert(String::from_utf8_lossy(key).into_owned(), value.to_vec());
         Ok(())
     })?;
     Ok((db, values))
@@ -159,14 +158,19 @@ pub(super) fn load(folder: &Path) -> Result<Loaded, Bad> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kv::OnSled;
     use super::*;
+
+    fn open(folder: PathBuf) -> std::io::Result<SmallState> {
+        SmallState::open(Arc::new(OnSled), folder)
+    }
 
     #[test]
     fn it_is_kept_and_its_loss_is_known_and_kept_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("meta");
         {
-            let state = SmallState::open(path.clone()).unwrap();
+            let state = open(path.clone()).unwrap();
             assert_eq!((state.value("backfill/acme"), state.was_lost()), (None, false));
             state.set_value("backfill/acme", b"1");
             state.set_value("backfill/acme", b"2");
@@ -177,14 +181,14 @@ mod tests {
             state.set_value("backfill/acme", b"5");
             assert!(state.sync().is_err(), "nothing is written behind the end");
         }
-        let state = SmallState::open(path.clone()).unwrap();
+        let state = open(path.clone()).unwrap();
         assert_eq!((state.value("backfill/acme"), state.was_lost()), (Some(b"2".to_vec()), false));
         assert_eq!((state.sink_value("lake"), state.sink_value("gone")), (Some(b"3".to_vec()), None));
         drop(state);
         for kept in ["meta.bad", "meta.bad-1"] {
             std::fs::remove_file(path.join("db")).unwrap();
             std::fs::create_dir(path.join("db")).unwrap();
-            let state = SmallState::open(path.clone()).unwrap();
+            let state = open(path.clone()).unwrap();
             assert_eq!((state.value("backfill/acme"), state.was_lost()), (None, true));
             assert!(folder.path().join(kept).join("db").is_dir());
         }
@@ -194,11 +198,11 @@ mod tests {
     fn what_is_in_use_is_not_taken_for_corrupt() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("meta");
-        let state = SmallState::open(path.clone()).unwrap();
+        let state = open(path.clone()).unwrap();
         state.set_value("backfill/acme", b"1");
-        assert!(SmallState::open(path.clone()).is_err());
+        assert!(open(path.clone()).is_err());
         state.close().unwrap();
-        assert_eq!(SmallState::open(path).unwrap().value("backfill/acme"), Some(b"1".to_vec()));
+        assert_eq!(open(path).unwrap().value("backfill/acme"), Some(b"1".to_vec()));
         assert!(!folder.path().join("meta.bad").exists());
     }
 }

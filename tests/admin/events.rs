@@ -141,12 +141,12 @@ async fn times_are_found_in_a_journal_of_many_segments_and_a_span_that_is_gone_i
 mod many_segments {
     use super::{Value, pages, reqwest_client};
     use crate::receiver::harness::Relay;
-    use crate::support::stored;
+    use crate::support::stored::{self, Store};
     use e2b_relay::admin::{self, Access, Token};
     use e2b_relay::event::{Arrival, Event, Timestamp};
     use e2b_relay::http::Listener;
     use e2b_relay::shutdown;
-    use e2b_relay::store::{Accepted, Parts, Settings, SinkStart, Start, Store};
+    use e2b_relay::store::{Accepted, Parts, Settings, SinkStart, Start};
     use jiff::SignedDuration;
     use std::sync::{Arc, Mutex};
 
@@ -188,7 +188,7 @@ mod many_segments {
                 listener.address(),
                 Access::new(&admin::Settings::default(), Token::own(folder.path()).unwrap()),
                 &relay,
-                Arc::clone(&store),
+                &store,
                 shutdown.clone(),
             ));
             tokio::spawn(listener.serve(router, shutdown));
@@ -199,7 +199,7 @@ mod many_segments {
             let (event, arrival) = event(number, at(number));
             assert!(matches!(store.accept(event, arrival).await, Ok(Accepted::New { .. })));
         }
-        let segments = store.marks(false).len();
+        let segments = store.log.marks(false).len();
         assert!(segments > 20, "{segments}");
         let (base, _trigger) = serve().await;
         for back in [0, 1, 17, 100, 599, 600, 700] {
@@ -236,7 +236,7 @@ mod many_segments {
         assert_eq!((whole["events"].as_i64(), whole["complete"].as_bool()), (Some(EVENTS), Some(true)), "{whole}");
 
         // Settled, so that room can be made of what is old; then as much again comes.
-        let end = store.durable().borrow().sequence;
+        let end = store.log.durable().borrow().sequence;
         let progress = e2b_relay::store::Progress { delivered: end, ..store.progress("audit") };
         crate::support::stored::advance(&store, "audit", end, progress);
         for number in EVENTS..2 * EVENTS {
@@ -244,7 +244,7 @@ mod many_segments {
             *clock.lock().unwrap() = now;
             assert!(matches!(store.accept(event, arrival).await, Ok(Accepted::New { .. })), "{number}");
         }
-        let begins = store.marks(false)[0].at;
+        let begins = store.log.marks(false)[0].at;
         let part = summary("30d").await;
         let from: jiff::Timestamp = part["from"].as_str().unwrap().parse().unwrap();
         assert_eq!((part["complete"].as_bool(), from), (Some(false), begins), "{part}");
@@ -257,6 +257,6 @@ mod many_segments {
 #[test]
 fn an_empty_journal_is_complete() {
     let (_folder, store) = store();
-    assert_eq!(store.marks(true).len(), 1);
-    assert_eq!(store.marks(true)[0].after, 0);
+    assert_eq!(store.log.marks(true).len(), 1);
+    assert_eq!(store.log.marks(true)[0].after, 0);
 }

@@ -16,10 +16,10 @@ use crate::receiver::harness::Relay;
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home};
 use crate::support::load::SECRET;
-use crate::support::stored;
+use crate::support::stored::{self, Store};
 use e2b_relay::admin::Access;
 use e2b_relay::shutdown::Shutdown;
-use e2b_relay::store::{Settings, Store};
+use e2b_relay::store::Settings;
 use serde_json::Value;
 use std::process::Output;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) fn parts(
     listen: std::net::SocketAddr,
     access: Access,
     relay: &Relay,
-    store: Arc<Store>,
+    store: &Store,
     ending: Shutdown,
 ) -> e2b_relay::admin::Parts {
     e2b_relay::admin::Parts {
@@ -47,7 +47,11 @@ pub(crate) fn parts(
         intake: relay.intake.clone(),
         metrics: relay.metrics.clone(),
         sandboxes: Default::default(),
-        store,
+        health: store.engine.health(),
+        log: store.log.clone(),
+        registry: store.registry.clone(),
+        letters: store.letters.clone(),
+        quarantine: store.quarantine.clone(),
         backfills: Default::default(),
         sinks: Default::default(),
         sources: Default::default(),

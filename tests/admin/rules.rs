@@ -1,6 +1,7 @@
 //! Who may read, and who may change: every combination of what a request can show.
 
 use crate::receiver::harness::{Client, Relay};
+use crate::support::stored::Store;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
@@ -9,6 +10,7 @@ use e2b_relay::http::Listener;
 use e2b_relay::shutdown::{self, Trigger};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
@@ -17,7 +19,7 @@ struct Served {
     port: u16,
     token: String,
     router: axum::Router,
-    _kept: (Relay, TempDir, Trigger),
+    _kept: (Relay, Arc<Store>, TempDir, Trigger),
 }
 
 /// The admin listener on an address of this machine.
@@ -29,11 +31,16 @@ async fn serve(listen: &str) -> Served {
     let token = Token::own(folder.path()).unwrap();
     let text = token.secret().expose().to_owned();
     let (trigger, shutdown) = shutdown::channel();
-    let router =
-        admin::router(super::parts(listener.address(), Access::new(&settings, token), &relay, store, shutdown.clone()));
+    let router = admin::router(super::parts(
+        listener.address(),
+        Access::new(&settings, token),
+        &relay,
+        &store,
+        shutdown.clone(),
+    ));
     let port = listener.address().port();
     tokio::spawn(listener.serve(router.clone(), shutdown));
-    Served { port, token: text, router, _kept: (relay, folder, trigger) }
+    Served { port, token: text, router, _kept: (relay, store, folder, trigger) }
 }
 
 impl Served {

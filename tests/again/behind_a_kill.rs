@@ -4,9 +4,10 @@ use super::ask;
 use crate::relay::sinks::until_caught_up;
 use crate::support::daemon::Home;
 use crate::support::load::SECRET;
+use crate::support::stored::Store;
 use crate::support::{consume, stored, verify};
 use e2b_relay::event::Event;
-use e2b_relay::store::{Cause, Resolution, Settings, Store};
+use e2b_relay::store::{Cause, Resolution, Settings};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

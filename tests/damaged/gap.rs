@@ -7,9 +7,9 @@ use crate::admin::{asking, run};
 use crate::relay::sinks::until_caught_up;
 use crate::simulate::Running;
 use crate::support::daemon::{Daemon, Metrics};
-use crate::support::stored;
+use crate::support::stored::{self, Store};
 use e2b_relay::simulator::provider::Options;
-use e2b_relay::store::{Progress, Settings, Store};
+use e2b_relay::store::{Progress, Settings};
 use serde_json::Value;
 
 const EVENTS: usize = 40;

@@ -5,14 +5,14 @@ use crate::receiver::harness::Relay;
 use crate::support::daemon::{PATIENCE, reqwest_client};
 use crate::support::fault_disk::World;
 use crate::support::load::body;
-use crate::support::stored;
+use crate::support::stored::{self, Store};
 use e2b_relay::admin::{self, Access, Token};
 use e2b_relay::app::Watchdog;
 use e2b_relay::event::{Arrival, Event, Timestamp};
 use e2b_relay::health::Health;
 use e2b_relay::http::Listener;
 use e2b_relay::shutdown::{self, Trigger};
-use e2b_relay::store::{Parts, Settings, Store};
+use e2b_relay::store::{Parts, Settings};
 use e2b_relay::systemd::Notifier;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +51,7 @@ impl Scene {
             listener.address(),
             Access::new(&admin::Settings::default(), Token::own(folder.path()).unwrap()),
             &relay,
-            Arc::clone(&store),
+            &store,
             shutdown.clone(),
         ));
         tokio::spawn(listener.serve(router, shutdown));

@@ -1,16 +1,18 @@
 //! The admin listener, and readiness on both.
 
 use super::harness::{Behaviour, Client, Relay};
+use crate::support::stored::Store;
 use e2b_relay::admin;
 use e2b_relay::http::Listener;
 use e2b_relay::intake::Refused;
 use e2b_relay::shutdown::{self, Trigger};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// The store is there for the rest of what is served; readiness is the relay's.
-async fn serve(relay: &Relay) -> (SocketAddr, (Trigger, tempfile::TempDir)) {
+async fn serve(relay: &Relay) -> (SocketAddr, (Trigger, Arc<Store>, tempfile::TempDir)) {
     let settings = admin::Settings { hosts: vec!["relay.internal".to_owned()], ..admin::Settings::default() };
     let listener = Listener::bind_admin(([127, 0, 0, 1], 0).into(), None).await.unwrap();
     let (address, (trigger, shutdown)) = (listener.address(), shutdown::channel());
@@ -19,11 +21,11 @@ async fn serve(relay: &Relay) -> (SocketAddr, (Trigger, tempfile::TempDir)) {
         address,
         admin::Access::new(&settings, admin::Token::own(folder.path()).unwrap()),
         relay,
-        store,
+        &store,
         shutdown.clone(),
     ));
     tokio::spawn(listener.serve(router, shutdown));
-    (address, (trigger, folder))
+    (address, (trigger, store, folder))
 }
 
 async fn get(address: SocketAddr, path: &str, host: &str) -> (u16, String) {

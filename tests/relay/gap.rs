@@ -3,11 +3,11 @@
 use super::sinks::{NAMES, Sinks, shared};
 use crate::simulate::{KEY, Running};
 use crate::support::daemon::{Daemon, Home, Metrics};
-use crate::support::stored;
+use crate::support::stored::{self, Store};
 use crate::support::{consume, verify};
 use e2b_relay::intake::State;
 use e2b_relay::simulator::provider::Options;
-use e2b_relay::store::{Settings, Store};
+use e2b_relay::store::Settings;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) fn last_seen(home: &Home, cursor: jiff::Timestamp) {
     let settings = Settings { path: home.path().join("data"), ..Settings::default() };
     let store = Store::open(settings, stored::parts()).unwrap();
     for source in SOURCES {
-        store.keep(&format!("backfill/{source}"), &json!({"cursor": cursor}).to_string()).unwrap();
+        store.state.keep(&format!("backfill/{source}"), &json!({"cursor": cursor}).to_string()).unwrap();
     }
     store.close();
 }

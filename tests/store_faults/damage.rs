@@ -4,8 +4,9 @@ use super::corners::{Story, offer, read_all};
 use super::ledger::NOON;
 use super::runtime;
 use crate::support::seed::seed;
+use crate::support::stored::Store;
 use e2b_relay::event::Origin;
-use e2b_relay::store::{Batch, Limits, LogKind, Open, Store};
+use e2b_relay::store::{Batch, Limits, LogKind, Open};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ fn damage(story: &Story, id: &str) {
 /// What a fresh reader gets, and whether the hole in it is explained by then.
 fn read(store: &Store, missing: u64) -> (Batch, bool) {
     let batch = store.reader().read_after(0, Limits { events: 100, bytes: 8 << 20 }).unwrap();
-    (batch, store.damaged_from(LogKind::Events, missing).is_some())
+    (batch, store.log.damaged_from(LogKind::Events, missing).is_some())
 }
 
 #[test]

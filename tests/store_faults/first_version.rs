@@ -4,10 +4,10 @@
 use super::corners::at_each_call;
 use crate::support::fault_disk::{End, Fault, Plan, World};
 use crate::support::seed::seed;
-use crate::support::stored;
+use crate::support::stored::{self, Store};
 use crate::upgrade::kept;
 use bytesize::ByteSize;
-use e2b_relay::store::{Open, OpenError, Parts, Progress, Settings, Store};
+use e2b_relay::store::{Open, OpenError, Parts, Progress, Settings};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ impl Kept {
         Found {
             events: events.into_iter().map(|stored| (stored.sequence, stored.event.id)).collect(),
             positions: positions.collect(),
-            removed: store.removed_sinks().into_iter().map(|sink| sink.name).collect(),
+            removed: store.registry.removed().into_iter().map(|sink| sink.name).collect(),
         }
     }
 

@@ -1,9 +1,9 @@
 //! What the store was asked and what it answered, over all its lives; and whether what it holds agrees.
 
-use crate::support::stored::events_after;
+use crate::support::stored::{Store, events_after};
 use bytes::Bytes;
 use e2b_relay::event::{Arrival, Event, Origin, Stored, Timestamp};
-use e2b_relay::store::{Accepted, Limits, Ordinals, Record, Refused, Store};
+use e2b_relay::store::{Accepted, Limits, Ordinals, Record, Refused};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};

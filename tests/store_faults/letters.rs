@@ -5,9 +5,9 @@ use super::ledger::{NOON, SINK};
 use super::{runtime, times};
 use crate::support::fault_disk::{End, Fault, Plan};
 use crate::support::seed;
-use crate::support::stored;
+use crate::support::stored::{self, Store};
 use e2b_relay::event::{Origin, Stored};
-use e2b_relay::store::{Cause, Parts, Resolution, Settings, Store};
+use e2b_relay::store::{Cause, Parts, Resolution, Settings};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
@@ -130,7 +130,7 @@ fn nobody_waits_for_a_dead_letter_that_waits_for_the_disk() {
         let asker = std::thread::spawn(move || {
             let waiting = asking.dead_letters_waiting(SINK);
             let event = asking.dead_letter_event(SINK, last).unwrap();
-            let _ = told.send((waiting, event.map(|stored| stored.sequence), asking.used_bytes() > 0));
+            let _ = told.send((waiting, event.map(|stored| stored.sequence), asking.engine.used_bytes() > 0));
         });
         let answer = answers.recv_timeout(PATIENCE);
         // More than a segment of 1 MiB: room has to be looked for.

@@ -3,11 +3,12 @@
 use super::ledger::{Ledger, NOON, SINK};
 use super::sled_files;
 use crate::support::fault_disk::{End, Plan, World};
+use crate::support::stored::Store;
 use bytesize::ByteSize;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{
-    Cause, OpenError, Parts, Progress, Record, Refused, Resolution, Settings, SinkStart, Start, Step, Store,
+    Cause, OpenError, Parts, Progress, Record, Refused, Resolution, Settings, SinkStart, Start, Step,
 };
 use fastrand::Rng;
 use std::path::{Path, PathBuf};

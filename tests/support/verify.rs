@@ -3,8 +3,8 @@
 
 use super::daemon::Home;
 use super::oracle::Remains;
-use super::stored;
-use e2b_relay::store::{Settings, Store};
+use super::stored::{self, Store};
+use e2b_relay::store::Settings;
 use serde_json::Value;
 use tokio::process::Command;
 

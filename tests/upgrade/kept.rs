@@ -66,16 +66,16 @@ fn found(path: &Path, at: jiff::Timestamp) -> Value {
             let event = store.dead_letter_event(name, sequence).unwrap().expect("its event");
             json!([sequence, letter.cause.reason, event.event.id])
         });
-        let replay = store.claim(name).state().map(|state| String::from_utf8_lossy(&state).into_owned());
+        let replay = store.registry.claim(name).state().map(|state| String::from_utf8_lossy(&state).into_owned());
         json!({"name": name, "progress": store.progress(name), "letters": letters.collect::<Vec<_>>(), "state": replay})
     });
-    let quarantined = store.quarantined(None, 100, |_| true).into_iter().map(|one| {
-        let (_, body) = store.quarantined_body(one.id).unwrap().expect("its body");
+    let quarantined = store.quarantine.after(None, 100, |_| true).into_iter().map(|one| {
+        let (_, body) = store.quarantine.read(one.id).unwrap().expect("its body");
         json!([one.source, one.reason, String::from_utf8(body).unwrap()])
     });
-    let removed: Vec<String> = store.removed_sinks().into_iter().map(|sink| sink.name).collect();
+    let removed: Vec<String> = store.registry.removed().into_iter().map(|sink| sink.name).collect();
     json!({
-        "at": at, "instance": store.instance(), "verify": proof, "events": ids, "sinks": sinks.collect::<Vec<_>>(),
+        "at": at, "instance": store.log.instance(), "verify": proof, "events": ids, "sinks": sinks.collect::<Vec<_>>(),
         "quarantined": quarantined.collect::<Vec<_>>(), "removed": removed,
     })
 }

@@ -12,18 +12,18 @@ pub(super) const RETRY: &str = "api/dead-letters/retry";
 
 /// Blocks on the disk.
 pub(super) fn rows(parts: &Parts, now: Timestamp, longest: usize) -> Vec<Row> {
-    let store = &parts.store;
+    let letters = &parts.letters;
     let there = parts.sinks.all().into_keys();
-    let sinks = there.chain(store.removed_sinks().into_iter().map(|removed| removed.name));
+    let sinks = there.chain(parts.registry.removed().into_iter().map(|removed| removed.name));
     let mut newest: Vec<(String, u64, DeadLetter)> = Vec::new();
     for sink in sinks {
-        let letters = store.newest_dead_letters(&sink, SHOWN).into_iter();
-        newest.extend(letters.map(|(sequence, letter)| (sink.clone(), sequence, letter)));
+        let of_sink = letters.newest(&sink, SHOWN).into_iter();
+        newest.extend(of_sink.map(|(sequence, letter)| (sink.clone(), sequence, letter)));
     }
     newest.sort_by_key(|(_, sequence, letter)| std::cmp::Reverse((letter.at, *sequence)));
     newest.truncate(SHOWN);
     let row = |(sink, sequence, letter): &(String, u64, DeadLetter)| {
-        let stored = store.dead_letter_event(sink, *sequence).ok().flatten();
+        let stored = letters.event(sink, *sequence).ok().flatten();
         let (kind, sandbox) = stored
             .map_or_else(|| (String::new(), String::new()), |stored| (stored.event.kind, stored.event.sandbox_id));
         let button = parts.sinks.get(sink).map(|_| Button {

@@ -70,7 +70,7 @@ pub(super) async fn keep(page: Page, mut shutdown: Shutdown) {
         let is_watched = page.0.live.is_watched();
         if is_watched {
             let parts = &page.0.parts;
-            if let Err(error) = recent.read_on(&parts.journal, &parts.store).await {
+            if let Err(error) = recent.read_on(&parts.journal).await {
                 tracing::warn!(%error, "the journal cannot be read for the status page");
             }
         } else {

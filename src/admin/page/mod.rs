@@ -25,12 +25,12 @@ use super::gate::Gate;
 use super::journal::Journal;
 use super::reply::Params;
 use crate::deliver::Sinks;
-use crate::health;
+use crate::health::{self, Health};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::sandboxes::Sandboxes;
 use crate::shutdown::Shutdown;
-use crate::store::Store;
+use crate::store::{DeadLetters, SinkRegistry};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -52,7 +52,9 @@ pub(super) struct Parts {
     pub(super) intake: Arc<Intake>,
     pub(super) metrics: Metrics,
     pub(super) sandboxes: Sandboxes,
-    pub(super) store: Arc<Store>,
+    pub(super) health: Health,
+    pub(super) registry: SinkRegistry,
+    pub(super) letters: DeadLetters,
     pub(super) sinks: Sinks,
     pub(super) journal: Journal,
     /// Ends the streams.
@@ -101,7 +103,7 @@ impl Inner {
 /// `/` and what it needs. The figures of the last hour are taken until the shutdown.
 pub(super) fn routes(parts: Parts) -> Router {
     let (gate, shutdown) = (parts.gate.clone(), parts.shutdown.clone());
-    let pulse = parts.store.health().join("the status page", health::PATIENCE);
+    let pulse = parts.health.join("the status page", health::PATIENCE);
     let inner = Inner { parts, template: Template::new(), history: Mutex::default(), live: Live::default() };
     let page = Page(Arc::new(inner));
     tokio::spawn(pulse.keep(live::keep(page.clone(), shutdown)));

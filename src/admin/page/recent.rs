@@ -5,10 +5,9 @@ use super::words;
 use crate::admin::journal::{Journal, Query};
 use crate::decode;
 use crate::event::Stored;
-use crate::store::{Limits, Reader, Store};
+use crate::store::{Limits, Reader};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 
 /// Events that are shown.
 pub(super) const SHOWN: usize = 20;
@@ -32,13 +31,13 @@ impl Recent {
     }
 
     /// Reads on; where nothing is kept yet, from the end of the journal.
-    pub(super) async fn read_on(&mut self, journal: &Journal, store: &Arc<Store>) -> io::Result<()> {
+    pub(super) async fn read_on(&mut self, journal: &Journal) -> io::Result<()> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
             None => {
                 self.events = newest(journal).await?.into_iter().rev().collect();
                 self.after = self.events.back().map_or(0, |stored| stored.sequence);
-                store.reader_without_samples()
+                journal.events()
             }
         };
         let (mut after, mut events) = (self.after, std::mem::take(&mut self.events));

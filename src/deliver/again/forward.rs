@@ -135,7 +135,7 @@ impl Handle {
     async fn hand_on(&self, to: &str, letter: &DeadLetter, stored: &Stored) -> Handed {
         let road = &self.road;
         let mut outgoing = match decode::stored(&stored.event) {
-            Ok(record) => match road.router.readdressed(stored, &record, road.store.instance(), to) {
+            Ok(record) => match road.router.readdressed(stored, &record, road.log.instance(), to) {
                 Ok(outgoing) => outgoing,
                 Err(error) => return Handed::Refused(error),
             },

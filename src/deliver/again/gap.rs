@@ -40,7 +40,7 @@ impl Handle {
     pub async fn accept_gap(&self) -> Result<Gap, Refused> {
         let gap = self.status.borrow().gap.clone().ok_or(Refused::NoGap)?;
         let missing = gap.missing().ok_or(Refused::Contradiction)?;
-        self.road.store.give_up(missing).await.map_err(std::io::Error::other)?;
+        self.road.log.give_up(missing).await.map_err(std::io::Error::other)?;
         ask(gap, &self.accepting).await
     }
 }

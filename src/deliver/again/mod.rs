@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::shutdown::Shutdown;
 use crate::sink::Sink;
-use crate::store::{Claim, Store};
+use crate::store::{Claim, EventLog};
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 
@@ -29,8 +29,8 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 pub(super) struct Road {
     pub(super) name: String,
     pub(super) about: About,
-    pub(super) store: Arc<Store>,
-    /// What of it is this sink's.
+    pub(super) log: EventLog,
+    /// What of the store is this sink's.
     pub(super) claim: Claim,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) router: Arc<Router>,

@@ -7,7 +7,7 @@ use super::send::{Outcome, Stamp};
 use super::{Handle, Refused, Road};
 use crate::event::Stored;
 use crate::route::{REPLAY_HEADER, Types};
-use crate::store::{Limits, Store};
+use crate::store::{EventLog, Limits};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -175,7 +175,7 @@ impl Handle {
     /// Counts what a replay would send now, and sends nothing.
     pub async fn rehearse(&self, wanted: Wanted, now: Timestamp) -> Result<Found, Refused> {
         let mut replay = self.new_replay(wanted, now)?;
-        let mut reading = Reading::new(&self.road.store, &replay);
+        let mut reading = Reading::new(&self.road.log, &replay);
         while let Some(piece) = reading.next().await? {
             replay.found.found += piece.events.len() as u64;
             for stored in piece.events {
@@ -226,7 +226,7 @@ impl Handle {
     async fn run_replay(&self, mut replay: Replay) {
         let road = &*self.road;
         let stamp = Stamp { header: REPLAY_HEADER, id: replay.id.clone() };
-        let mut reading = Reading::new(&road.store, &replay);
+        let mut reading = Reading::new(&road.log, &replay);
         loop {
             match reading.next().await {
                 Ok(Some(piece)) => {
@@ -240,7 +240,7 @@ impl Handle {
                 Err(error) => {
                     tracing::error!(sink = road.name, %error, "a replay cannot read the journal");
                     tokio::time::sleep(DISK_RETRY).await;
-                    reading = Reading::new(&road.store, &replay);
+                    reading = Reading::new(&road.log, &replay);
                     continue;
                 }
             }
@@ -303,9 +303,9 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(store: &Store, replay: &Replay) -> Self {
-        let after = replay.position.max(store.sequence_before(replay.wanted.since));
-        Self { reader: Some(store.reader()), after, wanted: replay.wanted.clone(), through: replay.through }
+    fn new(log: &EventLog, replay: &Replay) -> Self {
+        let after = replay.position.max(log.sequence_before(replay.wanted.since));
+        Self { reader: Some(log.reader()), after, wanted: replay.wanted.clone(), through: replay.through }
     }
 
     /// `None` once it is through.

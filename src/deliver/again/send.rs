@@ -45,7 +45,7 @@ pub(super) enum Outcome {
 impl Road {
     /// Whether the sink would get an event now; `None` if it wants it and cannot have it.
     pub(super) fn would_send(&self, stored: Stored) -> Option<bool> {
-        match decide(&self.router, &self.redaction, self.store.instance(), &mut Arc::new(stored)) {
+        match decide(&self.router, &self.redaction, self.log.instance(), &mut Arc::new(stored)) {
             Ok(Decision::Send(_)) => Some(true),
             Ok(Decision::Skip(_)) => Some(false),
             Ok(Decision::Reject { .. }) | Err(_) => None,
@@ -73,7 +73,7 @@ impl Road {
             self.metrics.sink_error(&self.name, reason);
             Outcome::Rejected(Cause { reason: reason.to_owned(), message })
         };
-        let decision = decide(&self.router, &self.redaction, self.store.instance(), &mut Arc::new(stored));
+        let decision = decide(&self.router, &self.redaction, self.log.instance(), &mut Arc::new(stored));
         let mut outgoing = match decision {
             Ok(Decision::Send(outgoing)) => outgoing,
             Ok(Decision::Skip(_)) => return Outcome::Skipped,

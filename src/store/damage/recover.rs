@@ -1,22 +1,21 @@
 //! What a start finds missing.
 
-use super::super::damage::folder;
-use super::super::day_index;
-use super::super::ids::{self, Id};
-use super::super::log::{Log, Segment};
-use super::super::notes::Damaged;
-use super::super::positions::Progress;
-use super::super::record::{End, LogKind};
-use super::super::scan::{Hole, scan};
-use super::super::shared::Shared;
-use super::super::sled_guard;
+use super::folder;
+use crate::store::dedupe::day_index;
+use crate::store::log::ids::{self, Id};
+use crate::store::log::notes::Damaged;
+use crate::store::log::record::{End, LogKind};
+use crate::store::log::scan::{Hole, scan};
+use crate::store::log::{Log, Segment};
+use crate::store::shared::Shared;
+use crate::store::sinks::positions::Progress;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Holds the logs against what else knows how far they were, and has them go on behind that. Returns the highest sequence.
-pub(in super::super) fn witnessed(
+pub(in crate::store) fn witnessed(
     events: &mut Log,
     samples: &mut Log,
     end: End,
@@ -31,7 +30,7 @@ pub(in super::super) fn witnessed(
 
 /// Looks through what some sink has not had, and for what is missing before and behind it. Ids that are lost go from the
 /// indexes in `seen`, which are all closed yet.
-pub(in super::super) fn recover(shared: &Shared, seen: &Path) -> io::Result<()> {
+pub(in crate::store) fn recover(shared: &Shared, seen: &Path) -> io::Result<()> {
     for noted in shared.damage.spans().iter().filter(|noted| noted.wanted > 0) {
         let path = folder(&shared.settings.path).join(ids::file_name(noted.id));
         match ids::read(&*shared.disk, &path) {
@@ -54,8 +53,8 @@ pub(in super::super) fn recover(shared: &Shared, seen: &Path) -> io::Result<()> 
     }
     if forgotten {
         // What they know beyond the journal is what is lost. They are made anew from it.
-        for day in day_index::days(seen)? {
-            sled_guard::remove(&day_index::folder(seen, day))?;
+        for day in day_index::days(&*shared.kv, seen)? {
+            shared.kv.remove(&day_index::folder(seen, day))?;
         }
     }
     Ok(())
@@ -110,8 +109,8 @@ fn lost_in_indexes(shared: &Shared, damaged: &Damaged, seen: &Path) -> io::Resul
     let mut lost: Vec<Id> = Vec::new();
     let sound = shared.sound_in(damaged)?;
     let is_lost = |id: &Id| damaged.holds(id.sequence) && !sound.contains(&id.sequence);
-    for day in day_index::days(seen)? {
-        match day_index::ids_of(seen, day) {
+    for day in day_index::days(&*shared.kv, seen)? {
+        match day_index::ids_of(&*shared.kv, seen, day) {
             Ok(ids) => lost.extend(ids.into_iter().filter(is_lost)),
             Err(error) => {
                 tracing::warn!(day, %error, "the index of a day cannot be read: ids that are lost stay unknown")

@@ -11,9 +11,9 @@
 
 use super::{Cause, DeadLetter, DeadLetterCounts, Fate};
 use crate::event::Stored;
-use crate::store::bytes::{Reader, put_text};
-use crate::store::frame::{self, EventFrame, Frame};
-use crate::store::frames::Shape;
+use crate::store::files::bytes::{Reader, put_text};
+use crate::store::files::frames::Shape;
+use crate::store::log::frame::{self, EventFrame, Frame};
 use bytes::Bytes;
 
 const LETTER: u8 = 1;
@@ -168,7 +168,7 @@ pub(super) fn of_sink(content: &[u8], sink: &str) -> Option<Vec<u8>> {
 
 /// What damaged bytes seem to have been, for people: nothing vouches for it.
 pub(super) fn guess(bytes: &[u8]) -> String {
-    let content = bytes.get(crate::store::frames::PREFIX as usize..).unwrap_or_default();
+    let content = bytes.get(crate::store::files::frames::PREFIX as usize..).unwrap_or_default();
     let mut reader = Reader(content);
     let (kind, sink, sequence) = (reader.u8(), reader.text(), reader.u64());
     let (Some(sink), Some(sequence)) = (sink, sequence) else { return "nothing that can be read".to_owned() };

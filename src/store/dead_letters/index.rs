@@ -5,7 +5,7 @@
 
 use super::coding::{self, Entry, What};
 use super::{DeadLetter, DeadLetterCounts};
-use crate::store::frames::Place;
+use crate::store::files::frames::Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{AddAssign, Bound};
 

@@ -22,10 +22,10 @@ pub(super) use coding::SHAPE;
 pub(super) use index::{Fate, Index};
 pub(super) use writer::Writer;
 
-use super::disk::{Disk, File};
-use super::frames;
-use super::guarded::{Guarded, assert_no_lock_held};
-use super::positions::Progress;
+use super::files::disk::{Disk, File};
+use super::files::frames;
+use super::files::guarded::{Guarded, assert_no_lock_held};
+use super::sinks::positions::Progress;
 use crate::event::Stored;
 use crate::metrics::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,7 +140,7 @@ struct State {
 }
 
 /// The handle to the letters. It is answered by the thread that runs [`Writer`].
-pub(super) struct DeadLetters {
+pub(super) struct Letters {
     shared: Arc<Shared>,
     jobs: mpsc::Sender<Job>,
 }
@@ -178,7 +178,7 @@ enum Job {
     Finish,
 }
 
-impl DeadLetters {
+impl Letters {
     /// Reads the file, and makes it where there is none.
     pub(super) fn open(context: Context) -> io::Result<(Self, Writer)> {
         let (jobs, received) = mpsc::channel();

@@ -14,9 +14,9 @@
 use super::index::Index;
 use super::writer::{Tail, Writer, set_aside};
 use super::{Context, DeadLetterCounts, Job, SHAPE, Shared, State, coding, file_path, folder};
-use crate::store::disk::{File, Open};
-use crate::store::frames::{self, Found, Place, Scanner};
-use crate::store::guarded::Guarded;
+use crate::store::files::disk::{File, Open};
+use crate::store::files::frames::{self, Found, Place, Scanner};
+use crate::store::files::guarded::Guarded;
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};

@@ -6,9 +6,9 @@
 use super::index::{Copied, Snapshot};
 use super::writer::Writer;
 use super::{Fate, coding};
-use crate::store::disk::Disk;
-use crate::store::frames::{self, Place};
-use crate::store::replace::{Failed, Replacement};
+use crate::store::files::disk::Disk;
+use crate::store::files::frames::{self, Place};
+use crate::store::files::replace::{Failed, Replacement};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

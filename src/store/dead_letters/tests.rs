@@ -4,9 +4,9 @@ use super::writer::Writer;
 use super::*;
 use crate::event::{Arrival, Event, Origin, Timestamp};
 use crate::health::Health;
-use crate::store::disk::failing::FailingDisk;
-use crate::store::disk::{Open, RealDisk};
-use crate::store::frames::{Found, Place, Scanner};
+use crate::store::files::disk::failing::FailingDisk;
+use crate::store::files::disk::{Open, RealDisk};
+use crate::store::files::frames::{Found, Place, Scanner};
 use ::bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -27,9 +27,9 @@ impl Bench {
         Self { folder, positions: Arc::default(), metrics: Metrics::new("test", "test").unwrap() }
     }
 
-    fn open_on(&self, disk: Arc<dyn Disk>) -> io::Result<(DeadLetters, Writer)> {
+    fn open_on(&self, disk: Arc<dyn Disk>) -> io::Result<(Letters, Writer)> {
         let positions = Arc::clone(&self.positions);
-        DeadLetters::open(Context {
+        Letters::open(Context {
             disk,
             store: self.folder.path().to_owned(),
             max_live: 1 << 20,
@@ -38,7 +38,7 @@ impl Bench {
         })
     }
 
-    fn open(&self) -> (DeadLetters, Writer) {
+    fn open(&self) -> (Letters, Writer) {
         self.open_on(Arc::new(RealDisk)).unwrap()
     }
 
@@ -114,11 +114,11 @@ fn park(writer: &mut Writer, sink: &str, sequences: impl IntoIterator<Item = u64
     writer.park(sink, sequences.into_iter().map(|sequence| letter(sink, sequence)).collect())
 }
 
-fn waiting(letters: &DeadLetters, sink: &str) -> Vec<u64> {
+fn waiting(letters: &Letters, sink: &str) -> Vec<u64> {
     letters.of(sink).into_iter().map(|(sequence, _)| sequence).collect()
 }
 
-fn assert_readable(letters: &DeadLetters, sink: &str) {
+fn assert_readable(letters: &Letters, sink: &str) {
     for sequence in waiting(letters, sink) {
         assert_eq!(letters.event(sink, sequence).unwrap(), Some(stored(sequence)));
     }

@@ -3,10 +3,10 @@
 use super::rewrite::Rewrite;
 use super::{Context, Fate, Job, Shared, coding, file_path, folder};
 use crate::health::Pulse;
-use crate::store::damaged;
-use crate::store::disk::File;
-use crate::store::frames::{self, Place};
-use crate::store::replace::Failed;
+use crate::store::damage::damaged;
+use crate::store::files::disk::File;
+use crate::store::files::frames::{self, Place};
+use crate::store::files::replace::Failed;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;

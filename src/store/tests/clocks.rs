@@ -1,8 +1,8 @@
 //! What rests on the wall clock, while that is set.
 
-use super::super::guarded::Guarded;
-use super::super::janitor::Janitor;
 use super::*;
+use crate::store::files::guarded::Guarded;
+use crate::store::write::janitor::Janitor;
 use jiff::SignedDuration;
 
 /// Both of the host's clocks, set by the test.
@@ -41,10 +41,10 @@ fn files(folder: &Path) -> (usize, usize) {
 async fn after_a_step_of_the_clock_nothing_is_forgotten_for_an_hour_and_then_what_is_over() {
     for days in [30, -30] {
         let (folder, clocks) = (tempfile::tempdir().unwrap(), Clocks::new());
-        let store = Store::open(settings(folder.path()), clocks.parts()).unwrap();
+        let store = crate::store::open(settings(folder.path()), clocks.parts()).unwrap();
         let mut janitor = Janitor::new(
-            Arc::clone(&store.shared),
-            store.health().join("a test", Duration::from_secs(300)),
+            Arc::clone(&store.engine.shared),
+            store.engine.health().join("a test", Duration::from_secs(300)),
             Vec::new(),
         );
         // Segments of 1 MiB, of which the last one stays.
@@ -75,7 +75,7 @@ async fn after_a_step_of_the_clock_nothing_is_forgotten_for_an_hour_and_then_wha
 #[tokio::test]
 async fn what_a_suspend_adds_to_the_wall_clock_is_no_step() {
     let (folder, clocks) = (tempfile::tempdir().unwrap(), Clocks::new());
-    let store = Store::open(settings(folder.path()), clocks.parts()).unwrap();
+    let store = crate::store::open(settings(folder.path()), clocks.parts()).unwrap();
     clocks.pass(Duration::from_secs(30 * 86_400));
-    assert!(store.shared.clock_is_sane());
+    assert!(store.engine.shared.clock_is_sane());
 }

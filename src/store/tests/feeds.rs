@@ -24,7 +24,7 @@ async fn a_feed_that_keeps_up_or_falls_behind_has_each_event_once_as_the_journal
     let folder = tempfile::tempdir().unwrap();
     drop(accept_many(&open(folder.path()), (0..300).map(|n| format!("before-{n}")), NOON).await);
     let store = open(folder.path());
-    let (mut quick, mut slow) = (store.tail_reader(), store.tail_reader());
+    let (mut quick, mut slow) = (store.log.tail_reader(), store.log.tail_reader());
     let (mut all, mut late) = (Vec::new(), Vec::new());
     let (mut roads, mut late_roads) = ([0; 2], [0; 2]);
     read_on(&mut quick, &mut all, &mut roads);
@@ -34,7 +34,7 @@ async fn a_feed_that_keeps_up_or_falls_behind_has_each_event_once_as_the_journal
         for piece in 0..5 {
             accept_many(&store, (0..200).map(|n| format!("{round}-{piece}-{n}")), NOON).await;
             let sample = event(&format!("sample-{round}-{piece}"), NOON);
-            store.accept(sample, arrival(Origin::Metrics)).await.unwrap();
+            store.log.accept(sample, arrival(Origin::Metrics)).await.unwrap();
             read_on(&mut quick, &mut all, &mut roads);
         }
         // Now and then further behind than what memory holds.
@@ -54,25 +54,25 @@ async fn a_feed_that_keeps_up_or_falls_behind_has_each_event_once_as_the_journal
 async fn a_feed_in_memory_holds_no_segment_that_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let small = || Settings { max_size: ByteSize::mib(16), ..settings(folder.path()) };
-    let open = || Store::open(small(), parts(NOON)).unwrap();
+    let open = || crate::store::open(small(), parts(NOON)).unwrap();
     accept(&open(), "before", NOON).await;
     let store = open();
     attach(&store, "lake", Start::Earliest).await;
-    let (mut reader, mut all, mut roads) = (store.tail_reader(), Vec::new(), [0; 2]);
-    let first = store.marks(false)[0];
+    let (mut reader, mut all, mut roads) = (store.log.tail_reader(), Vec::new(), [0; 2]);
+    let first = store.log.marks(false)[0];
     for round in 0.. {
         read_on(&mut reader, &mut all, &mut roads);
         let position = all.last().unwrap().stored.sequence;
         advance(&store, "lake", position, Progress { delivered: position, ..Progress::default() });
-        store.shared.positions.sync().unwrap();
-        if store.marks(false)[0] != first {
+        store.engine.shared.positions.sync().unwrap();
+        if store.log.marks(false)[0] != first {
             break;
         }
         accept_many(&store, (0..500).map(|n| format!("{round}-{n}")), NOON).await;
     }
     assert_eq!(roads[1], 1, "only the first was read from the disk");
     // The janitor has its own hand on it until it is through.
-    store.close();
+    store.engine.close();
     let open = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs_link(&fd.unwrap().path()));
     let gone: Vec<_> =
         open.filter(|name| name.starts_with(folder.path()) && name.to_string_lossy().contains("(deleted)")).collect();
@@ -80,11 +80,11 @@ async fn a_feed_in_memory_holds_no_segment_that_is_gone() {
 }
 
 /// All of both logs from the disk, without anything that another reading may have left.
-fn read_records(store: &Store) -> Vec<Record> {
+fn read_records(store: &Handles) -> Vec<Record> {
     let mut all: Vec<Record> = Vec::new();
     loop {
         let after = all.last().map_or(0, |record| record.stored.sequence);
-        let batch = store.reader().read_after(after, Limits { events: 5_000, bytes: usize::MAX }).unwrap();
+        let batch = store.log.reader().read_after(after, Limits { events: 5_000, bytes: usize::MAX }).unwrap();
         if batch.records.is_empty() {
             return all;
         }
@@ -106,26 +106,26 @@ async fn a_reader_has_no_position() {
     let folder = tempfile::tempdir().unwrap();
     drop(accept_many(&open(folder.path()), (0..300).map(|n| format!("before-{n}")), NOON).await);
     let store = open(folder.path());
-    let mut kept: Vec<TailReader> = (0..3).map(|_| store.tail_reader()).collect();
+    let mut kept: Vec<TailReader> = (0..3).map(|_| store.log.tail_reader()).collect();
     let mut afters = [0; 3];
     for round in 0..60 {
         // Small groups, and now and then one of the largest.
         let pieces: usize = if rng.u8(0..6) == 0 { 1_500 } else { rng.usize(1..200) };
         accept_many(&store, (0..pieces).map(|n| format!("{round}-{n}")), NOON).await;
         if rng.bool() {
-            store.accept(event(&format!("sample-{round}"), NOON), arrival(Origin::Metrics)).await.unwrap();
+            store.log.accept(event(&format!("sample-{round}"), NOON), arrival(Origin::Metrics)).await.unwrap();
         }
         for (reader, after) in kept.iter_mut().zip(&mut afters) {
             for _ in 0..rng.usize(0..12) {
                 let limits = Limits { events: rng.usize(1..700), bytes: rng.usize(1_000..900_000) };
                 if rng.u8(0..20) == 0 {
-                    *after = rng.u64(0..=store.durable().borrow().sequence);
+                    *after = rng.u64(0..=store.log.durable().borrow().sequence);
                 }
                 let batch = match rng.bool().then(|| reader.cached_after(*after, limits)).flatten() {
                     Some(batch) => batch,
                     None => reader.read_after(*after, limits).unwrap(),
                 };
-                let fresh = store.reader().read_after(*after, limits).unwrap();
+                let fresh = store.log.reader().read_after(*after, limits).unwrap();
                 assert_eq!(batch, fresh, "seed {seed}, round {round}, after {after}");
                 *after = batch.through;
             }

@@ -9,7 +9,7 @@ async fn a_segment_that_begins_behind_a_sinks_note_knows_the_sink() {
         let store = open(folder.path());
         let sink = [SinkStart { name: "lake".to_owned(), renamed_from: None, start: Start::Now }];
         // It is asked, and then nobody looks for the answer while segments begin.
-        let mut attaching = std::pin::pin!(store.attach(&sink));
+        let mut attaching = std::pin::pin!(store.registry.attach(&sink));
         let _ = futures_util::poll!(attaching.as_mut());
         accept_many(&store, (0..5_000).map(|n| format!("event-{n}")), NOON).await;
     }
@@ -20,7 +20,7 @@ async fn a_segment_that_begins_behind_a_sinks_note_knows_the_sink() {
     std::fs::remove_dir_all(folder.path().join("positions")).unwrap();
     let store = open(folder.path());
     attach(&store, "lake", Start::Now).await;
-    assert_eq!(store.progress("lake").position, 0, "its birth was forgotten");
+    assert_eq!(store.registry.claim("lake").progress().position, 0, "its birth was forgotten");
 }
 
 #[tokio::test]

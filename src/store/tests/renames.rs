@@ -9,23 +9,26 @@ fn sink(name: &str, renamed_from: Option<&str>) -> SinkStart {
 /// Three events for `old`: one dropped by hand, one retried, and one that waits.
 async fn fill(path: &Path) {
     let store = open(path);
-    store.attach(&[sink("old", None)]).await.unwrap();
+    store.registry.attach(&[sink("old", None)]).await.unwrap();
     accept_many(&store, (0..3).map(|n| format!("event-{n}")), NOON).await;
     let cause = Cause { reason: "rejected".to_owned(), message: "no".to_owned() };
     let letters: Vec<_> = read_all(&store, 0).into_iter().map(|stored| (Arc::new(stored), cause.clone())).collect();
-    store.park("old", &letters).unwrap();
-    store.resolve("old", &[1], Resolution::Dropped).unwrap();
-    store.resolve("old", &[2], Resolution::Retried).unwrap();
+    store.registry.claim("old").park(&letters).unwrap();
+    store.letters.resolve("old", &[1], Resolution::Dropped).unwrap();
+    store.letters.resolve("old", &[2], Resolution::Retried).unwrap();
     advance(&store, "old", 3, Progress { dead_lettered: 3, ..Progress::default() });
-    store.claim("old").set_state(b"noted".to_vec()).unwrap();
+    store.registry.claim("old").set_state(b"noted".to_vec()).unwrap();
 }
 
-fn assert_moved(store: &Store) {
-    assert_eq!((store.dead_letters_waiting("old"), store.dead_letters_waiting("new")), (0, 1));
-    assert_eq!(store.dead_letters("new")[0].1.id, "event-2");
-    assert_eq!(store.dead_letter_event("new", 3).unwrap().unwrap().event.id, "event-2");
-    assert_eq!(store.progress("new").dead_lettered, 3);
-    assert_eq!((store.claim("old").state(), store.claim("new").state()), (None, Some(b"noted".to_vec())));
+fn assert_moved(store: &Handles) {
+    assert_eq!((store.letters.waiting("old"), store.letters.waiting("new")), (0, 1));
+    assert_eq!(store.letters.of("new")[0].1.id, "event-2");
+    assert_eq!(store.letters.event("new", 3).unwrap().unwrap().event.id, "event-2");
+    assert_eq!(store.registry.claim("new").progress().dead_lettered, 3);
+    assert_eq!(
+        (store.registry.claim("old").state(), store.registry.claim("new").state()),
+        (None, Some(b"noted".to_vec()))
+    );
 }
 
 #[tokio::test]
@@ -34,7 +37,7 @@ async fn dead_letters_go_along_with_a_renamed_sink() {
     fill(folder.path()).await;
     {
         let store = open(folder.path());
-        store.attach(&[sink("new", Some("old"))]).await.unwrap();
+        store.registry.attach(&[sink("new", Some("old"))]).await.unwrap();
         assert_moved(&store);
     }
     let proof = verify(folder.path(), |_, _| ()).unwrap();
@@ -44,8 +47,8 @@ async fn dead_letters_go_along_with_a_renamed_sink() {
     assert_eq!(sums, [("new", 1, 1)]);
     let store = open(folder.path());
     assert_moved(&store);
-    assert_eq!(store.resolve("new", &[3], Resolution::Retried).unwrap(), 1);
-    assert_eq!(store.dead_letters_waiting("new"), 0);
+    assert_eq!(store.letters.resolve("new", &[3], Resolution::Retried).unwrap(), 1);
+    assert_eq!(store.letters.waiting("new"), 0);
 }
 
 #[tokio::test]
@@ -54,8 +57,8 @@ async fn a_file_of_dead_letters_that_is_made_anew_knows_the_new_name() {
     fill(folder.path()).await;
     {
         let store = open(folder.path());
-        store.attach(&[sink("new", Some("old"))]).await.unwrap();
-        store.shared.letters.rewrite().unwrap();
+        store.registry.attach(&[sink("new", Some("old"))]).await.unwrap();
+        store.engine.shared.letters.rewrite().unwrap();
         assert_moved(&store);
     }
     let proof = verify(folder.path(), |_, _| ()).unwrap();
@@ -67,17 +70,17 @@ async fn a_file_of_dead_letters_that_is_made_anew_knows_the_new_name() {
 async fn dead_letters_have_a_limit_that_never_takes_one_away() {
     let folder = tempfile::tempdir().unwrap();
     let bounded = Settings { max_dead_letters_size: Some(bytesize::ByteSize::kib(1)), ..settings(folder.path()) };
-    let store = Store::open(bounded, parts(NOON)).unwrap();
+    let store = crate::store::open(bounded, parts(NOON)).unwrap();
     accept_many(&store, (0..20).map(|n| format!("event-{n}")), NOON).await;
     let cause = Cause { reason: "rejected".to_owned(), message: "no".to_owned() };
     let letters: Vec<_> = read_all(&store, 0).into_iter().map(|stored| (Arc::new(stored), cause.clone())).collect();
-    let kept = store.park("lake", &letters).unwrap();
+    let kept = store.registry.claim("lake").park(&letters).unwrap();
     assert!((1..20).contains(&kept), "{kept}");
-    let full = store.park("lake", &letters[kept..=kept]).unwrap_err();
+    let full = store.registry.claim("lake").park(&letters[kept..=kept]).unwrap_err();
     assert!(full.to_string().contains("store.max_dead_letters_size"), "{full}");
-    assert_eq!(store.dead_letters_waiting("lake"), kept as u64);
-    store.resolve("lake", &[1], Resolution::Dropped).unwrap();
-    assert_eq!(store.park("lake", &letters[kept..=kept]).unwrap(), 1);
+    assert_eq!(store.letters.waiting("lake"), kept as u64);
+    store.letters.resolve("lake", &[1], Resolution::Dropped).unwrap();
+    assert_eq!(store.registry.claim("lake").park(&letters[kept..=kept]).unwrap(), 1);
 }
 
 #[tokio::test]
@@ -85,11 +88,11 @@ async fn an_attachment_that_cannot_be_noted_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path()).await;
     let store = open(folder.path());
-    store.attach(&[sink("old", None)]).await.unwrap();
-    let before = store.progress("old");
-    store.close();
-    store.attach(&[sink("new", Some("old")), sink("newer", None)]).await.unwrap_err();
-    assert_eq!((store.progress("old"), store.dead_letters_waiting("old")), (before, 1));
-    assert_eq!((store.progress("new"), store.dead_letters_waiting("new")), (Progress::default(), 0));
-    assert_eq!(store.shared.positions.all().len(), 1);
+    store.registry.attach(&[sink("old", None)]).await.unwrap();
+    let before = store.registry.claim("old").progress();
+    store.engine.close();
+    store.registry.attach(&[sink("new", Some("old")), sink("newer", None)]).await.unwrap_err();
+    assert_eq!((store.registry.claim("old").progress(), store.letters.waiting("old")), (before, 1));
+    assert_eq!((store.registry.claim("new").progress(), store.letters.waiting("new")), (Progress::default(), 0));
+    assert_eq!(store.engine.shared.positions.all().len(), 1);
 }

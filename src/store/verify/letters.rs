@@ -1,8 +1,8 @@
 //! The file of dead letters, from its first frame to its last.
 
-use super::super::dead_letters::{DeadLetterCounts, Index, SHAPE, file_path};
-use super::super::disk::{Disk, Open};
-use super::super::frames::{Found, Scanner};
+use crate::store::dead_letters::{DeadLetterCounts, Index, SHAPE, file_path};
+use crate::store::files::disk::{Disk, Open};
+use crate::store::files::frames::{Found, Scanner};
 use std::io;
 use std::path::Path;
 

@@ -1,12 +1,12 @@
 //! One of the two logs: every header, every group by its CRC, every sequence, every file of ids.
 
-use super::super::disk::{Disk, File, Open, ReadOnlyDisk};
-use super::super::frame::{self, Frame, day_of};
-use super::super::ids::{self, Id};
-use super::super::log::{holds_events, number_of};
-use super::super::notes::{Damaged, Notes};
-use super::super::record::LogKind;
-use super::super::segment::{Cursor, Header, Step};
+use crate::store::files::disk::{Disk, File, Open, ReadOnlyDisk};
+use crate::store::log::frame::{self, Frame, day_of};
+use crate::store::log::ids::{self, Id};
+use crate::store::log::notes::{Damaged, Notes};
+use crate::store::log::record::LogKind;
+use crate::store::log::segment::{Cursor, Header, Step};
+use crate::store::log::{holds_events, number_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};

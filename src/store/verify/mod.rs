@@ -8,13 +8,13 @@ mod letters;
 mod logs;
 mod positions;
 
-use super::OpenError;
 use super::dead_letters::DeadLetterCounts;
-use super::disk::ReadOnlyDisk;
+use super::errors::OpenError;
+use super::files::disk::ReadOnlyDisk;
+use super::files::lock::Lock;
 use super::format;
-use super::lock::Lock;
-use super::positions::Progress;
-use super::record::LogKind;
+use super::log::record::LogKind;
+use super::sinks::positions::Progress;
 use letters::Letters;
 use logs::LogRead;
 use serde::Serialize;

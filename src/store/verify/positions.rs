@@ -1,7 +1,7 @@
 //! The positions of a stopped store.
 
-use super::super::disk::ReadOnlyDisk;
-use super::super::positions::{self, Content};
+use crate::store::files::disk::ReadOnlyDisk;
+use crate::store::sinks::positions::{self, Content};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;

@@ -1,0 +1,465 @@
+//! The one thread that writes: takes what waits, drops what is known, writes one group, syncs it, answers all of it.
+
+#[cfg(test)]
+mod tests;
+
+use super::inbox::{Accepted, Command, Entry, Inbox, Reply};
+use super::janitor;
+use super::sweep;
+use crate::event::{Arrival, Origin, Stored};
+use crate::health::Pulse;
+use crate::logging::Occasional;
+use crate::store::dedupe::day_index::DayIndex;
+use crate::store::dedupe::librarian;
+use crate::store::errors::Refused;
+use crate::store::log::frame::{self, Day, DedupeHash, EventFrame};
+use crate::store::log::ids::{self, Id};
+use crate::store::log::notes::Control;
+use crate::store::log::record::{End, LogKind, Ordinals, Record};
+use crate::store::log::{Draft, Log};
+use crate::store::phase::{Phase, during};
+use crate::store::shared::{Claim, Shared};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How often an idle committer looks at clock and disk.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the index of a day that is neither today nor yesterday stays open unused.
+const IDLE: Duration = Duration::from_secs(10);
+/// Most such indexes that are open; each has buffers and a thread of sled's.
+const MAX_OTHER_DAYS: usize = 16;
+/// An event this close to midnight is looked up in the neighbouring day too.
+const MIDNIGHT_MARGIN: i64 = 60;
+/// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
+const USEFUL_ROOM: usize = 64 * 1024;
+/// After a group of so many events the next are on their way: whoever was answered sends on.
+const BUSY: usize = 8;
+/// Then they are given this long to gather, or many small groups would each cost an `fdatasync`.
+const GATHER: Duration = Duration::from_micros(100);
+/// How long events that wait for an index are waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+pub(in crate::store) struct Committer {
+    pub(in crate::store) pulse: Pulse,
+    pub(in crate::store) shared: Arc<Shared>,
+    pub(in crate::store) inbox: Arc<Inbox>,
+    pub(in crate::store) events: Log,
+    pub(in crate::store) samples: Log,
+    pub(in crate::store) next_sequence: u64,
+    pub(in crate::store) librarian: mpsc::Sender<librarian::Job>,
+    pub(in crate::store) janitor: mpsc::Sender<janitor::Job>,
+    pub(in crate::store) days: HashMap<Day, OpenDay>,
+    /// Events whose day's index is being opened.
+    pub(in crate::store) waiting: HashMap<Day, Vec<Entry>>,
+    /// Why the index of a day is not to be had now: its events are refused, for nobody can say whether they are known.
+    pub(in crate::store) unavailable: HashMap<Day, Refused>,
+    /// Ids of durable events whose day's index went bad before it had them.
+    pub(in crate::store) unindexed: HashMap<Day, Vec<Id>>,
+    pub(in crate::store) refusals: Refusals,
+}
+
+/// What was logged of them: each refused group may have a reason in other words.
+#[derive(Default)]
+pub(in crate::store) struct Refusals {
+    said: Occasional,
+    /// A line says that deliveries are refused, and none that they are accepted again.
+    told: bool,
+}
+
+pub(in crate::store) struct OpenDay {
+    pub(in crate::store) index: DayIndex,
+    pub(in crate::store) used: Instant,
+}
+
+/// One group in the making.
+#[derive(Default)]
+struct Batch {
+    events: Vec<(EventFrame, Reply)>,
+    samples: Vec<(EventFrame, Reply)>,
+    /// New in this group; their repeats wait for the same commit.
+    new: HashSet<DedupeHash>,
+    repeats: Vec<Reply>,
+    notes: Vec<(Control, oneshot::Sender<Result<(), Refused>>)>,
+}
+
+impl Committer {
+    /// Works until the inbox is closed and empty.
+    pub(in crate::store) fn run(mut self) {
+        let mut last_wait: Option<Instant> = None;
+        let mut last_group = 0;
+        loop {
+            if last_group >= BUSY {
+                #[expect(clippy::disallowed_methods, reason = "a thread of its own, and nothing to be awaited")]
+                std::thread::sleep(GATHER);
+            }
+            self.pulse.beat();
+            let work = self.inbox.take(TICK, !self.waiting.is_empty());
+            let mut batch = Batch::default();
+            let mut entries = Vec::new();
+            for command in work.commands {
+                match command {
+                    Command::Note(note, reply) => batch.notes.push((note, reply)),
+                    Command::DayOpened(index) => {
+                        entries.append(&mut self.waiting.remove(&index.day).unwrap_or_default());
+                        self.take_index(index);
+                    }
+                    Command::DayUnavailable(day, refused) => self.refuse_day(day, &refused),
+                    Command::Rebuild(days) => days.into_iter().for_each(|day| self.rebuild(day)),
+                }
+            }
+            entries.extend(work.entries);
+            last_group = entries.len();
+            for entry in entries {
+                self.sort_in(entry, &mut batch);
+            }
+            self.commit(batch);
+            self.close_idle_days();
+            self.look_at_the_disk();
+            if work.closed {
+                let deadline = *last_wait.get_or_insert_with(|| Instant::now() + LAST_WAIT);
+                if self.waiting.is_empty() || Instant::now() >= deadline {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Decides whether an event is new, known, or has to wait for an index.
+    fn sort_in(&mut self, entry: Entry, batch: &mut Batch) {
+        if entry.arrival.origin == Origin::Metrics {
+            // Deduped by the last sample per sandbox, before they come here.
+            return batch.samples.push(into_frame(entry));
+        }
+        let (day, neighbour) = days_of(entry.event.timestamp.instant());
+        for wanted in [Some(day), neighbour].into_iter().flatten() {
+            let Some(open) = self.days.get_mut(&wanted) else { return self.wait_for(wanted, entry) };
+            open.used = Instant::now();
+            if open.index.contains(entry.hash) {
+                return answer(entry.reply, Ok(Accepted::Duplicate));
+            }
+        }
+        if !batch.new.insert(entry.hash) {
+            batch.repeats.push(entry.reply);
+        } else {
+            let replaces = self.shared.damage.replaced_by(entry.hash);
+            let (frame, reply) = into_frame(entry);
+            batch.events.push((EventFrame { replaces, ..frame }, reply));
+        }
+    }
+
+    fn wait_for(&mut self, day: Day, entry: Entry) {
+        if let Some(refused) = self.unavailable.get(&day) {
+            return answer(entry.reply, Err(refused.clone()));
+        }
+        let waiting = self.waiting.entry(day).or_default();
+        if waiting.len() >= self.inbox.limit() {
+            return answer(entry.reply, Err(Refused::Overloaded));
+        }
+        waiting.push(entry);
+        if waiting.len() == 1 {
+            self.send_librarian(librarian::Job::Open(day));
+        }
+    }
+
+    /// Until its index is there, whoever sends its events is told to send them again.
+    fn refuse_day(&mut self, day: Day, refused: &Refused) {
+        for entry in self.waiting.remove(&day).unwrap_or_default() {
+            answer(entry.reply, Err(refused.clone()));
+        }
+        self.unavailable.insert(day, refused.clone());
+        self.note(None);
+    }
+
+    fn repair(&mut self, day: Day) {
+        self.days.remove(&day);
+        self.send_librarian(librarian::Job::Bad(day));
+    }
+
+    fn rebuild(&mut self, day: Day) {
+        self.days.remove(&day);
+        self.send_librarian(librarian::Job::Rebuild(day));
+        self.send_librarian(librarian::Job::Open(day));
+    }
+
+    fn send_librarian(&self, job: librarian::Job) {
+        // The librarian ends only after the committer.
+        let _ = self.librarian.send(job);
+    }
+
+    fn commit(&mut self, mut batch: Batch) {
+        let started = Instant::now();
+        let notes = std::mem::take(&mut batch.notes);
+        let mut draft = Draft::new();
+        for (note, _) in &notes {
+            frame::put_control(&mut draft.buffer, note);
+        }
+        let first = self.next_sequence;
+        self.number(&mut batch.events, &mut draft);
+        let mut samples = Draft::new();
+        let first_sample = self.next_sequence;
+        self.number(&mut batch.samples, &mut samples);
+
+        let count = batch.events.len() + batch.samples.len();
+        let ids = draft.ids.clone();
+        let before = self.ordinals();
+        let outcome = self.write(LogKind::Events, draft, first);
+        let samples_outcome = self.write(LogKind::Samples, samples, first_sample);
+        let written = [(LogKind::Events, batch.events, &outcome), (LogKind::Samples, batch.samples, &samples_outcome)];
+        let mut end = *self.shared.durable.borrow();
+        let written = written.map(|(log, frames, outcome)| {
+            let place = end.ordinals.of_mut(log);
+            *place = before.of(log);
+            (self.keep(log, frames, outcome, &mut end), outcome)
+        });
+        self.shared.durable.send_if_modified(|durable| std::mem::replace(durable, end) != end);
+        if count > 0 && outcome.is_ok() {
+            self.shared.metrics.commit(started.elapsed(), count);
+        }
+        for (note, reply) in notes {
+            if let (Ok(()), Control::Sinks(sinks)) = (&outcome, note) {
+                // Here, so that no segment begins with the old ones after the note is on disk.
+                *self.shared.sinks() = sinks;
+            }
+            let _ = reply.send(outcome.clone());
+        }
+        for (sequences, outcome) in written {
+            for (sequence, reply) in sequences {
+                answer(reply, outcome.clone().map(|()| Accepted::New { sequence }));
+            }
+        }
+        for reply in batch.repeats {
+            answer(reply, outcome.clone().map(|()| Accepted::Duplicate));
+        }
+        if outcome.is_ok() {
+            self.remember(&ids);
+        }
+    }
+
+    /// Gives each event its sequence and puts it into the draft. A sequence is never given again, even if the write
+    /// fails.
+    fn number(&mut self, frames: &mut [(EventFrame, Reply)], draft: &mut Draft) {
+        for (frame, _) in frames {
+            frame.stored.sequence = self.next_sequence;
+            self.next_sequence += 1;
+            frame::put_event(&mut draft.buffer, frame);
+            let day = frame::day_of(frame.stored.event.timestamp.instant());
+            draft.ids.push(Id { sequence: frame.stored.sequence, day, hash: frame.hash });
+            draft.last_received = frame.stored.arrival.received_at.as_microsecond();
+        }
+    }
+
+    fn ordinals(&self) -> Ordinals {
+        Ordinals { events: self.events.events(), samples: self.samples.events() }
+    }
+
+    /// Keeps in memory what is on disk now, and moves the end behind it. Returns whom to answer.
+    fn keep(
+        &self,
+        log: LogKind,
+        frames: Vec<(EventFrame, Reply)>,
+        outcome: &Result<(), Refused>,
+        end: &mut End,
+    ) -> Vec<(u64, Reply)> {
+        let mut records = Vec::with_capacity(frames.len());
+        let mut replies = Vec::with_capacity(frames.len());
+        for (EventFrame { stored, replaces, .. }, reply) in frames {
+            replies.push((stored.sequence, reply));
+            if outcome.is_err() {
+                continue;
+            }
+            self.shared.damage.accepted(&stored, replaces);
+            let ordinal = end.ordinals.of_mut(log);
+            *ordinal += 1;
+            records.push(Record { log, ordinal: *ordinal, replaces, stored: Arc::new(stored) });
+        }
+        if let Some(last) = records.last() {
+            end.sequence = last.stored.sequence;
+            self.shared.tail.push(records, *end);
+        }
+        replies
+    }
+
+    /// Writes one group into one of the two logs, where there is room.
+    fn write(&mut self, kind: LogKind, draft: Draft, first: u64) -> Result<(), Refused> {
+        let events = kind == LogKind::Events;
+        if draft.is_empty() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let needs_segment = if events { &self.events } else { &self.samples }.needs_segment(draft.buffer.len());
+        let result = self.check_room(&shared, events, draft.buffer.len()).and_then(|claim| {
+            let (log, share) =
+                if events { (&mut self.events, &shared.events) } else { (&mut self.samples, &shared.samples) };
+            if needs_segment {
+                let notes = if events { shared.notes() } else { Vec::new() };
+                let spare = share.spare().take();
+                let begun = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare));
+                let sealed = begun.map_err(|error| failed(&error))?;
+                if let Some(sealed) = sealed {
+                    share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
+                    let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
+                }
+            }
+            drop(claim);
+            during(Phase::Commit, || log.append(draft, first)).map_err(|error| failed(&error))
+        });
+        if events {
+            self.note(result.clone().err());
+        }
+        result
+    }
+
+    /// Whether a group may be written: the disk has `min_free` left, and the log stays within its size. The room that it
+    /// needs is taken for as long as the claim is kept, or until it is there.
+    fn check_room<'a>(&self, shared: &'a Shared, events: bool, length: usize) -> Result<Option<Claim<'a>>, Refused> {
+        let space = shared.disk.space(&shared.settings.path).map_err(|error| failed(&error))?;
+        if space.free < shared.min_free + length as u64 {
+            return Err(Refused::Full(format!(
+                "{} bytes are free on its disk, and store.min_free is {}",
+                space.free, shared.min_free
+            )));
+        }
+        let (log, share) = if events { (&self.events, &shared.events) } else { (&self.samples, &shared.samples) };
+        let begins = log.needs_segment(length) && share.spare().is_none();
+        let wanted = log.excess(length) + if begins { share.place.segment_size } else { 0 };
+        if wanted == 0 {
+            return Ok(None);
+        }
+        if let Some(claim) = shared.claim(events, wanted, wanted) {
+            return Ok(Some(claim));
+        }
+        sweep::make_room(shared, events, wanted).map_err(|error| failed(&error))?;
+        if let Some(claim) = shared.claim(events, wanted, wanted) {
+            return Ok(Some(claim));
+        }
+        let setting = if events { "store.max_size" } else { "store.max_samples_size" };
+        Err(Refused::Full(format!("{setting} is reached, and what is left is still unsent")))
+    }
+
+    /// Puts the ids of a durable group into their days' indexes.
+    fn remember(&mut self, ids: &[Id]) {
+        let mut by_day: BTreeMap<Day, Vec<Id>> = BTreeMap::new();
+        for id in ids {
+            by_day.entry(id.day).or_default().push(*id);
+        }
+        for (day, ids) in by_day {
+            match self.days.get(&day).map(|open| open.index.insert(&ids)) {
+                Some(Ok(())) => {}
+                Some(Err(bad)) => {
+                    tracing::error!(day, error = %bad, "the index of a day is no good: it is rebuilt");
+                    self.repair(day);
+                    self.unindexed.entry(day).or_default().extend(ids);
+                }
+                // It went bad while this group was made, and may have been checked before the group was on disk.
+                None => self.unindexed.entry(day).or_default().extend(ids),
+            }
+        }
+    }
+
+    /// Takes an index that the librarian has made ready, with the ids that it may have missed.
+    fn take_index(&mut self, index: DayIndex) {
+        let day = index.day;
+        self.unavailable.remove(&day);
+        let late = self.unindexed.remove(&day).unwrap_or_default();
+        self.days.insert(day, OpenDay { index, used: Instant::now() });
+        self.remember(&late);
+    }
+
+    /// Today's and yesterday's indexes stay open; of the others those that were used last, for a while.
+    fn close_idle_days(&mut self) {
+        let today = frame::day_of(self.shared.now());
+        let others = self.days.iter().filter(|(day, _)| ![today, today - 1].contains(day));
+        let mut others: Vec<(Instant, Day)> = others.map(|(day, open)| (open.used, *day)).collect();
+        others.sort_unstable();
+        let surplus = others.len().saturating_sub(MAX_OTHER_DAYS);
+        for (place, (used, day)) in others.into_iter().enumerate() {
+            if place >= surplus && used.elapsed() <= IDLE {
+                continue;
+            }
+            if let Some(open) = self.days.remove(&day) {
+                let _ = self.librarian.send(librarian::Job::Close(open.index));
+            }
+        }
+    }
+
+    /// While nothing comes, a refusal is lifted once its cause is gone, so that readiness returns by itself.
+    fn look_at_the_disk(&mut self) {
+        let refusing = self.shared.refusing.borrow().is_some();
+        if refusing && self.check_room(&self.shared, true, USEFUL_ROOM).is_ok() {
+            self.note(None);
+        }
+    }
+
+    /// Tells whoever watches whether events are accepted. That the store is being closed stays said.
+    fn note(&mut self, refused: Option<Refused>) {
+        let today = frame::day_of(self.shared.now());
+        let refused = refused.or_else(|| [today, today - 1].iter().find_map(|day| self.unavailable.get(day)).cloned());
+        let changed = self.shared.refusing.send_if_modified(|now| {
+            let changed = *now != refused && *now != Some(Refused::Draining);
+            if changed {
+                now.clone_from(&refused);
+            }
+            changed
+        });
+        let Refusals { said, told } = &mut self.refusals;
+        match refused {
+            Some(error) => {
+                if let Some(suppressed) = said.pass(tokio::time::Instant::now()) {
+                    tracing::error!(%error, suppressed, "deliveries are refused");
+                    *told = true;
+                }
+            }
+            None if changed && std::mem::take(told) => tracing::info!("deliveries are accepted again"),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.dead.send_replace(true);
+        }
+        // Whoever waits, or comes later, must not wait for ever.
+        for entry in std::mem::take(&mut self.waiting).into_values().flatten().chain(self.inbox.end()) {
+            answer(entry.reply, Err(Refused::Draining));
+        }
+    }
+}
+
+fn into_frame(entry: Entry) -> (EventFrame, Reply) {
+    // As the journal will have it, so that nobody can tell whether an event comes from there or from memory.
+    let received_at = jiff::Timestamp::from_microsecond(entry.arrival.received_at.as_microsecond());
+    let received_at = received_at.unwrap_or(entry.arrival.received_at);
+    let stored = Stored { sequence: 0, arrival: Arrival { received_at, ..entry.arrival }, event: entry.event };
+    (EventFrame { stored, hash: entry.hash, replaces: None }, entry.reply)
+}
+
+fn answer(reply: Reply, answer: Result<Accepted, Refused>) {
+    // Whoever asked may have given up; the event is on disk all the same.
+    let _ = reply.send(answer);
+}
+
+fn failed(error: &std::io::Error) -> Refused {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => Refused::Full("the disk is full".to_owned()),
+        _ => Refused::Failed(error.to_string()),
+    }
+}
+
+/// The day of an event, and the neighbouring one if it is about midnight.
+fn days_of(instant: jiff::Timestamp) -> (Day, Option<Day>) {
+    let day = frame::day_of(instant);
+    let second = instant.as_second().rem_euclid(86_400);
+    let neighbour = if second < MIDNIGHT_MARGIN {
+        Some(day - 1)
+    } else if second >= 86_400 - MIDNIGHT_MARGIN {
+        Some(day + 1)
+    } else {
+        None
+    };
+    (day, neighbour)
+}
