@@ -9,10 +9,9 @@
 //! seen/         one sled database per UTC day of the events' own timestamps: hashes of source and id, many in each value
 //! positions/    position and counts per sink
 //! meta/         sled: cursors of the backfill, replays, and other small state
-//! damaged/      bytes that were not sound, and the ids that were lost with them
 //! dead-letters/ letters.log
 //! quarantine/   well signed bodies that were no events
-//! damaged/      bytes of the files above that were found damaged, for people to look at
+//! damaged/      bytes of the files above that were found damaged, for people to look at, and the ids that were lost with them
 //! before-format-1/  a copy from before an upgrade that changed the format; see `format::migrate`
 //! ```
 //!
@@ -62,10 +61,10 @@
 //! | a position (`sinks::positions`) | kill: written to the older of two files; power: that file's `fdatasync`, before a segment goes | the position before; what lies between is sent again | the new position |
 //! | small state (`state`, `kv`) | its files are fsynced | the value before | the new value |
 //! | an index of ids (`dedupe::day_index`, `kv`) | closed, synced, and its checksum noted in `seen/closed.json` by `replace` | checked against the journal at the start, or rebuilt | relied on |
-//! | a dead letter, or what became of one (`dead_letters`) | its frame's `fdatasync`, before the position moves | torn frame dropped; the record is rejected again | it waits, or is resolved |
+//! | a dead letter, or what became of one (`dead_letters`) | its frame's `fdatasync`, before the position moves | torn frame dropped; the record is rejected again | it waits, or is resolved; its record is not sent besides (`again::behind_a_kill`) |
 //! | the dead letters' file written anew | `replace` returned; until then the old one is gone on with | the old file | the new one (`store_faults::letters`) |
 //! | a body in quarantine | its file's fsync and the folder's | not kept; nothing was promised of it | kept |
-//! | `format`, and a step from an older one (`format::migrate`) | `replace` returned | the step is done again from the copy | done (`store_faults::upgrades`) |
+//! | `format`, and a step from an older one (`format::migrate`) | `replace` returned | the step is done again from the copy | done (`store_faults::upgrades`, `store_faults::first_version`) |
 //! | damaged bytes and lost ids (`damage::damaged`) | fsync of file and folder, before the damage is noted | found and kept at the next start | kept once (`damaged::`) |
 //! | the reserve | its `fdatasync` | made again | given up once the disk is full (`relay::full`, `relay::starts`) |
 
