@@ -35,6 +35,9 @@ const MAX_OTHER_DAYS: usize = 16;
 const MIDNIGHT_MARGIN: i64 = 60;
 /// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
 const USEFUL_ROOM: usize = 64 * 1024;
+/// How often room is made before a group is refused: the janitor may take for a spare what was made free, or be about to free
+/// the same.
+const ROOM_TRIES: u32 = 4;
 /// After a group of so many events the next are on their way: whoever was answered sends on.
 const BUSY: usize = 8;
 /// Then they are given this long to gather, or many small groups would each cost an `fdatasync`.
@@ -328,10 +331,12 @@ impl Committer {
         if wanted == 0 {
             return Ok(None);
         }
-        if let Some(claim) = shared.claim(events, wanted, wanted) {
-            return Ok(Some(claim));
+        for _ in 0..ROOM_TRIES {
+            if let Some(claim) = shared.claim(events, wanted, wanted) {
+                return Ok(Some(claim));
+            }
+            sweep::make_room(shared, events, wanted).map_err(|error| failed(&error))?;
         }
-        sweep::make_room(shared, events, wanted).map_err(|error| failed(&error))?;
         if let Some(claim) = shared.claim(events, wanted, wanted) {
             return Ok(Some(claim));
         }
