@@ -233,7 +233,12 @@ impl Shared {
         let Missing { log, after, through, .. } = missing;
         let (mut before, mut behind) = (None, None);
         for segment in self.log(log).segments.snapshot() {
-            if segment.header.first_sequence > after && behind.is_some() {
+            // Only what the gap lies in or before is read.
+            if segment.last_sequence() <= after {
+                before = Some(segment.last_received());
+                continue;
+            }
+            if behind.is_some() {
                 break;
             }
             segment.for_each_record(|record, _| {
