@@ -14,6 +14,7 @@ pub use watchdog::Watchdog;
 
 use crate::admin::{self, Access, TokenError};
 use crate::client::ClientError;
+use crate::executor::Executor;
 use crate::health::{self, Health};
 use crate::http::{self, BindError, Inherited, Listener};
 use crate::intake::{self, Intake, StoreLog};
@@ -310,6 +311,8 @@ fn raise_open_files() {
 async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock) -> Result<Handles, StartError> {
     let parts = store::Parts {
         disk: Arc::new(RealDisk),
+        kv: Arc::new(store::OnSled),
+        executor: Executor::default(),
         clock: Arc::clone(clock),
         boot_clock: Arc::new(store::since_boot),
         metrics: metrics.clone(),

@@ -36,7 +36,7 @@
 //! A line may import only from rooms below its own; `tests/tidy.rs` holds that, and which room each foreign crate has.
 //!
 //! ```text
-//! secret backoff shutdown metrics logging certificate health systemd percent ← client
+//! secret backoff shutdown metrics logging certificate health executor systemd percent ← client
 //!   ← event ← verify ← decode route ← store sink e2b ← sandboxes intake ← source deliver
 //!   ← http admin simulator ← settings ← app ← cli main
 //! ```
@@ -51,6 +51,7 @@ pub mod decode;
 pub mod deliver;
 pub mod e2b;
 pub mod event;
+pub mod executor;
 pub mod health;
 pub mod http;
 pub mod intake;

@@ -6,6 +6,7 @@ use super::tasks::Tasks;
 use crate::certificate;
 use crate::decode::Redaction;
 use crate::deliver::{self, Delivery};
+use crate::executor::Executor;
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::settings::{Loaded, Said, SinkKind};
@@ -152,6 +153,7 @@ impl Sinks {
                 max_in_flight,
                 metrics: self.metrics.clone(),
                 random: fastrand::Rng::new(),
+                executor: Executor::default(),
                 clock: Arc::clone(&self.clock),
             });
             self.open.insert(name.clone(), sink);

@@ -5,6 +5,7 @@
 //! committed the peer is asked before anything is sent again.
 
 use super::{Delivery, Parts};
+use crate::executor::Executor;
 use crate::sink::{CommitError, Reason, SendError};
 use crate::store::{EventLog, Ordinals, Progress};
 use futures_util::future::BoxFuture;
@@ -49,13 +50,13 @@ pub(super) struct Position {
 type Found = Result<Position, String>;
 
 /// Reads what the peer keeps. Where version 0.1.0 wrote it, the records up to there are still to be counted.
-async fn count(log: EventLog, found: String) -> Found {
+async fn count(log: EventLog, executor: Executor, found: String) -> Found {
     let unreadable =
         |error: &dyn std::fmt::Display| format!("the position that the peer keeps cannot be read: {error}");
     let mut position: Position = serde_json::from_str(&found).map_err(|error| unreadable(&error))?;
     if position.ordinals.is_none() {
         let through = position.position;
-        let counted = tokio::task::spawn_blocking(move || log.ordinals_at(through)).await;
+        let counted = executor.call(move || log.ordinals_at(through)).await;
         let counted = counted.map_err(|error| unreadable(&error))?;
         position.ordinals = Some(counted.map_err(|error| unreadable(&error))?);
     }
@@ -102,11 +103,12 @@ impl Delivery {
         match self.batches {
             Batches::Closed => {
                 self.halted_until = None;
-                let (names, log) = (self.position_names(), self.parts.log.clone());
+                let (names, log, executor) =
+                    (self.position_names(), self.parts.log.clone(), self.parts.executor.clone());
                 self.batches = Batches::Opening(Box::pin(async move {
                     let Some(transactions) = sink.transactions() else { return Ok(None) };
                     match transactions.open(&names).await? {
-                        Some(found) => Ok(Some(count(log, found).await)),
+                        Some(found) => Ok(Some(count(log, executor, found).await)),
                         None => Ok(None),
                     }
                 }));

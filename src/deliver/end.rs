@@ -2,7 +2,7 @@
 
 use super::Delivery;
 use super::batches::Batches;
-use super::tasks::{Noted, blocking};
+use super::tasks::Noted;
 use tokio::time::Instant;
 
 impl Delivery {
@@ -28,7 +28,8 @@ impl Delivery {
         let progress = self.window.progress();
         if progress != self.noted {
             let claim = self.parts.claim.clone();
-            let result = blocking(move || Noted { progress, result: claim.keep(progress) }).await;
+            let note = move || Noted { progress, result: claim.keep(progress) };
+            let result = self.parts.executor.call(note).await;
             self.noted(result);
         }
         // What is not committed by now is dropped, and aborted by the peer.

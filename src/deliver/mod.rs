@@ -25,6 +25,7 @@ pub use status::{About, Failure, Gap, Log, Status, Unaccounted};
 use crate::backoff::Backoff;
 use crate::decode::{self, Redaction};
 use crate::event::Stored;
+use crate::executor::Executor;
 use crate::metrics::Metrics;
 use crate::route::{Decision, Router};
 use crate::shutdown::{self, Shutdown, Trigger};
@@ -38,7 +39,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use reading::Reading;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tasks::{Letter, Noted, Parked, Task, probe, wait};
 use tell::Lines;
@@ -95,6 +96,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// For jitter.
     pub random: fastrand::Rng,
+    /// Who runs what may block.
+    pub executor: Executor,
     /// The host's clock, for the age of what waits.
     pub clock: crate::store::Clock,
 }
@@ -164,7 +167,8 @@ pub struct Delivery {
 
 impl Delivery {
     /// Goes on where the store says that the sink is.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(mut parts: Parts) -> Self {
+        let random = parts.random.fork();
         let claim = &parts.claim;
         let progress = claim.progress();
         let backoff = Backoff::new(BACKOFF.0, BACKOFF.1, parts.random.clone());
@@ -182,6 +186,8 @@ impl Delivery {
             router: Arc::clone(&parts.router),
             redaction: parts.redaction.clone(),
             metrics: parts.metrics.clone(),
+            executor: parts.executor.clone(),
+            random: Mutex::new(random),
         };
         let dead_lettered = claim.dead_lettered_behind(progress.position);
         let (end_again, ending) = shutdown::channel();
@@ -193,7 +199,7 @@ impl Delivery {
             accepted,
             end_again,
             window: Window::new(parts.sink.order(), parts.max_in_flight, progress),
-            reading: Reading::new(&parts.log, &progress),
+            reading: Reading::new(&parts.log, &parts.executor, &progress),
             log_end: None,
             durable: parts.log.durable(),
             in_flight: FuturesUnordered::new(),
@@ -242,25 +248,9 @@ impl Delivery {
                 break;
             }
             let until = self.next_wake_up(deadline);
+            // What seldom happens first, so that it waits for nothing; and always in this order, so that a run can be repeated.
             tokio::select! {
-                Some((sequence, result)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    self.confirmed(sequence, result);
-                    self.confirmed_too();
-                }
-                outcome = self.batches.outcome() => self.batch_ended(outcome),
-                Some(result) = wait(&mut self.reading.task) => {
-                    let read = self.reading.ended(result);
-                    self.read(read);
-                }
-                Some(result) = wait(&mut self.parking) => self.parked(result),
-                Some(result) = wait(&mut self.noting) => self.noted(result),
-                Some(result) = wait(&mut self.probing) => self.probed(result),
-                Some(accepted) = self.accepted.recv() => self.accept_gap(accepted),
-                // Reading starts anew at the top of the loop.
-                changed = self.durable.changed(), if self.reading.task.is_none() => if changed.is_err() { break },
-                () = tokio::task::yield_now(), if self.can_route() => {}
-                () = tokio::time::sleep_until(until) => {}
-                _ = tick.tick() => self.tell(),
+                biased;
                 () = shutdown.requested(), if deadline.is_none() => {
                     self.end_again.fire();
                     deadline = Some(Instant::now() + DRAIN);
@@ -272,6 +262,24 @@ impl Delivery {
                     self.log_end = None;
                     deadline = Some(Instant::now() + HAND_ON);
                 }
+                _ = tick.tick() => self.tell(),
+                Some(accepted) = self.accepted.recv() => self.accept_gap(accepted),
+                Some(result) = wait(&mut self.probing) => self.probed(result),
+                Some(result) = wait(&mut self.noting) => self.noted(result),
+                Some(result) = wait(&mut self.parking) => self.parked(result),
+                outcome = self.batches.outcome() => self.batch_ended(outcome),
+                Some(result) = wait(&mut self.reading.task) => {
+                    let read = self.reading.ended(result);
+                    self.read(read);
+                }
+                // Reading starts anew at the top of the loop.
+                changed = self.durable.changed(), if self.reading.task.is_none() => if changed.is_err() { break },
+                Some((sequence, result)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.confirmed(sequence, result);
+                    self.confirmed_too();
+                }
+                () = tokio::task::yield_now(), if self.can_route() => {}
+                () = tokio::time::sleep_until(until) => {}
             }
         }
         self.end().await;

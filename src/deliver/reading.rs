@@ -6,17 +6,18 @@
 
 use super::continuity::{Item, Joined, join};
 use super::status::Gap;
-use super::tasks::{Task, blocking};
+use super::tasks::Task;
+use crate::executor::{Executor, Lost};
 use crate::store::{Batch, End, EventLog, Limits, LogKind, Ordinals, Progress, TailReader};
 use std::collections::VecDeque;
 use std::io;
-use tokio::task::JoinError;
 
 /// What is read ahead at once.
 const AT_ONCE: Limits = Limits { events: 512, bytes: 4 * 1024 * 1024 };
 
 pub(super) struct Reading {
     log: EventLog,
+    executor: Executor,
     /// `None` while it is away reading the disk.
     reader: Option<TailReader>,
     pub(super) task: Option<Task<ReadAhead>>,
@@ -51,9 +52,10 @@ pub(super) enum Read {
 }
 
 impl Reading {
-    pub(super) fn new(log: &EventLog, progress: &Progress) -> Self {
+    pub(super) fn new(log: &EventLog, executor: &Executor, progress: &Progress) -> Self {
         Self {
             log: log.clone(),
+            executor: executor.clone(),
             reader: Some(log.tail_reader()),
             task: None,
             after: progress.position,
@@ -79,17 +81,17 @@ impl Reading {
             return Some(self.take(ReadAhead { reader, batch: Ok(batch) }));
         }
         let fresh = self.doubted.then(|| self.log.reader());
-        self.task = Some(blocking(move || {
+        self.task = Some(Box::pin(self.executor.call(move || {
             let batch = match fresh {
                 Some(mut fresh) => fresh.read_after(after, AT_ONCE),
                 None => reader.read_after(after, AT_ONCE),
             };
             ReadAhead { reader, batch }
-        }));
+        })));
         None
     }
 
-    pub(super) fn ended(&mut self, result: Result<ReadAhead, JoinError>) -> Read {
+    pub(super) fn ended(&mut self, result: Result<ReadAhead, Lost>) -> Read {
         match result {
             Ok(read) => self.take(read),
             Err(error) => {
@@ -131,7 +133,7 @@ impl Reading {
 
     /// Begins anew behind `progress`, which a peer keeps.
     pub(super) fn go_to(&mut self, progress: &Progress) {
-        *self = Self::new(&self.log, progress);
+        *self = Self::new(&self.log, &self.executor, progress);
     }
 
     /// Whether everything up to a sequence was read.

@@ -4,13 +4,13 @@
 use super::reading::Read;
 use super::{Delivery, NOTE_EVERY, Parts};
 use crate::event::Stored;
+use crate::executor::Lost;
 use crate::sink::{Reason, Scope, SendError, Sink};
 use crate::store::{Cause, Progress};
 use futures_util::future::BoxFuture;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinError;
 use tokio::time::Instant;
 
 /// How soon the disk is tried again that did not take a position or a dead letter.
@@ -18,7 +18,7 @@ const DISK_RETRY: Duration = Duration::from_secs(1);
 /// How long the peer may take to give a sign of life at the start.
 const PROBE: Duration = Duration::from_secs(10);
 
-pub(super) type Task<T> = BoxFuture<'static, Result<T, JoinError>>;
+pub(super) type Task<T> = BoxFuture<'static, Result<T, Lost>>;
 
 /// An event to become a dead letter.
 pub(super) type Letter = (Arc<Stored>, Cause);
@@ -48,17 +48,18 @@ impl Delivery {
         if self.parking.is_none() && !self.rejected.is_empty() {
             let letters = std::mem::take(&mut self.rejected);
             let claim = self.parts.claim.clone();
-            self.parking = Some(blocking(move || {
+            self.parking = Some(Box::pin(self.parts.executor.call(move || {
                 let result = claim.park(&letters);
                 Parked { letters, result }
-            }));
+            })));
         }
         let progress = self.window.progress();
         let now = Instant::now();
         if self.noting.is_none() && progress != self.noted && (now >= self.note_at || !self.window.has_room()) {
             self.note_at = now + NOTE_EVERY;
             let claim = self.parts.claim.clone();
-            self.noting = Some(blocking(move || Noted { progress, result: claim.keep(progress) }));
+            let note = move || Noted { progress, result: claim.keep(progress) };
+            self.noting = Some(Box::pin(self.parts.executor.call(note)));
         }
     }
 
@@ -112,7 +113,7 @@ impl Delivery {
         }
     }
 
-    pub(super) fn parked(&mut self, result: Result<Parked, JoinError>) {
+    pub(super) fn parked(&mut self, result: Result<Parked, Lost>) {
         let Parts { name, metrics, .. } = &self.parts;
         match result {
             Ok(Parked { mut letters, result: Ok(kept) }) => {
@@ -149,7 +150,7 @@ impl Delivery {
         }
     }
 
-    pub(super) fn noted(&mut self, result: Result<Noted, JoinError>) {
+    pub(super) fn noted(&mut self, result: Result<Noted, Lost>) {
         let problem = match result {
             Ok(Noted { progress, result: Ok(()) }) => {
                 self.noted = progress;
@@ -167,7 +168,7 @@ impl Delivery {
         self.disk_retry_at = Some(Instant::now() + DISK_RETRY);
     }
 
-    pub(super) fn probed(&mut self, result: Result<Result<String, SendError>, JoinError>) {
+    pub(super) fn probed(&mut self, result: Result<Result<String, SendError>, Lost>) {
         // A record that was taken or not meanwhile tells more.
         let is_known = self.status.borrow().up.is_some();
         match result {
@@ -193,20 +194,17 @@ impl Delivery {
 
 /// Asks the peer for a sign of life, beside everything else.
 pub(super) fn probe(sink: Arc<dyn Sink>) -> Task<Result<String, SendError>> {
-    Box::pin(tokio::spawn(async move {
+    let asked = tokio::spawn(async move {
         tokio::time::timeout(PROBE, sink.probe()).await.unwrap_or_else(|_| {
             let message = format!("no answer within {} s", PROBE.as_secs());
             Err(SendError::Retry { scope: Scope::Sink, reason: Reason::Timeout, message })
         })
-    }))
-}
-
-pub(super) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    Box::pin(tokio::task::spawn_blocking(work))
+    });
+    Box::pin(async move { asked.await.map_err(|_| Lost) })
 }
 
 /// The task's result, and the place empty; `None`, for `select!` to pass over, where there is no task.
-pub(super) async fn wait<T>(task: &mut Option<Task<T>>) -> Option<Result<T, JoinError>> {
+pub(super) async fn wait<T>(task: &mut Option<Task<T>>) -> Option<Result<T, Lost>> {
     let result = task.as_mut()?.await;
     *task = None;
     Some(result)

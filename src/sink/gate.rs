@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// What the report of one hand-over is sent into.
-pub(super) type Report = oneshot::Sender<Result<(), SendError>>;
+pub type Report = oneshot::Sender<Result<(), SendError>>;
 
+/// Through which a pipelined sink's records go. One for each of its clients.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub struct Gate {
     state: Mutex<State>,
 }
 
@@ -25,7 +26,7 @@ struct State {
 
 /// What came of asking for a place.
 #[derive(Debug)]
-pub(super) enum Entry {
+pub enum Entry {
     /// Hand the record over.
     Open(Ticket),
     /// Likewise; the gate was closed, or nothing is on its way, so the client may be replaced before.
@@ -36,11 +37,11 @@ pub(super) enum Entry {
 
 /// One future that was handed out and not yet seen to its end.
 #[derive(Debug)]
-pub(super) struct Ticket(Arc<Gate>);
+pub struct Ticket(Arc<Gate>);
 
 impl Gate {
     /// Asks to hand one record over.
-    pub(super) fn enter(self: &Arc<Self>) -> Entry {
+    pub fn enter(self: &Arc<Self>) -> Entry {
         let mut state = self.lock();
         let idle = state.outstanding == 0;
         state.outstanding += 1;
@@ -56,7 +57,7 @@ impl Gate {
     }
 
     /// Lets nothing more in until everything outstanding has been seen. The first cause is kept.
-    pub(super) fn close(&self, why: &SendError) {
+    pub fn close(&self, why: &SendError) {
         let mut state = self.lock();
         if state.closed.is_none() {
             state.closed = Some(why.clone());
@@ -64,7 +65,7 @@ impl Gate {
     }
 
     /// Why it is closed, if it is.
-    pub(super) fn closed(&self) -> Option<SendError> {
+    pub fn closed(&self) -> Option<SendError> {
         self.lock().closed.clone()
     }
 
@@ -75,7 +76,7 @@ impl Gate {
 
 impl Ticket {
     /// The future of a record that was handed over; `lost` makes its error if the client ended without a report.
-    pub(super) fn wait(
+    pub fn wait(
         self,
         report: oneshot::Receiver<Result<(), SendError>>,
         lost: fn() -> SendError,
@@ -88,7 +89,7 @@ impl Ticket {
     }
 
     /// The future of a record that was not handed over.
-    pub(super) fn refuse(self, why: SendError) -> BoxFuture<'static, Result<(), SendError>> {
+    pub fn refuse(self, why: SendError) -> BoxFuture<'static, Result<(), SendError>> {
         if matches!(why, SendError::Retry { .. }) {
             self.0.close(&why);
         }

@@ -2,7 +2,7 @@
 
 pub mod amqp;
 pub mod file;
-mod gate;
+pub mod gate;
 mod handover;
 pub mod kafka;
 mod lines;

@@ -22,7 +22,7 @@
 //! where he is behind. A reader has no position: it is asked for what lies behind a sequence, and answers with the span that
 //! it covers; each record has its ordinal in its log, so that whoever reads proves that nothing lies between two.
 //!
-//! Four threads: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
+//! Four workers, each with a thread: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
 //! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs; the *dead letters* have one of
 //! their own. No lock is held over a call of the disk; see `files::guarded`.
 //!
@@ -99,6 +99,7 @@ pub use files::guarded::assert_no_lock_held;
 pub use files::replace::{Failed, replace};
 pub use format::migrate::{Step, Work};
 pub use handles::{Claim, DeadLetters, Engine, EventLog, Handles, Quarantine, SinkRegistry, State};
+pub use kv::{Bad, Database, KeyValue, OnSled, Visit};
 pub use log::reader::{Mark, Reader};
 pub use log::record::{Batch, End, Limits, LogKind, Ordinals, Record};
 pub use log::tail_reader::TailReader;

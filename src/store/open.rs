@@ -2,15 +2,15 @@
 
 use super::clock::{BootClock, Clock, WallClock};
 use super::damage::{self, Damage};
-use super::dead_letters::{self, Known, Letters};
-use super::dedupe::librarian::Librarian;
+use super::dead_letters::{self, Known, Letters, Working};
+use super::dedupe::librarian::{self, Librarian};
 use super::errors::OpenError;
 use super::files::disk::Disk;
 use super::files::guarded::Guarded;
 use super::files::lock::Lock;
 use super::format::migrate::{self, Step};
 use super::handles::{Handles, Threads};
-use super::kv::{KeyValue, OnSled};
+use super::kv::KeyValue;
 use super::log::frame::day_of;
 use super::log::ids;
 use super::log::notes::SinkRegistration;
@@ -23,11 +23,12 @@ use super::shared::{LogShare, Shared};
 use super::sinks::positions::{Positions, Progress};
 use super::sinks::registry;
 use super::state::SmallState;
-use super::write::committer::{Committer, OpenDay, Refusals};
+use super::write::committer::{self, Committer, OpenDay, Refusals};
 use super::write::inbox::Inbox;
 use super::write::janitor::{self, Janitor};
 use super::write::reserve::Reserve;
 use super::{Settings, format};
+use crate::executor::Executor;
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use std::collections::HashMap;
@@ -36,8 +37,9 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 const MIB: u64 = 1024 * 1024;
 /// How long the threads that nobody waits for may take for one file or one index: they note that they move within these,
@@ -48,6 +50,10 @@ const UNHURRIED: Duration = Duration::from_secs(300);
 pub struct Parts {
     /// The file system.
     pub disk: Arc<dyn Disk>,
+    /// Where databases are.
+    pub kv: Arc<dyn KeyValue>,
+    /// Who runs its workers.
+    pub executor: Executor,
     /// The host's clock.
     pub clock: Clock,
     /// By which steps of that are seen.
@@ -90,8 +96,7 @@ fn recover(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Handles, 
     let (positions, kept) = opened.map_err(|error| OpenError::io(&path.join("positions"), error))?;
     let positions = Arc::new(positions);
     parts.metrics.store_damaged(set_aside + u64::from(kept.lost));
-    let kv: Arc<dyn KeyValue> = Arc::new(OnSled);
-    let state = reserve.write(|| SmallState::open(Arc::clone(&kv), path.join("meta")));
+    let state = reserve.write(|| SmallState::open(Arc::clone(&parts.kv), path.join("meta")));
     let state = state.map_err(|error| OpenError::io(&path.join("meta"), error))?;
     let context = dead_letters::Context {
         disk: Arc::clone(&parts.disk),
@@ -123,7 +128,8 @@ fn recover(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Handles, 
             .map_err(at_path)?,
         reserve,
         disk: parts.disk,
-        kv,
+        kv: parts.kv,
+        executor: parts.executor,
         metrics: parts.metrics,
         health: parts.health,
         wall_clock: Guarded::new(WallClock::new(settings.dedupe_window, now, (parts.boot_clock)())),
@@ -230,7 +236,7 @@ fn start(
     let seen = shared.settings.path.join("seen");
     let health = shared.health.clone();
     let pulse = health.join("the store's librarian", UNHURRIED);
-    let mut librarian = Librarian::new(Arc::clone(&shared), seen, pulse)?;
+    let mut librarian = Librarian::new(Arc::clone(&shared), seen, pulse, librarian_jobs)?;
     let today = day_of(shared.now());
     let mut days = HashMap::new();
     for day in [today - 1, today] {
@@ -253,20 +259,26 @@ fn start(
         unavailable: HashMap::new(),
         unindexed: HashMap::new(),
         refusals: Refusals::default(),
+        last_group: 0,
+        last_wait: None,
     };
-    let janitor = Janitor::new(Arc::clone(&shared), health.join("the store's janitor", UNHURRIED), unwritten);
+    let pulse = health.join("the store's janitor", UNHURRIED);
+    let janitor = Janitor::new(Arc::clone(&shared), pulse, unwritten, janitor_jobs);
     let _ = to_janitor.send(janitor::Job::Sweep);
-    let spawn =
-        |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(run);
-    let pulse = health.join("the store's dead letters", UNHURRIED);
-    let died = shared.dead.clone();
+    let letters = Working {
+        writer: letters,
+        pulse: health.join("the store's dead letters", UNHURRIED),
+        died: shared.dead.clone(),
+    };
+    let executor = shared.executor.clone();
     let threads = Threads {
-        letters: spawn("dead-letters", Box::new(move || letters.run(&pulse, died)))?,
-        committer: spawn("committer", Box::new(move || committer.run()))?,
-        librarian: (to_librarian, spawn("librarian", Box::new(move || librarian.run(&librarian_jobs)))?),
-        janitor: (to_janitor, spawn("janitor", Box::new(move || janitor.run(&janitor_jobs)))?),
+        letters: executor.start("dead-letters", dead_letters::TICK, Box::new(letters))?,
+        committer: executor.start("committer", committer::TICK, Box::new(committer))?,
+        librarian: (to_librarian, executor.start("librarian", librarian::RETRY_AFTER, Box::new(librarian))?),
+        janitor: (to_janitor, executor.start("janitor", janitor::TICK, Box::new(janitor))?),
         lock,
     };
+    shared.letters.answered_by(threads.letters.answers());
     Ok(Handles::new(shared, threads))
 }
 

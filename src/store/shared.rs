@@ -19,6 +19,7 @@ use super::settings::Settings;
 use super::sinks::positions::Positions;
 use super::state::SmallState;
 use super::write::inbox::Inbox;
+use crate::executor::Executor;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use std::collections::BTreeSet;
@@ -121,6 +122,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) kv: Arc<dyn KeyValue>,
+    pub(super) executor: Executor,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) clock: Clock,

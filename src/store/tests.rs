@@ -7,6 +7,7 @@ mod renames;
 
 use super::*;
 use crate::event::{Arrival, Event, Origin, Stored, Timestamp};
+use crate::executor::Executor;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use ::bytes::Bytes;
@@ -26,6 +27,8 @@ fn parts(now: &str) -> Parts {
     let now: jiff::Timestamp = now.parse().unwrap();
     Parts {
         disk: Arc::new(RealDisk),
+        kv: Arc::new(OnSled),
+        executor: Executor::default(),
         clock: Arc::new(move || now),
         boot_clock: Arc::new(|| std::time::Duration::ZERO),
         metrics: Metrics::new("test", "test").unwrap(),

@@ -9,9 +9,10 @@ use crate::support::stored::Store;
 use bytes::Bytes;
 use bytesize::ByteSize;
 use e2b_relay::event::{Arrival, Event, Origin, Stored, Timestamp};
+use e2b_relay::executor::Executor;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
-use e2b_relay::store::{Accepted, Cause, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start};
+use e2b_relay::store::{Accepted, Cause, OnSled, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ impl Story {
         };
         let parts = Parts {
             disk: self.world.disk(cut_at.map(|at| Plan { at, calls: 1, fault: Fault::Cut })),
+            kv: Arc::new(OnSled),
+            executor: Executor::default(),
             clock: Arc::new(move || now),
             boot_clock: Arc::new(|| std::time::Duration::ZERO),
             metrics: self.metrics.clone(),

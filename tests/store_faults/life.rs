@@ -5,10 +5,11 @@ use super::sled_files;
 use crate::support::fault_disk::{End, Plan, World};
 use crate::support::stored::Store;
 use bytesize::ByteSize;
+use e2b_relay::executor::Executor;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{
-    Cause, OpenError, Parts, Progress, Record, Refused, Resolution, Settings, SinkStart, Start, Step,
+    Cause, OnSled, OpenError, Parts, Progress, Record, Refused, Resolution, Settings, SinkStart, Start, Step,
 };
 use fastrand::Rng;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,8 @@ impl Lives {
         };
         let parts = Parts {
             disk: self.world.disk(plan),
+            kv: Arc::new(OnSled),
+            executor: Executor::default(),
             clock: Arc::new(move || now),
             boot_clock: Arc::new(|| std::time::Duration::ZERO),
             metrics: self.metrics.clone(),

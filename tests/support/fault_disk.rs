@@ -276,6 +276,11 @@ impl World {
         self.syncs.changed.notify_all();
     }
 
+    /// There is room again.
+    pub(crate) fn make_room(&self) {
+        self.state().full = false;
+    }
+
     pub(crate) fn tally(&self) -> Tally {
         self.state().tally
     }

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use e2b_relay::event::{Arrival, Event, Origin, Stored, Timestamp};
+use e2b_relay::executor::Executor;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{
-    Accepted, AttachError, Cause, DamagedSpan, DeadLetter, Handles, Limits, OpenError, Ordinals, Parts, Progress,
-    Reader, RealDisk, Record, Refused, Resolution, Settings, SinkStart, Step, TailReader, open, open_migrating,
-    since_boot,
+    Accepted, AttachError, Cause, DamagedSpan, DeadLetter, Handles, Limits, OnSled, OpenError, Ordinals, Parts,
+    Progress, Reader, RealDisk, Record, Refused, Resolution, Settings, SinkStart, Step, TailReader, open,
+    open_migrating, since_boot,
 };
 use std::io;
 use std::ops::{Deref, Range};
@@ -100,6 +101,8 @@ impl Deref for Store {
 pub(crate) fn parts() -> Parts {
     Parts {
         disk: Arc::new(RealDisk),
+        kv: Arc::new(OnSled),
+        executor: Executor::default(),
         clock: Arc::new(jiff::Timestamp::now),
         boot_clock: Arc::new(since_boot),
         metrics: Metrics::new("test", "test").unwrap(),

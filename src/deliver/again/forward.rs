@@ -6,9 +6,7 @@
 use super::Handle;
 use super::letter::{Read, Unreadable};
 use super::send::Refusal;
-use crate::backoff::Backoff;
 use crate::decode;
-use crate::deliver::BACKOFF;
 use crate::event::Stored;
 use crate::logging::Occasional;
 use crate::store::{DeadLetter, Resolution};
@@ -64,7 +62,7 @@ impl Handle {
 
     async fn hand_on_all(&self, to: &str) {
         let mut passed = Passed::default();
-        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1, fastrand::Rng::new());
+        let mut backoff = self.road.backoff();
         let said = Occasional::default();
         loop {
             match self.hand_on_some(to, &mut passed, &said).await {

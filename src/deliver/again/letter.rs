@@ -30,7 +30,7 @@ pub(super) enum Unreadable {
 impl Road {
     pub(super) async fn read_letter(self: &Arc<Self>, sequence: u64) -> Read {
         let road = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || match road.claim.dead_letter_event(sequence) {
+        let read = self.executor.call(move || match road.claim.dead_letter_event(sequence) {
             Ok(Some(stored)) => Read::Event(Box::new(stored)),
             Ok(None) if road.waits(sequence) => Read::Unreadable(Unreadable::Damaged),
             Ok(None) => Read::Gone,

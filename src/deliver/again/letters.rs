@@ -105,7 +105,7 @@ impl Retrying {
 impl Handle {
     pub(super) async fn resolve(&self, sequences: Vec<u64>, how: Resolution) -> Result<usize, Refused> {
         let road = Arc::clone(&self.road);
-        let resolved = tokio::task::spawn_blocking(move || {
+        let resolved = self.road.executor.call(move || {
             let resolved = road.claim.resolve(&sequences, how);
             road.metrics.dead_letters_waiting(&road.name, road.claim.dead_letters_waiting());
             resolved

@@ -15,14 +15,17 @@ pub(super) use gap::Accepted;
 pub use letters::{Retried, Retrying};
 pub use replay::{Ended, Found, Replay, Wanted};
 
+use super::BACKOFF;
 use super::status::{About, Status};
+use crate::backoff::Backoff;
 use crate::decode::Redaction;
+use crate::executor::Executor;
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::shutdown::Shutdown;
 use crate::sink::Sink;
 use crate::store::{Claim, EventLog};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 
 /// What both need of a sink.
@@ -36,6 +39,9 @@ pub(super) struct Road {
     pub(super) router: Arc<Router>,
     pub(super) redaction: Redaction,
     pub(super) metrics: Metrics,
+    pub(super) executor: Executor,
+    /// For jitter.
+    pub(super) random: std::sync::Mutex<fastrand::Rng>,
 }
 
 /// One sink, for operators. Cloning is cheap; it outlives the sink, and then says that the daemon ends.
@@ -79,6 +85,13 @@ pub enum Refused {
     /// The sink goes, or the daemon ends.
     #[error("the sink is being stopped; ask again once it is back")]
     Ending,
+}
+
+impl Road {
+    fn backoff(&self) -> Backoff {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        Backoff::new(BACKOFF.0, BACKOFF.1, random.fork())
+    }
 }
 
 impl Handle {

@@ -6,8 +6,9 @@
 use super::send::{Outcome, Stamp};
 use super::{Handle, Refused, Road};
 use crate::event::Stored;
+use crate::executor::Executor;
 use crate::route::{REPLAY_HEADER, Types};
-use crate::store::{EventLog, Limits};
+use crate::store::Limits;
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -175,7 +176,7 @@ impl Handle {
     /// Counts what a replay would send now, and sends nothing.
     pub async fn rehearse(&self, wanted: Wanted, now: Timestamp) -> Result<Found, Refused> {
         let mut replay = self.new_replay(wanted, now)?;
-        let mut reading = Reading::new(&self.road.log, &replay);
+        let mut reading = Reading::new(&self.road, &replay);
         while let Some(piece) = reading.next().await? {
             replay.found.found += piece.events.len() as u64;
             for stored in piece.events {
@@ -226,7 +227,7 @@ impl Handle {
     async fn run_replay(&self, mut replay: Replay) {
         let road = &*self.road;
         let stamp = Stamp { header: REPLAY_HEADER, id: replay.id.clone() };
-        let mut reading = Reading::new(&road.log, &replay);
+        let mut reading = Reading::new(road, &replay);
         loop {
             match reading.next().await {
                 Ok(Some(piece)) => {
@@ -240,7 +241,7 @@ impl Handle {
                 Err(error) => {
                     tracing::error!(sink = road.name, %error, "a replay cannot read the journal");
                     tokio::time::sleep(DISK_RETRY).await;
-                    reading = Reading::new(&road.log, &replay);
+                    reading = Reading::new(road, &replay);
                     continue;
                 }
             }
@@ -297,22 +298,24 @@ struct Piece {
 /// Goes through the journal.
 struct Reading {
     reader: Option<crate::store::Reader>,
+    executor: Executor,
     after: u64,
     wanted: Wanted,
     through: u64,
 }
 
 impl Reading {
-    fn new(log: &EventLog, replay: &Replay) -> Self {
+    fn new(road: &Road, replay: &Replay) -> Self {
+        let (log, executor) = (&road.log, road.executor.clone());
         let after = replay.position.max(log.sequence_before(replay.wanted.since));
-        Self { reader: Some(log.reader()), after, wanted: replay.wanted.clone(), through: replay.through }
+        Self { reader: Some(log.reader()), executor, after, wanted: replay.wanted.clone(), through: replay.through }
     }
 
     /// `None` once it is through.
     async fn next(&mut self) -> io::Result<Option<Piece>> {
         let Some(mut reader) = self.reader.take() else { return Ok(None) };
         let after = self.after;
-        let read = tokio::task::spawn_blocking(move || (reader.read_after(after, PIECE), reader));
+        let read = self.executor.call(move || (reader.read_after(after, PIECE), reader));
         let (read, reader) = read.await.map_err(io::Error::other)?;
         let types = self.wanted.types().map_err(io::Error::other)?;
         let batch = read?;
@@ -333,7 +336,7 @@ impl Reading {
 impl Road {
     async fn keep(&self, replay: &Replay) -> io::Result<()> {
         let (claim, value) = (self.claim.clone(), serde_json::to_vec(replay)?);
-        tokio::task::spawn_blocking(move || claim.set_state(value)).await.map_err(io::Error::other)?
+        self.executor.call(move || claim.set_state(value)).await?
     }
 }
 

@@ -1,8 +1,7 @@
 //! Sending some events to one sink until each is settled.
 
 use super::Road;
-use crate::backoff::Backoff;
-use crate::deliver::{BACKOFF, decide};
+use crate::deliver::decide;
 use crate::event::Stored;
 use crate::route::{Decision, Outgoing};
 use crate::sink::{Reason, SendError};
@@ -94,7 +93,7 @@ impl Road {
     /// Sends one record until the peer has confirmed it or has refused it for good.
     pub(super) async fn insist(&self, outgoing: Outgoing) -> Result<(), Refusal> {
         let outgoing = Arc::new(outgoing);
-        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1, fastrand::Rng::new());
+        let mut backoff = self.backoff();
         loop {
             match self.sink.send(Arc::clone(&outgoing)).await {
                 Ok(()) => return Ok(()),

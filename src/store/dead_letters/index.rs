@@ -160,9 +160,9 @@ impl Index {
         })
     }
 
-    /// Whether anything was ever said of a sink.
-    pub(super) fn knows(&self, sink: &str) -> bool {
-        self.sinks.contains_key(sink)
+    /// Whether of some of a sink's letters only the number is known.
+    pub(in crate::store) fn has_totals(&self, sink: &str) -> bool {
+        self.sinks.get(sink).is_some_and(|of| of.totals.sum() > 0)
     }
 
     /// Those of a sink, by sequence.

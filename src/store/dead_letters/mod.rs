@@ -20,19 +20,20 @@ mod writer;
 
 pub(super) use coding::SHAPE;
 pub(super) use index::{Fate, Index};
-pub(super) use writer::Writer;
+pub(super) use writer::{TICK, Working, Writer};
 
 use super::files::disk::{Disk, File};
 use super::files::frames;
 use super::files::guarded::{Guarded, assert_no_lock_held};
 use super::sinks::positions::Progress;
 use crate::event::Stored;
+use crate::executor::Answers;
 use crate::metrics::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 
 /// Why a record became a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,10 +140,12 @@ struct State {
     file: Arc<dyn File>,
 }
 
-/// The handle to the letters. It is answered by the thread that runs [`Writer`].
+/// The handle to the letters. It is answered by whoever runs [`Writer`].
 pub(super) struct Letters {
     shared: Arc<Shared>,
     jobs: mpsc::Sender<Job>,
+    /// Set once the writer works.
+    answers: OnceLock<Answers>,
 }
 
 type Reply<T> = mpsc::SyncSender<io::Result<T>>;
@@ -183,7 +186,13 @@ impl Letters {
     pub(super) fn open(context: Context) -> io::Result<(Self, Writer)> {
         let (jobs, received) = mpsc::channel();
         let (shared, writer) = Writer::open(context, received)?;
-        Ok((Self { shared, jobs }, writer))
+        Ok((Self { shared, jobs, answers: OnceLock::new() }, writer))
+    }
+
+    /// The writer works from now on.
+    pub(super) fn answered_by(&self, answers: Answers) {
+        // It is started once.
+        let _ = self.answers.set(answers);
     }
 
     fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> io::Result<T> {
@@ -191,7 +200,7 @@ impl Letters {
         let ended = || io::Error::other("the store's dead letters are closed");
         let (reply, answer) = mpsc::sync_channel(1);
         self.jobs.send(job(reply)).map_err(|_| ended())?;
-        answer.recv().map_err(|_| ended())?
+        self.answers.get_or_init(Answers::default).wait(&answer).ok_or_else(ended)?
     }
 
     /// Bytes on disk.
@@ -271,16 +280,14 @@ impl Letters {
         self.ask(|reply| Job::Resolve { sink, sequences, fate, reply })
     }
 
-    /// The sink of this key begins with no dead letters: what it had before goes on waiting, and counts no more.
+    /// The position of the sink of this key is lost, and it passes its records once more. Those that became letters are
+    /// still known, unless only their number was kept: then it begins with none. What waits goes on waiting, and counts no
+    /// more.
     pub(super) fn restart(&self, sink: &str) -> io::Result<()> {
-        if !self.knows(sink) {
+        if !self.shared.state.lock().index.has_totals(sink) {
             return Ok(());
         }
         self.ask(|reply| Job::Restart { sink: sink.to_owned(), reply })
-    }
-
-    fn knows(&self, sink: &str) -> bool {
-        self.shared.state.lock().index.knows(sink)
     }
 
     #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The letters' file by itself, with its writer driven by hand where the order matters.
 
-use super::writer::Writer;
+use super::writer::{TICK, Working, Writer};
 use super::*;
 use crate::event::{Arrival, Event, Origin, Timestamp};
 use crate::health::Health;
@@ -11,6 +11,7 @@ use ::bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
+
 use tokio::sync::watch;
 
 const EVERYTHING: u64 = u64::MAX;
@@ -256,10 +257,9 @@ fn a_letter_that_goes_bad_while_it_runs_costs_itself() {
         if rewritten {
             writer.rewrite_now().unwrap();
         } else {
-            let thread = std::thread::spawn(move || {
-                let pulse = Health::default().join("letters", Duration::MAX);
-                writer.run(&pulse, watch::Sender::new(false));
-            });
+            let pulse = Health::default().join("letters", Duration::MAX);
+            let mut working = Working { writer, pulse, died: watch::Sender::new(false) };
+            let thread = std::thread::spawn(move || while working.step(TICK) {});
             assert_eq!(letters.event("lake", 3).unwrap(), None);
             letters.finish();
             thread.join().unwrap();

@@ -2,6 +2,7 @@
 
 use super::rewrite::Rewrite;
 use super::{Context, Fate, Job, Shared, coding, file_path, folder};
+use crate::executor::Worker;
 use crate::health::Pulse;
 use crate::store::damage::damaged;
 use crate::store::files::disk::File;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often it notes that it moves while there is nothing to do.
-const TICK: Duration = Duration::from_secs(1);
+pub(in crate::store) const TICK: Duration = Duration::from_secs(1);
 /// Below this a file is not worth being written anew.
 const REWRITE_FROM: u64 = 1024 * 1024;
 /// So many frames are taken into memory at once, so that nobody who looks waits for long.
@@ -52,45 +53,52 @@ pub(in crate::store) struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
 }
 
-/// A thread that ends by a panic takes the process along: nothing could be dead-lettered any more.
-struct Ended(watch::Sender<bool>);
+/// The writer at work. Should it end by a panic, it takes the process along: nothing could be dead-lettered any more.
+pub(in crate::store) struct Working {
+    pub(in crate::store) writer: Writer,
+    pub(in crate::store) pulse: Pulse,
+    pub(in crate::store) died: watch::Sender<bool>,
+}
 
-impl Drop for Ended {
+impl Drop for Working {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.send_replace(true);
+            self.died.send_replace(true);
         }
     }
 }
 
-impl Writer {
-    /// Works until told to finish. A file that is half written anew then stays as it was.
-    pub(in crate::store) fn run(mut self, pulse: &Pulse, died: watch::Sender<bool>) {
-        let _ended = Ended(died);
-        loop {
-            pulse.beat();
-            let job = if self.rewrite.is_some() || self.is_wasteful() {
-                self.jobs.try_recv().map_err(|none| none == TryRecvError::Disconnected)
-            } else {
-                self.jobs.recv_timeout(TICK).map_err(|none| none == RecvTimeoutError::Disconnected)
-            };
-            match job {
-                Ok(Job::Finish) | Err(true) => break,
-                Ok(job) => self.answer(job),
-                Err(false) => {}
+impl Worker for Working {
+    /// Ends when told to finish. A file that is half written anew then stays as it was.
+    fn step(&mut self, patience: Duration) -> bool {
+        let Self { writer, pulse, .. } = self;
+        pulse.beat();
+        let job = if writer.rewrite.is_some() || writer.is_wasteful() {
+            writer.jobs.try_recv().map_err(|none| none == TryRecvError::Disconnected)
+        } else {
+            writer.jobs.recv_timeout(patience).map_err(|none| none == RecvTimeoutError::Disconnected)
+        };
+        match job {
+            Ok(Job::Finish) | Err(true) => {
+                if let Some(rewrite) = writer.rewrite.take() {
+                    rewrite.give_up(&*writer.context.disk);
+                }
+                return false;
             }
-            // One piece, and then whoever waits comes first again.
-            if (self.rewrite.is_some() || self.is_wasteful())
-                && let Err(error) = self.rewrite_piece()
-            {
-                tracing::warn!(%error, file = %self.path.display(), "the file of dead letters cannot be written anew");
-            }
+            Ok(job) => writer.answer(job),
+            Err(false) => {}
         }
-        if let Some(rewrite) = self.rewrite.take() {
-            rewrite.give_up(&*self.context.disk);
+        // One piece, and then whoever waits comes first again.
+        if (writer.rewrite.is_some() || writer.is_wasteful())
+            && let Err(error) = writer.rewrite_piece()
+        {
+            tracing::warn!(%error, file = %writer.path.display(), "the file of dead letters cannot be written anew");
         }
+        true
     }
+}
 
+impl Writer {
     fn answer(&mut self, job: Job) {
         // Whoever asked may have given up; what was done is done.
         match job {

@@ -7,6 +7,7 @@
 
 use super::closed::Closed;
 use super::day_index::{self, DayIndex};
+use crate::executor::Worker;
 use crate::health::Pulse;
 use crate::logging::Occasional;
 use crate::store::errors::Refused;
@@ -16,11 +17,12 @@ use crate::store::log::ids::Id;
 use crate::store::phase::{Phase, during};
 use crate::store::shared::Shared;
 use crate::store::write::inbox::Command;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 pub(in crate::store) enum Job {
     /// The committer wants this day.
@@ -38,7 +40,7 @@ pub(in crate::store) enum Job {
 /// How often days that are over are looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How soon an index that could not be opened is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(in crate::store) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(in crate::store) struct Librarian {
     shared: Arc<Shared>,
@@ -49,12 +51,50 @@ pub(in crate::store) struct Librarian {
     closed: Closed,
     /// Open, and not as they were closed. sled may read back less from such files than it shows now, so that they are
     /// checked each time until they are rebuilt or forgotten.
-    doubtful: HashSet<Day>,
-    retry: HashSet<Day>,
+    doubtful: BTreeSet<Day>,
+    retry: BTreeSet<Day>,
+    next_retry: Instant,
+    next_forget: Instant,
+    jobs: mpsc::Receiver<Job>,
+}
+
+impl Worker for Librarian {
+    /// Ends when told to finish.
+    fn step(&mut self, patience: Duration) -> bool {
+        self.pulse.beat();
+        match self.jobs.recv_timeout(patience) {
+            Ok(Job::Open(day)) => self.hand_over(day),
+            Ok(Job::Bad(day)) => drop(self.open.remove(&day)),
+            Ok(Job::Rebuild(day)) => self.discard(day),
+            Ok(Job::Close(index)) => self.close(vec![index]),
+            Ok(Job::Finish) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let open = std::mem::take(&mut self.open).into_values().collect();
+                self.close(open);
+                return false;
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        if Instant::now() >= self.next_retry {
+            for day in std::mem::take(&mut self.retry) {
+                self.hand_over(day);
+            }
+            self.next_retry = Instant::now() + RETRY_AFTER;
+        }
+        if Instant::now() >= self.next_forget {
+            self.forget_days();
+            self.next_forget = Instant::now() + FORGET_EVERY;
+        }
+        true
+    }
 }
 
 impl Librarian {
-    pub(in crate::store) fn new(shared: Arc<Shared>, seen: PathBuf, pulse: Pulse) -> io::Result<Self> {
+    pub(in crate::store) fn new(
+        shared: Arc<Shared>,
+        seen: PathBuf,
+        pulse: Pulse,
+        jobs: mpsc::Receiver<Job>,
+    ) -> io::Result<Self> {
         let closed = Closed::read(&*shared.disk, &seen, last_event(&shared))?;
         Ok(Self {
             shared,
@@ -63,37 +103,12 @@ impl Librarian {
             said: Occasional::default(),
             open: BTreeMap::new(),
             closed,
-            doubtful: HashSet::new(),
-            retry: HashSet::new(),
+            doubtful: BTreeSet::new(),
+            retry: BTreeSet::new(),
+            next_retry: Instant::now() + RETRY_AFTER,
+            next_forget: Instant::now(),
+            jobs,
         })
-    }
-
-    /// Works until told to finish.
-    pub(in crate::store) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
-        let (mut next_forget, mut next_retry) = (Instant::now(), Instant::now() + RETRY_AFTER);
-        loop {
-            self.pulse.beat();
-            match jobs.recv_timeout(RETRY_AFTER) {
-                Ok(Job::Open(day)) => self.hand_over(day),
-                Ok(Job::Bad(day)) => drop(self.open.remove(&day)),
-                Ok(Job::Rebuild(day)) => self.discard(day),
-                Ok(Job::Close(index)) => self.close(vec![index]),
-                Ok(Job::Finish) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-            }
-            if Instant::now() >= next_retry {
-                for day in std::mem::take(&mut self.retry) {
-                    self.hand_over(day);
-                }
-                next_retry = Instant::now() + RETRY_AFTER;
-            }
-            if Instant::now() >= next_forget {
-                self.forget_days();
-                next_forget = Instant::now() + FORGET_EVERY;
-            }
-        }
-        let open = std::mem::take(&mut self.open).into_values().collect();
-        self.close(open);
     }
 
     fn hand_over(&mut self, day: Day) {
@@ -107,7 +122,7 @@ impl Librarian {
         match self.open(day) {
             Ok(index) => Some(index),
             Err(error) => {
-                if let Some(suppressed) = self.said.pass(tokio::time::Instant::now()) {
+                if let Some(suppressed) = self.said.pass(Instant::now()) {
                     tracing::error!(day, %error, suppressed, "the index of a day cannot be opened: its events are refused");
                 }
                 self.shared.inbox.command(Command::DayUnavailable(day, unavailable(&error)));

@@ -1,5 +1,6 @@
 //! That the store is open: its threads, and its end.
 
+use crate::executor::Running;
 use crate::health::Health;
 use crate::store::dedupe::librarian;
 use crate::store::errors::Refused;
@@ -8,7 +9,6 @@ use crate::store::files::lock::Lock;
 use crate::store::shared::Shared;
 use crate::store::write::janitor;
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 /// What works in the store. Dropping it closes the store like [`Engine::close`]; whoever has another handle then can still
@@ -20,10 +20,10 @@ pub struct Engine {
 
 /// The threads, and how two of them are told to end; the committer ends with the inbox, the dead letters by their handle.
 pub(in crate::store) struct Threads {
-    pub(in crate::store) committer: JoinHandle<()>,
-    pub(in crate::store) letters: JoinHandle<()>,
-    pub(in crate::store) librarian: (mpsc::Sender<librarian::Job>, JoinHandle<()>),
-    pub(in crate::store) janitor: (mpsc::Sender<janitor::Job>, JoinHandle<()>),
+    pub(in crate::store) committer: Running,
+    pub(in crate::store) letters: Running,
+    pub(in crate::store) librarian: (mpsc::Sender<librarian::Job>, Running),
+    pub(in crate::store) janitor: (mpsc::Sender<janitor::Job>, Running),
     /// The last thing to go: until then something may be written.
     pub(in crate::store) lock: Lock,
 }

@@ -114,7 +114,7 @@ impl EventLog {
     pub async fn give_up(&self, missing: Missing) -> Result<(), Refused> {
         let shared = Arc::clone(&self.shared);
         let failed = |error: io::Error| Refused::Failed(error.to_string());
-        let noted = tokio::task::spawn_blocking(move || shared.give_up(missing)).await;
+        let noted = self.shared.executor.call(move || shared.give_up(missing)).await;
         let noted = noted.map_err(|error| failed(error.into()))?.map_err(failed)?;
         noted.await.unwrap_or(Err(Refused::Draining))
     }

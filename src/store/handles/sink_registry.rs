@@ -4,7 +4,6 @@ use super::Claim;
 use crate::store::errors::{AttachError, Refused};
 use crate::store::shared::Shared;
 use crate::store::sinks::registry::{self, Removed, SinkStart};
-use std::io;
 use std::sync::Arc;
 
 /// The sinks that the store knows, those that were taken out of the settings included.
@@ -45,8 +44,8 @@ impl SinkRegistry {
             return Ok(false);
         }
         let shared = Arc::clone(&self.shared);
-        let forgotten = tokio::task::spawn_blocking(move || registry::forget_what_is_over(&shared)).await;
-        if let Err(error) = forgotten.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        let forgotten = self.shared.executor.call(move || registry::forget_what_is_over(&shared)).await;
+        if let Err(error) = forgotten.unwrap_or_else(|lost| Err(lost.into())) {
             // It is forgotten: its key is nobody's any more, and the next start removes what is left.
             tracing::warn!(sink = name, %error, "what a forgotten sink leaves behind cannot be removed yet");
         }

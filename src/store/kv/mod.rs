@@ -5,14 +5,14 @@
 
 mod on_sled;
 
-pub(in crate::store) use on_sled::OnSled;
+pub use on_sled::OnSled;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where databases are. Each call blocks on the disk.
-pub(in crate::store) trait KeyValue: Send + Sync {
+pub trait KeyValue: Send + Sync {
     /// Opens or makes the database in `folder`, with so much memory for what it read. It is closed with its last handle.
     fn open(&self, folder: &Path, cache_bytes: u64) -> Result<Arc<dyn Database>, Bad>;
 
@@ -40,10 +40,10 @@ pub(in crate::store) trait KeyValue: Send + Sync {
 }
 
 /// Takes in a key and its value; where it says no, the pair is none that belongs there.
-pub(in crate::store) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), Bad>;
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), Bad>;
 
 /// An open database. Each call may block on the disk.
-pub(in crate::store) trait Database: Send + Sync {
+pub trait Database: Send + Sync {
     /// Not on disk for good before [`Self::sync`].
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Bad>;
 
@@ -59,7 +59,7 @@ pub(in crate::store) trait Database: Send + Sync {
 
 /// Why a database is not to be had.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::store) enum Bad {
+pub enum Bad {
     /// What it holds is proven not sound.
     #[error("{0}")]
     Corrupt(String),
@@ -73,7 +73,8 @@ pub(in crate::store) enum Bad {
 }
 
 impl Bad {
-    pub(in crate::store) fn is_corrupt(&self) -> bool {
+    /// Whether it may be moved aside.
+    pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::Corrupt(_))
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Databases of sled's, in real files.
-pub(in crate::store) struct OnSled;
+pub struct OnSled;
 
 /// sled's handle, and where its files are.
 struct SledDatabase {

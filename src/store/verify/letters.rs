@@ -32,7 +32,9 @@ impl Letters {
 
     /// A start gives the sink a new position, and counts its letters from there.
     pub(super) fn restart(&mut self, sink: &str) {
-        self.0.restart(sink);
+        if self.0.has_totals(sink) {
+            self.0.restart(sink);
+        }
     }
 
     /// Those of a sink after `base` and up to `position`.

@@ -7,6 +7,7 @@ use super::inbox::{Accepted, Command, Entry, Inbox, Reply};
 use super::janitor;
 use super::sweep;
 use crate::event::{Arrival, Origin, Stored};
+use crate::executor::Worker;
 use crate::health::Pulse;
 use crate::logging::Occasional;
 use crate::store::dedupe::day_index::DayIndex;
@@ -20,13 +21,15 @@ use crate::store::log::{Draft, Log};
 use crate::store::phase::{Phase, during};
 use crate::store::shared::{Claim, Shared};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// How often an idle committer looks at clock and disk.
-const TICK: Duration = Duration::from_millis(500);
+pub(in crate::store) const TICK: Duration = Duration::from_millis(500);
 /// How long the index of a day that is neither today nor yesterday stays open unused.
 const IDLE: Duration = Duration::from_secs(10);
 /// Most such indexes that are open; each has buffers and a thread of sled's.
@@ -62,6 +65,10 @@ pub(in crate::store) struct Committer {
     /// Ids of durable events whose day's index went bad before it had them.
     pub(in crate::store) unindexed: HashMap<Day, Vec<Id>>,
     pub(in crate::store) refusals: Refusals,
+    /// Events in the last group.
+    pub(in crate::store) last_group: usize,
+    /// Until when events that wait for an index are waited for, once the inbox is closed.
+    pub(in crate::store) last_wait: Option<Instant>,
 }
 
 /// What was logged of them: each refused group may have a reason in other words.
@@ -77,6 +84,8 @@ pub(in crate::store) struct OpenDay {
     pub(in crate::store) used: Instant,
 }
 
+type Note = (Control, oneshot::Sender<Result<(), Refused>>);
+
 /// One group in the making.
 #[derive(Default)]
 struct Batch {
@@ -85,51 +94,48 @@ struct Batch {
     /// New in this group; their repeats wait for the same commit.
     new: HashSet<DedupeHash>,
     repeats: Vec<Reply>,
-    notes: Vec<(Control, oneshot::Sender<Result<(), Refused>>)>,
+    notes: Vec<Note>,
+}
+
+impl Worker for Committer {
+    /// Ends once the inbox is closed and empty.
+    fn step(&mut self, patience: Duration) -> bool {
+        if self.last_group >= BUSY && !patience.is_zero() {
+            #[expect(clippy::disallowed_methods, reason = "a thread of its own, and nothing to be awaited")]
+            std::thread::sleep(GATHER);
+        }
+        self.pulse.beat();
+        let work = self.inbox.take(patience, !self.waiting.is_empty());
+        let mut batch = Batch::default();
+        let mut entries = Vec::new();
+        for command in work.commands {
+            match command {
+                Command::Note(note, reply) => batch.notes.push((note, reply)),
+                Command::DayOpened(index) => {
+                    entries.append(&mut self.waiting.remove(&index.day).unwrap_or_default());
+                    self.take_index(index);
+                }
+                Command::DayUnavailable(day, refused) => self.refuse_day(day, &refused),
+                Command::Rebuild(days) => days.into_iter().for_each(|day| self.rebuild(day)),
+            }
+        }
+        entries.extend(work.entries);
+        self.last_group = entries.len();
+        for entry in entries {
+            self.sort_in(entry, &mut batch);
+        }
+        self.commit(batch);
+        self.close_idle_days();
+        self.look_at_the_disk();
+        if !work.closed {
+            return true;
+        }
+        let deadline = *self.last_wait.get_or_insert_with(|| Instant::now() + LAST_WAIT);
+        !self.waiting.is_empty() && Instant::now() < deadline
+    }
 }
 
 impl Committer {
-    /// Works until the inbox is closed and empty.
-    pub(in crate::store) fn run(mut self) {
-        let mut last_wait: Option<Instant> = None;
-        let mut last_group = 0;
-        loop {
-            if last_group >= BUSY {
-                #[expect(clippy::disallowed_methods, reason = "a thread of its own, and nothing to be awaited")]
-                std::thread::sleep(GATHER);
-            }
-            self.pulse.beat();
-            let work = self.inbox.take(TICK, !self.waiting.is_empty());
-            let mut batch = Batch::default();
-            let mut entries = Vec::new();
-            for command in work.commands {
-                match command {
-                    Command::Note(note, reply) => batch.notes.push((note, reply)),
-                    Command::DayOpened(index) => {
-                        entries.append(&mut self.waiting.remove(&index.day).unwrap_or_default());
-                        self.take_index(index);
-                    }
-                    Command::DayUnavailable(day, refused) => self.refuse_day(day, &refused),
-                    Command::Rebuild(days) => days.into_iter().for_each(|day| self.rebuild(day)),
-                }
-            }
-            entries.extend(work.entries);
-            last_group = entries.len();
-            for entry in entries {
-                self.sort_in(entry, &mut batch);
-            }
-            self.commit(batch);
-            self.close_idle_days();
-            self.look_at_the_disk();
-            if work.closed {
-                let deadline = *last_wait.get_or_insert_with(|| Instant::now() + LAST_WAIT);
-                if self.waiting.is_empty() || Instant::now() >= deadline {
-                    break;
-                }
-            }
-        }
-    }
-
     /// Decides whether an event is new, known, or has to wait for an index.
     fn sort_in(&mut self, entry: Entry, batch: &mut Batch) {
         if entry.arrival.origin == Origin::Metrics {
@@ -194,11 +200,8 @@ impl Committer {
 
     fn commit(&mut self, mut batch: Batch) {
         let started = Instant::now();
-        let notes = std::mem::take(&mut batch.notes);
+        self.commit_notes(std::mem::take(&mut batch.notes));
         let mut draft = Draft::new();
-        for (note, _) in &notes {
-            frame::put_control(&mut draft.buffer, note);
-        }
         let first = self.next_sequence;
         self.number(&mut batch.events, &mut draft);
         let mut samples = Draft::new();
@@ -221,13 +224,6 @@ impl Committer {
         if count > 0 && outcome.is_ok() {
             self.shared.metrics.commit(started.elapsed(), count);
         }
-        for (note, reply) in notes {
-            if let (Ok(()), Control::Sinks(sinks)) = (&outcome, note) {
-                // Here, so that no segment begins with the old ones after the note is on disk.
-                *self.shared.sinks() = sinks;
-            }
-            let _ = reply.send(outcome.clone());
-        }
         for (sequences, outcome) in written {
             for (sequence, reply) in sequences {
                 answer(reply, outcome.clone().map(|()| Accepted::New { sequence }));
@@ -238,6 +234,28 @@ impl Committer {
         }
         if outcome.is_ok() {
             self.remember(&ids);
+        }
+    }
+
+    /// Puts notes on disk. They are small, and a store that is full may need them before it is drained (a sink has another
+    /// name, say): no limit holds them back, and they may use the reserve.
+    fn commit_notes(&mut self, notes: Vec<Note>) {
+        if notes.is_empty() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let outcome = shared.reserve.write(|| {
+            let mut draft = Draft::new();
+            notes.iter().for_each(|(note, _)| frame::put_control(&mut draft.buffer, note));
+            self.append(LogKind::Events, draft, self.next_sequence, None)
+        });
+        let outcome = outcome.map_err(|error| failed(&error));
+        for (note, reply) in notes {
+            if let (Ok(()), Control::Sinks(sinks)) = (&outcome, note) {
+                // Here, so that no segment begins with the old ones after the note is on disk.
+                *shared.sinks() = sinks;
+            }
+            let _ = reply.send(outcome.clone());
         }
     }
 
@@ -292,27 +310,33 @@ impl Committer {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
-        let needs_segment = if events { &self.events } else { &self.samples }.needs_segment(draft.buffer.len());
-        let result = self.check_room(&shared, events, draft.buffer.len()).and_then(|claim| {
-            let (log, share) =
-                if events { (&mut self.events, &shared.events) } else { (&mut self.samples, &shared.samples) };
-            if needs_segment {
-                let notes = if events { shared.notes() } else { Vec::new() };
-                let spare = share.spare().take();
-                let begun = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare));
-                let sealed = begun.map_err(|error| failed(&error))?;
-                if let Some(sealed) = sealed {
-                    share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
-                    let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
-                }
-            }
-            drop(claim);
-            during(Phase::Commit, || log.append(draft, first)).map_err(|error| failed(&error))
-        });
+        let room = self.check_room(&shared, events, draft.buffer.len());
+        let result = room.and_then(|claim| self.append(kind, draft, first, claim).map_err(|error| failed(&error)));
         if events {
             self.note(result.clone().err());
         }
         result
+    }
+
+    /// Appends one group, to a new segment where the last one is full; the room for that is `claim`.
+    fn append(&mut self, kind: LogKind, draft: Draft, first: u64, claim: Option<Claim<'_>>) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let (log, share) = match kind {
+            LogKind::Events => (&mut self.events, &shared.events),
+            LogKind::Samples => (&mut self.samples, &shared.samples),
+        };
+        if log.needs_segment(draft.buffer.len()) {
+            let events = kind == LogKind::Events;
+            let notes = if events { shared.notes() } else { Vec::new() };
+            let spare = share.spare().take();
+            let sealed = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare))?;
+            if let Some(sealed) = sealed {
+                share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
+                let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
+            }
+        }
+        drop(claim);
+        during(Phase::Commit, || log.append(draft, first))
     }
 
     /// Whether a group may be written: the disk has `min_free` left, and the log stays within its size. The room that it
@@ -412,7 +436,7 @@ impl Committer {
         let Refusals { said, told } = &mut self.refusals;
         match refused {
             Some(error) => {
-                if let Some(suppressed) = said.pass(tokio::time::Instant::now()) {
+                if let Some(suppressed) = said.pass(Instant::now()) {
                     tracing::error!(%error, suppressed, "deliveries are refused");
                     *told = true;
                 }
@@ -448,9 +472,9 @@ fn answer(reply: Reply, answer: Result<Accepted, Refused>) {
     let _ = reply.send(answer);
 }
 
-fn failed(error: &std::io::Error) -> Refused {
+fn failed(error: &io::Error) -> Refused {
     match error.kind() {
-        std::io::ErrorKind::StorageFull => Refused::Full("the disk is full".to_owned()),
+        io::ErrorKind::StorageFull => Refused::Full("the disk is full".to_owned()),
         _ => Refused::Failed(error.to_string()),
     }
 }

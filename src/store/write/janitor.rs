@@ -1,6 +1,7 @@
 //! The thread that keeps the store in order: ids of sealed segments, spares, what may go, what is full.
 
 use super::sweep;
+use crate::executor::Worker;
 use crate::health::Pulse;
 use crate::logging::Occasional;
 use crate::store::files::disk::Open;
@@ -24,7 +25,7 @@ pub(in crate::store) enum Job {
     Finish,
 }
 
-const TICK: Duration = Duration::from_secs(1);
+pub(in crate::store) const TICK: Duration = Duration::from_secs(1);
 /// A spare is made once the first segment is a quarter full: a log that is not used needs none.
 const SPARE_FROM: u64 = 4;
 /// What a spare is zeroed with at once.
@@ -37,24 +38,34 @@ pub(in crate::store) struct Janitor {
     said: [Occasional; 6],
     /// Sealed segments whose ids could not be written yet.
     unwritten: Vec<(bool, Sealed)>,
+    jobs: mpsc::Receiver<Job>,
+}
+
+impl Worker for Janitor {
+    /// Ends when told to finish.
+    fn step(&mut self, patience: Duration) -> bool {
+        self.pulse.beat();
+        match self.jobs.recv_timeout(patience) {
+            Ok(Job::Sealed { events, sealed }) => self.unwritten.push((events, sealed)),
+            Ok(Job::Sweep) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Ok(Job::Finish) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                self.write_ids();
+                return false;
+            }
+        }
+        self.tidy();
+        true
+    }
 }
 
 impl Janitor {
-    pub(in crate::store) fn new(shared: Arc<Shared>, pulse: Pulse, unwritten: Vec<(bool, Sealed)>) -> Self {
-        Self { shared, pulse, said: Default::default(), unwritten }
-    }
-
-    /// Works until told to finish.
-    pub(in crate::store) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
-        loop {
-            self.pulse.beat();
-            match jobs.recv_timeout(TICK) {
-                Ok(Job::Sealed { events, sealed }) => self.unwritten.push((events, sealed)),
-                Ok(Job::Sweep) | Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Ok(Job::Finish) | Err(mpsc::RecvTimeoutError::Disconnected) => return self.write_ids(),
-            }
-            self.tidy();
-        }
+    pub(in crate::store) fn new(
+        shared: Arc<Shared>,
+        pulse: Pulse,
+        unwritten: Vec<(bool, Sealed)>,
+        jobs: mpsc::Receiver<Job>,
+    ) -> Self {
+        Self { shared, pulse, said: Default::default(), unwritten, jobs }
     }
 
     pub(in crate::store) fn tidy(&mut self) {

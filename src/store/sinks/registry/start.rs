@@ -29,7 +29,7 @@ pub(super) fn give_position(shared: &Shared, sink: &SinkRegistration) -> io::Res
         let base = sink.after.max(oldest);
         let ordinals = ordinals_at(shared, base)?;
         let accepted_before = ordinals.sum();
-        // What is left of an earlier life counts no more: its position is lost.
+        // A power cut took it before it was ever synced, or its file is damaged.
         shared.reserve.write(|| shared.letters.restart(sink.key()))?;
         let begun = Progress { base, accepted_before, position: base, ordinals, ..Progress::default() };
         shared.positions.set(sink.key(), Progress { accounted_through: base, ..begun });

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event::{Arrival, Event, Timestamp};
+use crate::executor::Executor;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::store::kv::OnSled;
@@ -28,6 +29,8 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
     let now: jiff::Timestamp = NOON.parse().unwrap();
     let parts = Parts {
         disk: Arc::new(RealDisk),
+        kv: Arc::new(OnSled),
+        executor: Executor::default(),
         clock: Arc::new(move || now),
         boot_clock: Arc::new(|| std::time::Duration::ZERO),
         metrics: Metrics::new("test", "test").unwrap(),
@@ -311,7 +314,7 @@ fn closed_while_events_wait_for_an_index_it_waits_and_does_not_spin() {
     let (entry, answer) = entry(1, 2);
     inbox.offer(entry).unwrap();
     inbox.close();
-    let thread = std::thread::spawn(move || committer.run());
+    let thread = std::thread::spawn(move || while committer.step(TICK) {});
     assert!(matches!(jobs.recv(), Ok(librarian::Job::Open(wanted)) if wanted == day));
     while !inbox.is_waited_at() {
         assert!(turns.load(Ordering::Relaxed) < 1_000, "it spins");

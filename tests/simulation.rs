@@ -1,0 +1,202 @@
+//! The core under one seed: the store, the deliveries and their operators on one thread, through several lives, with every
+//! fault at once; and an oracle that knows only the promises.
+//!
+//! The scheduler (`crew`) draws from the seed what goes on next: a task, a call that may block, a worker of the store, or
+//! time. What it does not hold: the runtime's own tasks (a sink's first sign of life), which go on in the order in which they
+//! were woken; the store's UUID and its key, and the ids of replays, which are random and decide nothing; the file `format`,
+//! the lock and the quarantine, which are real files. Databases are a model (`databases`), held against sled by `agrees`.
+//!
+//! `E2B_RELAY_SEED` repeats the seeds of a run from one on.
+
+mod actions;
+mod agrees;
+mod broker;
+mod core;
+mod crew;
+mod databases;
+mod ledger;
+
+use crate::support::fault_disk::End;
+use crate::support::seed::seed;
+use core::{Core, Life, Sometimes};
+use e2b_relay::metrics::Metrics;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Turns in which everything has to come to rest once nothing goes wrong.
+const MOST_TURNS: u32 = 400_000;
+
+/// What a run came to.
+#[derive(Default)]
+struct Sum {
+    seeds: u64,
+    turns: u64,
+    acknowledged: usize,
+    taken: usize,
+    cuts: u64,
+    kills: u64,
+    failed: u64,
+}
+
+/// One seed, from an empty folder to the verdict. Returns the sum of its trace.
+fn run(seed: u64, metrics: &Metrics, sometimes: &Sometimes, sum: &mut Sum) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let core = Rc::new(Core::new(seed, metrics, sometimes));
+        let ran = futures_util::FutureExt::catch_unwind(AssertUnwindSafe(lives(&core, sum))).await;
+        let trace = core.turns.trace.borrow();
+        if let Err(panic) = ran {
+            println!("seed {seed} fails; what it did last:\n{}", trace.show());
+            std::panic::resume_unwind(panic);
+        }
+        let tally = core.world.tally();
+        sum.seeds += 1;
+        sum.acknowledged += core.ledger.borrow().acknowledged();
+        sum.taken += core.brokers.iter().map(|broker| broker.log().len()).sum::<usize>();
+        sum.cuts += tally.cuts;
+        sum.kills += tally.kills;
+        sum.failed += tally.failed + core.databases.failed();
+        trace.sum()
+    })
+}
+
+async fn lives(core: &Rc<Core>, sum: &mut Sum) {
+    for _ in 0..core.turns.draw(|rng| rng.u8(1..6)) {
+        life(core, sum).await;
+    }
+    core.turns.note("nothing goes wrong any more");
+    core.heal();
+    let store = core.open().unwrap_or_else(|error| panic!("the store does not come up: {error}"));
+    let life = Life::new(core, store);
+    core.turns.spawn("start", Rc::clone(&life).come_up());
+    while !life.up.get() {
+        turn(core, sum).await;
+        assert!(!life.failed.get(), "the sinks cannot be attached");
+    }
+    let all_back = {
+        let life = Rc::clone(&life);
+        core.turns.spawn("load", async move {
+            let wanted = life.core.wanted.borrow().iter().chain(&*life.core.removed.borrow()).cloned().collect();
+            assert!(life.load(wanted).await, "sinks that are put back are refused");
+        })
+    };
+    let mut turns = 0;
+    while !all_back.get() || !life.is_at_rest() {
+        turn(core, sum).await;
+        life.look();
+        turns += 1;
+        assert!(turns < MOST_TURNS, "it does not come to rest: {}", life.state());
+    }
+    for live in life.live.borrow().values() {
+        core.ledger.borrow().judge(&live.wanted.name, &core.brokers[live.wanted.broker], &life.letters(live));
+    }
+    // What was acknowledged is known.
+    let known: Vec<u64> = core.turns.draw(|rng| (0..20).map(|_| rng.u64(0..=core.ledger.borrow().next)).collect());
+    let again = {
+        let life = Rc::clone(&life);
+        core.turns.spawn("sender", async move {
+            for number in known {
+                life.offer_one(number).await;
+            }
+        })
+    };
+    while !again.get() {
+        turn(core, sum).await;
+    }
+    core.end(End::Kill);
+}
+
+/// One life, up to a kill, a power cut or its own end.
+async fn life(core: &Rc<Core>, sum: &mut Sum) {
+    let Ok(store) = core.open() else {
+        core.turns.note("the store does not come up");
+        core.sometimes.happened("a store that does not come up");
+        core.end(End::Kill);
+        core.heal();
+        return;
+    };
+    let life = Life::new(core, store);
+    core.turns.spawn("start", Rc::clone(&life).come_up());
+    for _ in 0..core.turns.draw(|rng| rng.u32(50..1_500)) {
+        turn(core, sum).await;
+        life.act();
+        life.look();
+        if life.failed.get() {
+            break;
+        }
+    }
+    let how = core.turns.draw(|rng| rng.u8(0..3));
+    if how == 0 && life.up.get() && !life.loading.get() {
+        core.turns.note("SIGTERM");
+        life.stop();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        while !life.has_ended() && tokio::time::Instant::now() < deadline {
+            turn(core, sum).await;
+        }
+        assert!(life.has_ended(), "the deliveries do not end");
+        life.store.engine.close();
+        core.sometimes.happened("an end in peace");
+    }
+    let how = if how == 1 { End::PowerCut } else { End::Kill };
+    core.turns.note(format!("{how:?}"));
+    core.end(how);
+}
+
+async fn turn(core: &Core, sum: &mut Sum) {
+    sum.turns += 1;
+    core.turns.turn().await;
+    core.turns.draw(|rng| core.brokers.iter().for_each(|broker| _ = rng.bool() && broker.act(rng)));
+}
+
+impl Life {
+    /// What is promised at every moment.
+    fn look(&self) {
+        for (name, live) in &*self.live.borrow() {
+            let status = live.handle.status();
+            assert_eq!(status.unaccounted_events, 0, "{name}: {:?}", status.unaccounted);
+            assert_eq!(status.gap, None, "{name}");
+        }
+    }
+
+    fn state(&self) -> String {
+        let live = self.live.borrow();
+        let states = live.iter().map(|(name, live)| format!("{name}: {:?}", live.handle.status()));
+        format!("end {:?}; {}", self.store.log.durable().borrow(), states.collect::<Vec<_>>().join("; "))
+    }
+}
+
+fn seeds(from: u64, count: u64) {
+    let began = Instant::now();
+    let (metrics, sometimes, mut sum) = (Metrics::new("test", "test").unwrap(), Sometimes::default(), Sum::default());
+    for seed in from..from.saturating_add(count) {
+        let ran = catch_unwind(AssertUnwindSafe(|| run(seed, &metrics, &sometimes, &mut sum)));
+        if ran.is_err() {
+            panic!("seed {seed} fails: E2B_RELAY_SEED={seed} repeats it");
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let Sum { seeds, turns, acknowledged, taken, cuts, kills, failed } = sum;
+    println!(
+        "{seeds} seeds from {from}: {turns} turns, {acknowledged} acknowledged, {taken} taken by brokers, {cuts} power cuts, \
+         {kills} kills, {failed} failed calls; {seconds:.1} s, {:.1} seeds a second",
+        seeds as f64 / seconds
+    );
+    for (what, count) in sometimes.counts() {
+        println!("  {count:>8} {what}");
+    }
+}
+
+#[test]
+fn the_core_keeps_its_promises_under_any_seed() {
+    seeds(seed(), std::env::var("E2B_RELAY_SEEDS").map_or(100, |count| count.parse().unwrap()));
+}
+
+#[test]
+fn a_seed_is_the_same_run_each_time() {
+    let (metrics, sometimes) = (Metrics::new("test", "test").unwrap(), Sometimes::default());
+    let seed = seed();
+    let sums: Vec<u64> = (0..2).map(|_| run(seed, &metrics, &sometimes, &mut Sum::default())).collect();
+    assert_eq!(sums[0], sums[1]);
+}

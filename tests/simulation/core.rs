@@ -1,0 +1,332 @@
+//! The core through its lives: what is there beyond each of them, and one life of it.
+
+use super::broker::Broker;
+use super::crew::Turns;
+use super::databases::Databases;
+use super::ledger::{Ledger, Letters};
+use crate::support::fault_disk::{End, World};
+use bytesize::ByteSize;
+use e2b_relay::deliver::{self, About, Delivery};
+use e2b_relay::executor::Executor;
+use e2b_relay::health::Health;
+use e2b_relay::metrics::Metrics;
+use e2b_relay::route::{self, Addressing, Router};
+use e2b_relay::shutdown::{self, Shutdown, Trigger};
+use e2b_relay::store::{self, AttachError, Handles, OpenError, Parts, Settings, SinkStart, Start};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+const NOON: &str = "2026-03-10T12:00:00Z";
+pub(super) const MAX_IN_FLIGHT: usize = 50;
+
+/// How often something happened that a run has to bring about.
+#[derive(Clone, Default)]
+pub(super) struct Sometimes(Rc<RefCell<BTreeMap<&'static str, u64>>>);
+
+impl Sometimes {
+    pub(super) fn happened(&self, what: &'static str) {
+        *self.0.borrow_mut().entry(what).or_default() += 1;
+    }
+
+    pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.0.borrow().clone()
+    }
+}
+
+/// A sink as the settings have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) renamed_from: Option<String>,
+    /// To which broker it sends.
+    pub(super) broker: usize,
+}
+
+/// What outlives a daemon.
+pub(super) struct Core {
+    pub(super) turns: Turns,
+    pub(super) world: World,
+    pub(super) databases: Databases,
+    pub(super) path: PathBuf,
+    /// Nothing is ever removed to make room.
+    pub(super) is_roomy: bool,
+    pub(super) brokers: Vec<Broker>,
+    /// By broker: what its operator gave up.
+    pub(super) given_up: RefCell<BTreeMap<usize, std::collections::BTreeSet<u64>>>,
+    /// Brokers whose sink was forgotten: it has to begin anew.
+    pub(super) forgotten: RefCell<std::collections::BTreeSet<usize>>,
+    pub(super) ledger: RefCell<Ledger>,
+    /// The settings' sinks.
+    pub(super) wanted: RefCell<Vec<Wanted>>,
+    /// Of those that were taken out.
+    pub(super) removed: RefCell<Vec<Wanted>>,
+    /// Both as they were, while it is not known whether what they are now can be loaded.
+    pub(super) before: RefCell<Option<(Vec<Wanted>, Vec<Wanted>)>>,
+    pub(super) sometimes: Sometimes,
+    /// Seconds by which the wall clock is wrong.
+    pub(super) skew: Arc<AtomicI64>,
+    metrics: Metrics,
+    pub(super) _folder: tempfile::TempDir,
+}
+
+impl Core {
+    pub(super) fn new(seed: u64, metrics: &Metrics, sometimes: &Sometimes) -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let turns = Turns::new(seed);
+        let orders = [e2b_relay::sink::Order::Pipelined, e2b_relay::sink::Order::OnePerSandbox];
+        let brokers: Vec<Broker> = orders.into_iter().map(Broker::new).collect();
+        let wanted = |broker| Wanted { name: format!("sink-{broker}"), renamed_from: None, broker };
+        Self {
+            world: World::new(folder.path(), seed),
+            databases: Databases::new(seed),
+            path: folder.path().join("store"),
+            is_roomy: turns.draw(|rng| rng.bool()),
+            wanted: RefCell::new((0..brokers.len()).map(wanted).collect()),
+            removed: RefCell::default(),
+            before: RefCell::default(),
+            given_up: RefCell::default(),
+            forgotten: RefCell::default(),
+            brokers,
+            ledger: RefCell::default(),
+            turns,
+            sometimes: sometimes.clone(),
+            skew: Arc::default(),
+            metrics: metrics.clone(),
+            _folder: folder,
+        }
+    }
+
+    pub(super) fn clock(&self) -> store::Clock {
+        let noon: jiff::Timestamp = NOON.parse().unwrap();
+        let (began, skew) = (tokio::time::Instant::now() - self.turns.elapsed(), Arc::clone(&self.skew));
+        Arc::new(move || {
+            let elapsed = jiff::SignedDuration::try_from(began.elapsed()).unwrap();
+            noon + elapsed + jiff::SignedDuration::from_secs(skew.load(Ordering::Relaxed))
+        })
+    }
+
+    pub(super) fn executor(&self) -> Executor {
+        Executor::scheduled(self.turns.crew.clone())
+    }
+
+    pub(super) fn open(&self) -> Result<Handles, OpenError> {
+        let began = tokio::time::Instant::now() - self.turns.elapsed();
+        let size = if self.is_roomy { ByteSize::mib(64) } else { ByteSize::mib(6) };
+        let settings = Settings {
+            path: self.path.clone(),
+            max_size: size,
+            max_samples_size: ByteSize::mib(if self.is_roomy { 64 } else { 2 }),
+            min_free: Some(ByteSize::b(0)),
+            ..Settings::default()
+        };
+        let parts = Parts {
+            disk: self.world.disk(None),
+            kv: self.databases.of_this_life(),
+            executor: self.executor(),
+            clock: self.clock(),
+            boot_clock: Arc::new(move || began.elapsed()),
+            metrics: self.metrics.clone(),
+            max_in_flight: 10_000,
+            health: Health::default(),
+        };
+        store::open(settings, parts)
+    }
+
+    /// Ends whatever runs, as a kill or a power cut does.
+    pub(super) fn end(&self, how: End) {
+        self.world.end(how);
+        self.databases.end();
+        self.turns.kill();
+        for broker in &self.brokers {
+            self.turns.draw(|rng| broker.end(rng));
+        }
+    }
+
+    /// The settings are again what they were.
+    pub(super) fn take_back(&self) {
+        if let Some((wanted, removed)) = self.before.take() {
+            (*self.wanted.borrow_mut(), *self.removed.borrow_mut()) = (wanted, removed);
+        }
+    }
+
+    pub(super) fn starts(wanted: &[Wanted]) -> Vec<SinkStart> {
+        let start = |sink: &Wanted| SinkStart {
+            name: sink.name.clone(),
+            renamed_from: sink.renamed_from.clone(),
+            start: Start::Earliest,
+        };
+        wanted.iter().map(start).collect()
+    }
+}
+
+/// One delivery of a life.
+pub(super) struct Live {
+    pub(super) wanted: Wanted,
+    pub(super) handle: deliver::Handle,
+    replaced: Trigger,
+    done: Rc<Cell<bool>>,
+}
+
+/// A daemon that runs.
+pub(super) struct Life {
+    pub(super) core: Rc<Core>,
+    pub(super) store: Handles,
+    pub(super) live: RefCell<BTreeMap<String, Live>>,
+    ends: RefCell<Option<Trigger>>,
+    delivering: Shutdown,
+    /// Settings are being loaded.
+    pub(super) loading: Cell<bool>,
+    /// It has come up.
+    pub(super) up: Cell<bool>,
+    /// It could not come up.
+    pub(super) failed: Cell<bool>,
+}
+
+impl Life {
+    pub(super) fn new(core: &Rc<Core>, store: Handles) -> Rc<Self> {
+        let (ends, delivering) = shutdown::channel();
+        Rc::new(Self {
+            core: Rc::clone(core),
+            store,
+            live: RefCell::default(),
+            ends: RefCell::new(Some(ends)),
+            delivering,
+            loading: Cell::new(false),
+            up: Cell::new(false),
+            failed: Cell::new(false),
+        })
+    }
+
+    pub(super) async fn come_up(self: Rc<Self>) {
+        let mut wanted = self.core.wanted.borrow().clone();
+        let mut attached = self.store.registry.attach(&Core::starts(&wanted)).await;
+        if let Err(AttachError::Rename(why)) = &attached {
+            // As the last life would have said, had it not been killed.
+            self.core.turns.note(format!("refused: {why:?}"));
+            self.core.take_back();
+            wanted = self.core.wanted.borrow().clone();
+            attached = self.store.registry.attach(&Core::starts(&wanted)).await;
+        }
+        self.core.before.take();
+        self.follow_names();
+        if let Err(error) = attached {
+            self.core.turns.note(format!("the sinks cannot be attached: {error}"));
+            self.failed.set(true);
+            return;
+        }
+        wanted.iter().for_each(|sink| self.begin(sink));
+        self.up.set(true);
+    }
+
+    fn begin(&self, wanted: &Wanted) {
+        let (core, store) = (&self.core, &self.store);
+        let broker = &core.brokers[wanted.broker];
+        let claim = store.registry.claim(&wanted.name);
+        let position = claim.progress().position;
+        if core.forgotten.borrow_mut().remove(&wanted.broker) && core.is_roomy {
+            assert_eq!(position, 0, "{} was forgotten, and goes on", wanted.name);
+        }
+        let repeats = broker.begins_behind(position);
+        if repeats > 0 {
+            core.sometimes.happened("a sink that begins behind what its broker has");
+        }
+        core.turns.note(format!("{} begins behind {position}", wanted.name));
+        let delivery = Delivery::new(deliver::Parts {
+            name: wanted.name.clone(),
+            about: About::default(),
+            renamed_from: wanted.renamed_from.clone(),
+            log: store.log.clone(),
+            claim,
+            sink: broker.client(core.turns.draw(fastrand::Rng::fork)),
+            router: Arc::new(Router::new(&route::Settings::default(), Addressing::lines()).unwrap()),
+            redaction: e2b_relay::decode::Redaction::default(),
+            dead_letter_to: None,
+            max_in_flight: MAX_IN_FLIGHT,
+            metrics: core.metrics.clone(),
+            random: core.turns.draw(fastrand::Rng::fork),
+            executor: core.executor(),
+            clock: core.clock(),
+        });
+        let handle = delivery.handle();
+        let (replaced, is_replaced) = shutdown::channel();
+        let run = delivery.run(self.delivering.clone(), is_replaced);
+        let done = core.turns.spawn(&wanted.name, run);
+        let live = Live { wanted: wanted.clone(), handle, replaced, done };
+        self.live.borrow_mut().insert(wanted.name.clone(), live);
+    }
+
+    /// The settings' sinks are these now, as after a SIGHUP. `false` where they are refused, and those before go on.
+    pub(super) async fn load(&self, wanted: Vec<Wanted>) -> bool {
+        let starts = Core::starts(&wanted);
+        let moved = self.store.registry.moved(&starts);
+        let stays = |name: &str, live: &Live| {
+            !moved.iter().any(|moved| moved == name)
+                && wanted.iter().any(|sink| sink.name == name && sink.broker == live.wanted.broker)
+        };
+        let gone: Vec<String> =
+            self.live.borrow().iter().filter(|(name, live)| !stays(name, live)).map(|(name, _)| name.clone()).collect();
+        for name in &gone {
+            self.live.borrow()[name].replaced.fire();
+        }
+        while gone.iter().any(|name| !self.live.borrow()[name].done.get()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let before: Vec<Wanted> = {
+            let mut live = self.live.borrow_mut();
+            gone.iter().filter_map(|name| live.remove(name)).map(|live| live.wanted).collect()
+        };
+        let attached = self.store.registry.attach(&starts).await;
+        if attached.is_ok() {
+            self.follow_names();
+        }
+        let begin = if attached.is_ok() { &wanted } else { &before };
+        for sink in begin {
+            if !self.live.borrow().contains_key(&sink.name) {
+                self.begin(sink);
+            }
+        }
+        attached.is_ok()
+    }
+
+    /// What was taken out goes by another name once another sink has its own.
+    fn follow_names(&self) {
+        let wanted = self.core.wanted.borrow();
+        let mut removed = self.core.removed.borrow_mut();
+        for at in 0..removed.len() {
+            let name = removed[at].name.clone();
+            if wanted.iter().any(|sink| sink.name == name) {
+                let known = self.store.registry.removed().into_iter().map(|sink| sink.name);
+                let new = known.filter(|known| known.starts_with(&format!("{name}_")));
+                let new = new.filter(|new| removed.iter().all(|sink| sink.name != *new)).next_back();
+                removed[at].name = new.unwrap_or_else(|| panic!("what was {name} before is gone"));
+            }
+        }
+    }
+
+    /// SIGTERM.
+    pub(super) fn stop(&self) {
+        self.ends.borrow_mut().take();
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.live.borrow().values().all(|live| live.done.get())
+    }
+
+    /// Whether every sink has settled everything.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let end = self.store.log.durable().borrow().sequence;
+        let live = self.live.borrow();
+        self.up.get() && live.keys().all(|name| self.store.registry.claim(name).progress().position >= end)
+    }
+
+    pub(super) fn letters(&self, live: &Live) -> Letters {
+        let waiting = self.store.letters.of(&live.wanted.name).into_iter();
+        let given_up = self.core.given_up.borrow().get(&live.wanted.broker).cloned().unwrap_or_default();
+        Letters { waiting: waiting.map(|(sequence, letter)| (sequence, letter.id)).collect(), given_up }
+    }
+}
