@@ -259,6 +259,7 @@ fn start(
         unavailable: HashMap::new(),
         unindexed: HashMap::new(),
         refusals: Refusals::default(),
+        unclaimed: false,
         last_group: 0,
         last_wait: None,
     };

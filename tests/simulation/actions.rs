@@ -19,7 +19,8 @@ impl Life {
     pub(super) fn act(self: &Rc<Self>) {
         let core = Rc::clone(&self.core);
         match core.turns.draw(|rng| rng.u8(0..100)) {
-            0..4 => self.offer(),
+            // Nothing is accepted before the sinks are known.
+            0..4 if self.up.get() => self.offer(),
             4..80 => {
                 let at = core.turns.draw(|rng| rng.usize(0..core.brokers.len()));
                 for _ in 0..core.turns.draw(|rng| rng.u8(1..20)) {
@@ -76,10 +77,10 @@ impl Life {
         let core = &self.core;
         // The same each time that it is offered, whoever does.
         let mut rng = fastrand::Rng::with_seed(number ^ 0x5eed);
-        let length = match rng.u8(0..60) {
-            0 => rng.usize(50_000..150_000),
-            1..4 => rng.usize(2_000..20_000),
-            _ => rng.usize(0..300),
+        let length = match rng.u8(0..120) {
+            0 => rng.usize(50_000..100_000),
+            1..4 => rng.usize(2_000..10_000),
+            _ => rng.usize(0..100),
         };
         let (hour, origin) = (rng.i64(-30..1), rng.u8(0..10));
         let (kind, origin) = match origin {

@@ -30,6 +30,7 @@ pub(super) struct Sometimes(Rc<RefCell<BTreeMap<&'static str, u64>>>);
 
 impl Sometimes {
     pub(super) fn happened(&self, what: &'static str) {
+        assert!(super::SOMETIMES.contains(&what), "{what} is not on the list");
         *self.0.borrow_mut().entry(what).or_default() += 1;
     }
 
@@ -300,10 +301,12 @@ impl Life {
         for at in 0..removed.len() {
             let name = removed[at].name.clone();
             if wanted.iter().any(|sink| sink.name == name) {
-                let known = self.store.registry.removed().into_iter().map(|sink| sink.name);
-                let new = known.filter(|known| known.starts_with(&format!("{name}_")));
-                let new = new.filter(|new| removed.iter().all(|sink| sink.name != *new)).next_back();
-                removed[at].name = new.unwrap_or_else(|| panic!("what was {name} before is gone"));
+                let is_its =
+                    |new: &String| new.starts_with(&format!("{name}_")) && removed.iter().all(|sink| sink.name != *new);
+                let new = self.store.registry.removed().into_iter().map(|sink| sink.name).rfind(is_its);
+                let forgotten = self.core.forgotten.borrow().contains(&removed[at].broker);
+                assert!(new.is_some() || forgotten, "what was {name} before is gone");
+                removed[at].name = new.unwrap_or_else(|| format!("{name}_new"));
             }
         }
     }

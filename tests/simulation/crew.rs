@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Lines of the trace that a failure shows.
-const SHOWN: usize = 200;
+const SHOWN: usize = 1000;
 
 /// Workers and calls, as the core hands them over.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 use super::writer::{TICK, Working, Writer};
 use super::*;
 use crate::event::{Arrival, Event, Origin, Timestamp};
+use crate::executor::Worker;
 use crate::health::Health;
 use crate::store::files::disk::failing::FailingDisk;
 use crate::store::files::disk::{Open, RealDisk};

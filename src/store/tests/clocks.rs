@@ -46,6 +46,7 @@ async fn after_a_step_of_the_clock_nothing_is_forgotten_for_an_hour_and_then_wha
             Arc::clone(&store.engine.shared),
             store.engine.health().join("a test", Duration::from_secs(300)),
             Vec::new(),
+            std::sync::mpsc::channel().1,
         );
         // Segments of 1 MiB, of which the last one stays.
         accept_many(&store, (0..4000).map(|number| format!("event-{number}")), NOON).await;

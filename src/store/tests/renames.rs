@@ -96,3 +96,60 @@ async fn an_attachment_that_cannot_be_noted_changes_nothing() {
     assert_eq!((store.registry.claim("new").progress(), store.letters.waiting("new")), (Progress::default(), 0));
     assert_eq!(store.engine.shared.positions.all().len(), 1);
 }
+
+#[tokio::test]
+async fn records_that_became_letters_are_known_to_a_sink_whose_position_was_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path()).await;
+    // As a power cut leaves it: positions are synced where a segment goes, and at the end.
+    std::fs::remove_dir_all(folder.path().join("positions")).unwrap();
+    let wanted = DeadLetterCounts { waiting: 1, retried: 1, dropped: 1, ..DeadLetterCounts::default() };
+    {
+        let store = open(folder.path());
+        store.registry.attach(&[sink("old", None)]).await.unwrap();
+        let claim = store.registry.claim("old");
+        assert_eq!(claim.progress(), Progress::default());
+        // It passes them once more, and sends none of them besides.
+        assert_eq!(claim.dead_lettered_behind(0), BTreeSet::from([1, 2, 3]));
+        advance(&store, "old", 3, Progress { dead_lettered: 3, ..claim.progress() });
+        assert_eq!(claim.dead_letter_counts(3), wanted);
+    }
+    let proof = verify(folder.path(), |_, _| ()).unwrap();
+    assert!(proof.sound, "{:?}", proof.faults);
+}
+
+#[tokio::test]
+async fn a_store_that_is_full_of_what_is_unsent_takes_other_names_of_sinks() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = || Settings { max_size: ByteSize::mib(5), ..settings(folder.path()) };
+    let refused = {
+        let store = crate::store::open(small(), parts(NOON)).unwrap();
+        store.registry.attach(&[sink("old", None)]).await.unwrap();
+        let mut number = 0;
+        let mut refused = None;
+        // The newest segment is filled up to its end, so that a note needs another.
+        for length in [100_000, 10_000, 1_000, 10] {
+            loop {
+                let body = Bytes::from("x".repeat(length));
+                let event = Event { body, ..event(&format!("event-{number}"), NOON) };
+                number += 1;
+                if let Err(full) = store.log.accept(event, arrival(Origin::Webhook)).await {
+                    refused = Some(full);
+                    break;
+                }
+            }
+        }
+        refused
+    };
+    assert!(matches!(&refused, Some(Refused::Full(text)) if text.contains("store.max_size")), "{refused:?}");
+    let store = crate::store::open(small(), parts(NOON)).unwrap();
+    store.registry.attach(&[sink("new", Some("old")), sink("newer", None)]).await.unwrap();
+    let again = store.log.accept(event("another", NOON), arrival(Origin::Webhook)).await;
+    assert!(matches!(again, Err(Refused::Full(_))), "{again:?}");
+    // What makes room is that they get their events.
+    let end = *store.log.durable().borrow();
+    for name in ["new", "newer"] {
+        advance(&store, name, end.sequence, Progress { delivered: end.ordinals.sum(), ..Progress::default() });
+    }
+    store.log.accept(event("another", NOON), arrival(Origin::Webhook)).await.unwrap();
+}

@@ -65,6 +65,8 @@ pub(in crate::store) struct Committer {
     /// Ids of durable events whose day's index went bad before it had them.
     pub(in crate::store) unindexed: HashMap<Day, Vec<Id>>,
     pub(in crate::store) refusals: Refusals,
+    /// A note began the newest segment of the journal: the room for its events is still to be asked for.
+    pub(in crate::store) unclaimed: bool,
     /// Events in the last group.
     pub(in crate::store) last_group: usize,
     /// Until when events that wait for an index are waited for, once the inbox is closed.
@@ -311,6 +313,9 @@ impl Committer {
         }
         let shared = Arc::clone(&self.shared);
         let room = self.check_room(&shared, events, draft.buffer.len());
+        if events && room.is_ok() {
+            self.unclaimed = false;
+        }
         let result = room.and_then(|claim| self.append(kind, draft, first, claim).map_err(|error| failed(&error)));
         if events {
             self.note(result.clone().err());
@@ -329,6 +334,9 @@ impl Committer {
             let events = kind == LogKind::Events;
             let notes = if events { shared.notes() } else { Vec::new() };
             let spare = share.spare().take();
+            if events {
+                self.unclaimed = spare.is_none() && claim.is_none();
+            }
             let sealed = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare))?;
             if let Some(sealed) = sealed {
                 share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
@@ -350,7 +358,8 @@ impl Committer {
             )));
         }
         let (log, share) = if events { (&self.events, &shared.events) } else { (&self.samples, &shared.samples) };
-        let begins = log.needs_segment(length) && share.spare().is_none();
+        let needs_segment = log.needs_segment(length);
+        let begins = needs_segment && share.spare().is_none() || !needs_segment && events && self.unclaimed;
         let wanted = log.excess(length) + if begins { share.place.segment_size } else { 0 };
         if wanted == 0 {
             return Ok(None);

@@ -66,6 +66,9 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
         unavailable: HashMap::new(),
         unindexed: HashMap::new(),
         refusals: Refusals::default(),
+        unclaimed: false,
+        last_group: 0,
+        last_wait: None,
     };
     (committer, opening, tidying)
 }
@@ -150,6 +153,7 @@ fn a_spare_leaves_the_newest_segment_its_room() {
         Arc::clone(&committer.shared),
         Health::default().join("janitor", crate::health::PATIENCE),
         Vec::new(),
+        mpsc::channel().1,
     )
     .tidy();
     assert!(commit(&mut committer, 46));
