@@ -15,6 +15,7 @@ mod core;
 mod crew;
 mod databases;
 mod ledger;
+mod transactions;
 
 use crate::support::fault_disk::End;
 use crate::support::seed::{seed, soak};

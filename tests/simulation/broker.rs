@@ -1,9 +1,10 @@
 //! A broker that is slow, away, refuses one or all, loses confirmations, or gives them late and in another order. It outlives
 //! the daemons that send to it.
 
+use super::transactions::{self, Log};
 use e2b_relay::route::Outgoing;
 use e2b_relay::sink::gate::{Entry, Gate};
-use e2b_relay::sink::{Order, Reason, Scope, SendError, Sink};
+use e2b_relay::sink::{Order, Reason, Scope, SendError, Sink, Transactions};
 use fastrand::Rng;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -58,9 +59,10 @@ struct Request {
     reply: Reply,
 }
 
-struct State {
+pub(super) struct State {
     order: Order,
-    mood: Mood,
+    pub(super) mood: Mood,
+    pub(super) transactions: Log,
     waiting: VecDeque<Request>,
     /// Taken, and by whom sent.
     unconfirmed: Vec<(u64, Reply)>,
@@ -83,6 +85,7 @@ impl Broker {
         Self(Arc::new(Mutex::new(State {
             order,
             mood: Mood::Well,
+            transactions: Log::default(),
             waiting: VecDeque::new(),
             unconfirmed: Vec::new(),
             clients: 0,
@@ -93,7 +96,7 @@ impl Broker {
         })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
@@ -101,7 +104,10 @@ impl Broker {
     pub(super) fn client(&self, rng: Rng) -> Arc<dyn Sink> {
         let mut state = self.state();
         state.clients += 1;
-        Arc::new(Client { number: state.clients, gate: Arc::default(), broker: self.clone(), rng: Mutex::new(rng) })
+        let (number, broker) = (state.clients, self.clone());
+        let transactions =
+            (state.order == Order::Batched).then(|| transactions::Client { broker: self.clone(), number });
+        Arc::new(Client { number, gate: Arc::default(), broker, transactions, rng: Mutex::new(rng) })
     }
 
     pub(super) fn be(&self, mood: Mood) {
@@ -129,9 +135,13 @@ impl Broker {
         self.state().refused.contains(&sequence)
     }
 
-    /// A delivery begins behind a position: what was taken behind it may come again. Returns how much that is.
-    pub(super) fn begins_behind(&self, position: u64) -> usize {
+    /// A delivery begins behind a position: what was taken behind it may come again, but where the broker keeps the position
+    /// of this very sink. Returns how much that is.
+    pub(super) fn begins_behind(&self, position: u64, is_new: bool) -> usize {
         let mut state = self.state();
+        if state.order == Order::Batched && !is_new {
+            return 0;
+        }
         let taken = state.log.iter().filter(|taken| !taken.again && taken.sequence > position);
         let taken: BTreeSet<u64> = taken.map(|taken| taken.sequence).collect();
         for sequence in &taken {
@@ -152,6 +162,7 @@ impl Broker {
     /// A client goes, by a kill say: of what it had handed over some was taken.
     fn leave(&self, client: u64, rng: &mut Rng) {
         let mut state = self.state();
+        state.leave_transactions(client, rng);
         state.unconfirmed.retain(|(of, _)| *of != client);
         let (its, rest): (VecDeque<Request>, VecDeque<Request>) =
             std::mem::take(&mut state.waiting).into_iter().partition(|request| request.client == client);
@@ -173,6 +184,9 @@ impl Broker {
             let _ = state.unconfirmed.swap_remove(at).1.send(Ok(()));
             return true;
         }
+        if rng.bool() && state.act_on_transactions(rng) {
+            return true;
+        }
         if state.waiting.is_empty() {
             return false;
         }
@@ -181,12 +195,9 @@ impl Broker {
             Order::Pipelined | Order::Batched => 0,
         };
         let Some(Request { client, gate, outgoing, reply }) = state.waiting.remove(at) else { return false };
-        let one_is_refused =
-            |of: u64| outgoing.id.bytes().fold(7u64, |sum, byte| sum * 31 % 10_007 + u64::from(byte)) % of == 0;
         match state.mood {
-            Mood::RefusesOneOf(of) if one_is_refused(of) => {
-                state.refused.insert(outgoing.sequence);
-                state.tell(outgoing.sequence, "refused".to_owned());
+            _ if state.refuses(&outgoing) => {
+                state.note_refused(outgoing.sequence);
                 let _ = reply.send(Err(SendError::Reject { reason: Reason::Rejected, message: "no".to_owned() }));
             }
             Mood::Well | Mood::RefusesOneOf(_) => {
@@ -211,11 +222,22 @@ impl Broker {
 }
 
 impl State {
-    fn tell(&mut self, sequence: u64, what: String) {
+    /// Whether a record is one of those that it never takes.
+    pub(super) fn refuses(&self, outgoing: &Outgoing) -> bool {
+        let Mood::RefusesOneOf(of) = self.mood else { return false };
+        outgoing.id.bytes().fold(7u64, |sum, byte| sum * 31 % 10_007 + u64::from(byte)).is_multiple_of(of)
+    }
+
+    pub(super) fn note_refused(&mut self, sequence: u64) {
+        self.refused.insert(sequence);
+        self.tell(sequence, "refused".to_owned());
+    }
+
+    pub(super) fn tell(&mut self, sequence: u64, what: String) {
         self.stories.entry(sequence).or_default().push(what);
     }
 
-    fn take(&mut self, outgoing: &Outgoing) {
+    pub(super) fn take(&mut self, outgoing: &Outgoing) {
         let again = if outgoing.again().is_some() { " again" } else { "" };
         self.tell(outgoing.sequence, format!("taken{again} when {:?}", self.mood));
         self.log.push(Taken {
@@ -244,6 +266,7 @@ struct Client {
     broker: Broker,
     number: u64,
     gate: Arc<Gate>,
+    transactions: Option<transactions::Client>,
     rng: Mutex<Rng>,
 }
 
@@ -286,6 +309,10 @@ impl Sink for Client {
             reason: Reason::Connect,
             message: "it is gone".to_owned(),
         })
+    }
+
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        self.transactions.as_ref().map(|transactions| transactions as &dyn Transactions)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

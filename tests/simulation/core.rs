@@ -12,6 +12,7 @@ use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::route::{self, Addressing, Router};
 use e2b_relay::shutdown::{self, Shutdown, Trigger};
+use e2b_relay::sink::Order;
 use e2b_relay::store::{self, AttachError, Handles, OpenError, Parts, Settings, SinkStart, Start};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -79,7 +80,7 @@ impl Core {
     pub(super) fn new(seed: u64, metrics: &Metrics, sometimes: &Sometimes) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let turns = Turns::new(seed);
-        let orders = [e2b_relay::sink::Order::Pipelined, e2b_relay::sink::Order::OnePerSandbox];
+        let orders = [Order::Pipelined, Order::OnePerSandbox, Order::Batched];
         let brokers: Vec<Broker> = orders.into_iter().map(Broker::new).collect();
         let wanted = |broker| Wanted { name: format!("sink-{broker}"), renamed_from: None, broker };
         Self {
@@ -229,10 +230,11 @@ impl Life {
         let broker = &core.brokers[wanted.broker];
         let claim = store.registry.claim(&wanted.name);
         let position = claim.progress().position;
-        if core.forgotten.borrow_mut().remove(&wanted.broker) && core.is_roomy {
+        let is_new = core.forgotten.borrow_mut().remove(&wanted.broker);
+        if is_new && core.is_roomy {
             assert_eq!(position, 0, "{} was forgotten, and goes on", wanted.name);
         }
-        let repeats = broker.begins_behind(position);
+        let repeats = broker.begins_behind(position, is_new);
         if repeats > 0 {
             core.sometimes.happened("a sink that begins behind what its broker has");
         }
