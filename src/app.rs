@@ -313,6 +313,7 @@ async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock
         disk: Arc::new(RealDisk),
         kv: Arc::new(store::OnSled),
         executor: Executor::default(),
+        tail: store::TAIL,
         clock: Arc::clone(clock),
         boot_clock: Arc::new(store::since_boot),
         metrics: metrics.clone(),

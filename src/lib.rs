@@ -36,7 +36,7 @@
 //! A line may import only from rooms below its own; `tests/tidy.rs` holds that, and which room each foreign crate has.
 //!
 //! ```text
-//! secret backoff shutdown metrics logging certificate health executor systemd percent ← client
+//! secret backoff shutdown metrics logging certificate health executor sometimes systemd percent ← client
 //!   ← event ← verify ← decode route ← store sink e2b ← sandboxes intake ← source deliver
 //!   ← http admin simulator ← settings ← app ← cli main
 //! ```
@@ -65,6 +65,7 @@ pub mod settings;
 pub mod shutdown;
 pub mod simulator;
 pub mod sink;
+pub mod sometimes;
 pub mod source;
 pub mod store;
 pub mod systemd;

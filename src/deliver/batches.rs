@@ -7,6 +7,7 @@
 use super::{Delivery, Parts};
 use crate::executor::Executor;
 use crate::sink::{CommitError, Reason, SendError};
+use crate::sometimes;
 use crate::store::{EventLog, Ordinals, Progress};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -157,6 +158,7 @@ impl Delivery {
             }
             Outcome::Committed(sequences, Err(CommitError::Aborted(error))) => self.batch_failed(&sequences, &error),
             Outcome::Committed(sequences, Err(CommitError::Unknown(error))) => {
+                sometimes::happened("a commit of which nobody knows");
                 self.batches = Batches::Closed;
                 self.batch_failed(&sequences, &error);
             }
@@ -176,6 +178,7 @@ impl Delivery {
 
     /// Those that will never be taken go where a single record would go; the rest is committed again without them.
     fn batch_refused(&mut self, sequences: &[u64], refused: Vec<(u64, SendError)>) {
+        sometimes::happened("a batch that is refused");
         for (sequence, error) in refused {
             if sequences.contains(&sequence) {
                 self.confirmed(sequence, Err(error));
@@ -228,6 +231,7 @@ impl Delivery {
             committed = peers.position,
             "the peer has more than was noted: the sink goes on behind it"
         );
+        sometimes::happened("a peer that has more than was noted");
         self.window.catch_up(progress);
         if is_unread {
             self.log_end = None;

@@ -3,6 +3,7 @@
 use super::Delivery;
 use super::batches::Batches;
 use super::tasks::Noted;
+use crate::sometimes;
 use tokio::time::Instant;
 
 impl Delivery {
@@ -35,6 +36,7 @@ impl Delivery {
         // What is not committed by now is dropped, and aborted by the peer.
         self.batches = Batches::None;
         if !self.in_flight.is_empty() {
+            sometimes::happened("records that are unconfirmed at the end");
             tracing::warn!(
                 sink = self.parts.name,
                 unconfirmed = self.in_flight.len(),

@@ -6,6 +6,7 @@ use super::{Delivery, NOTE_EVERY, Parts};
 use crate::event::Stored;
 use crate::executor::Lost;
 use crate::sink::{Reason, Scope, SendError, Sink};
+use crate::sometimes;
 use crate::store::{Cause, Progress};
 use futures_util::future::BoxFuture;
 use std::io;
@@ -137,6 +138,7 @@ impl Delivery {
                 self.window.parked(&sequences);
             }
             Ok(Parked { letters, result: Err(error) }) => {
+                sometimes::happened("dead letters that cannot be written");
                 if let Some(suppressed) = self.lines.unparked.pass(Instant::now()) {
                     tracing::error!(sink = name, %error, suppressed, "dead letters cannot be written: the sink waits");
                 }
@@ -159,6 +161,7 @@ impl Delivery {
             Ok(Noted { result: Err(error), .. }) => error.to_string(),
             Err(error) => error.to_string(),
         };
+        sometimes::happened("a position that cannot be noted");
         // The window fills and holds the sink until positions can be noted again.
         if let Some(suppressed) = self.lines.unnoted.pass(Instant::now()) {
             tracing::error!(sink = self.parts.name, error = problem, suppressed, "the position cannot be noted");

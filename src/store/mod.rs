@@ -102,6 +102,7 @@ pub use handles::{Claim, DeadLetters, Engine, EventLog, Handles, Quarantine, Sin
 pub use kv::{Bad, Database, KeyValue, OnSled, Visit};
 pub use log::reader::{Mark, Reader};
 pub use log::record::{Batch, End, Limits, LogKind, Ordinals, Record};
+pub use log::tail_cache::TAIL;
 pub use log::tail_reader::TailReader;
 pub use open::{Parts, open, open_migrating};
 pub use quarantine::Quarantined;

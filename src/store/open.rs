@@ -14,7 +14,7 @@ use super::kv::KeyValue;
 use super::log::frame::day_of;
 use super::log::ids;
 use super::log::notes::SinkRegistration;
-use super::log::record::{End, LogKind, Ordinals};
+use super::log::record::{End, Limits, LogKind, Ordinals};
 use super::log::tail_cache::TailCache;
 use super::log::{Found, Log, Place, Sealed, number_of};
 use super::phase::{Phase, during};
@@ -23,10 +23,11 @@ use super::shared::{LogShare, Shared};
 use super::sinks::positions::{Positions, Progress};
 use super::sinks::registry;
 use super::state::SmallState;
-use super::write::committer::{self, Committer, OpenDay, Refusals};
+use super::write::committer::{self, Committer, OpenDay};
 use super::write::inbox::Inbox;
 use super::write::janitor::{self, Janitor};
 use super::write::reserve::Reserve;
+use super::write::room::Refusals;
 use super::{Settings, format};
 use crate::executor::Executor;
 use crate::health::{self, Health};
@@ -60,6 +61,8 @@ pub struct Parts {
     pub boot_clock: BootClock,
     /// Where it counts.
     pub metrics: Metrics,
+    /// How much of the newest is kept in memory: [`TAIL`](super::TAIL), but where that is what a test is about.
+    pub tail: Limits,
     /// Most webhook deliveries that may wait for the disk.
     pub max_in_flight: usize,
     /// Where its threads note that they move.
@@ -136,7 +139,7 @@ fn recover(settings: Settings, parts: Parts, steps: &[Step]) -> Result<Handles, 
         boot_clock: parts.boot_clock,
         clock: parts.clock,
         durable: watch::Sender::new(end),
-        tail: Arc::new(TailCache::new(end)),
+        tail: Arc::new(TailCache::new(end, parts.tail)),
         inbox: Arc::new(Inbox::new(parts.max_in_flight)),
         positions,
         state,

@@ -29,6 +29,7 @@ fn parts(now: &str) -> Parts {
         disk: Arc::new(RealDisk),
         kv: Arc::new(OnSled),
         executor: Executor::default(),
+        tail: TAIL,
         clock: Arc::new(move || now),
         boot_clock: Arc::new(|| std::time::Duration::ZERO),
         metrics: Metrics::new("test", "test").unwrap(),

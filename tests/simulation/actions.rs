@@ -55,9 +55,6 @@ impl Life {
             };
             (count, rng.u8(0..4) == 0)
         });
-        if count > 512 {
-            core.sometimes.happened("a group over 512");
-        }
         let numbers: Vec<u64> = {
             let mut ledger = core.ledger.borrow_mut();
             let fresh = ledger.next..ledger.next + count;
@@ -277,12 +274,11 @@ impl Life {
         let Some(mut back) = removed.pop() else { return };
         back.renamed_from = None;
         if forget {
+            core.forgetting.borrow_mut().insert(back.broker);
             match self.store.registry.forget(&back.name).await {
                 Ok(true) => {
                     core.turns.note(format!("{} is forgotten", back.name));
                     core.forgotten.borrow_mut().insert(back.broker);
-                    // With all that it had.
-                    core.given_up.borrow_mut().remove(&back.broker);
                     core.sometimes.happened("a sink that is forgotten");
                 }
                 _ => return,

@@ -4,6 +4,7 @@ use super::broker::Broker;
 use super::crew::Turns;
 use super::databases::Databases;
 use super::ledger::{Ledger, Letters};
+use super::marks::Sometimes;
 use crate::support::fault_disk::{End, World};
 use bytesize::ByteSize;
 use e2b_relay::deliver::{self, About, Delivery};
@@ -13,9 +14,9 @@ use e2b_relay::metrics::Metrics;
 use e2b_relay::route::{self, Addressing, Router};
 use e2b_relay::shutdown::{self, Shutdown, Trigger};
 use e2b_relay::sink::Order;
-use e2b_relay::store::{self, AttachError, Handles, OpenError, Parts, Settings, SinkStart, Start};
+use e2b_relay::store::{self, AttachError, Handles, Limits, OpenError, Parts, Settings, SinkStart, Start};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,21 +25,6 @@ use std::time::Duration;
 
 const NOON: &str = "2026-03-10T12:00:00Z";
 pub(super) const MAX_IN_FLIGHT: usize = 50;
-
-/// How often something happened that a run has to bring about.
-#[derive(Clone, Default)]
-pub(super) struct Sometimes(Rc<RefCell<BTreeMap<&'static str, u64>>>);
-
-impl Sometimes {
-    pub(super) fn happened(&self, what: &'static str) {
-        assert!(super::SOMETIMES.contains(&what), "{what} is not on the list");
-        *self.0.borrow_mut().entry(what).or_default() += 1;
-    }
-
-    pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
-        self.0.borrow().clone()
-    }
-}
 
 /// A sink as the settings have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,13 +41,19 @@ pub(super) struct Core {
     pub(super) world: World,
     pub(super) databases: Databases,
     pub(super) path: PathBuf,
+    /// What is kept in memory: little, so that sinks come and go between it and the disk.
+    tail: Limits,
     /// Nothing is ever removed to make room.
     pub(super) is_roomy: bool,
     pub(super) brokers: Vec<Broker>,
     /// By broker: what its operator gave up.
-    pub(super) given_up: RefCell<BTreeMap<usize, std::collections::BTreeSet<u64>>>,
+    pub(super) given_up: RefCell<BTreeMap<usize, BTreeSet<u64>>>,
     /// Brokers whose sink was forgotten: it has to begin anew.
-    pub(super) forgotten: RefCell<std::collections::BTreeSet<usize>>,
+    pub(super) forgotten: RefCell<BTreeSet<usize>>,
+    /// The same was asked for, and perhaps done.
+    pub(super) forgetting: RefCell<BTreeSet<usize>>,
+    /// By broker: by what the store knows its sink.
+    keys: RefCell<BTreeMap<usize, String>>,
     pub(super) ledger: RefCell<Ledger>,
     /// The settings' sinks.
     pub(super) wanted: RefCell<Vec<Wanted>>,
@@ -87,12 +79,15 @@ impl Core {
             world: World::new(folder.path(), seed),
             databases: Databases::new(seed),
             path: folder.path().join("store"),
+            tail: turns.draw(|rng| Limits { events: rng.usize(5..300), bytes: rng.usize(10_000..400_000) }),
             is_roomy: turns.draw(|rng| rng.bool()),
             wanted: RefCell::new((0..brokers.len()).map(wanted).collect()),
             removed: RefCell::default(),
             before: RefCell::default(),
             given_up: RefCell::default(),
             forgotten: RefCell::default(),
+            forgetting: RefCell::default(),
+            keys: RefCell::default(),
             brokers,
             ledger: RefCell::default(),
             turns,
@@ -130,6 +125,7 @@ impl Core {
             disk: self.world.disk(None),
             kv: self.databases.of_this_life(),
             executor: self.executor(),
+            tail: self.tail,
             clock: self.clock(),
             boot_clock: Arc::new(move || began.elapsed()),
             metrics: self.metrics.clone(),
@@ -230,9 +226,17 @@ impl Life {
         let broker = &core.brokers[wanted.broker];
         let claim = store.registry.claim(&wanted.name);
         let position = claim.progress().position;
-        let is_new = core.forgotten.borrow_mut().remove(&wanted.broker);
-        if is_new && core.is_roomy {
-            assert_eq!(position, 0, "{} was forgotten, and goes on", wanted.name);
+        let key = claim.key().to_owned();
+        let before = core.keys.borrow_mut().insert(wanted.broker, key.clone());
+        let is_new = before.is_some_and(|before| before != key);
+        let asked = core.forgetting.borrow_mut().remove(&wanted.broker);
+        let forgotten = core.forgotten.borrow_mut().remove(&wanted.broker);
+        assert!(is_new || !forgotten, "{} was forgotten, and goes on", wanted.name);
+        assert!(!is_new || asked, "{} is another sink than before, and nobody asked for that", wanted.name);
+        if is_new {
+            assert!(position == 0 || !core.is_roomy, "{} is new, and begins behind {position}", wanted.name);
+            // With all that it had.
+            core.given_up.borrow_mut().remove(&wanted.broker);
         }
         let repeats = broker.begins_behind(position, is_new);
         if repeats > 0 {
@@ -306,7 +310,7 @@ impl Life {
                 let is_its =
                     |new: &String| new.starts_with(&format!("{name}_")) && removed.iter().all(|sink| sink.name != *new);
                 let new = self.store.registry.removed().into_iter().map(|sink| sink.name).rfind(is_its);
-                let forgotten = self.core.forgotten.borrow().contains(&removed[at].broker);
+                let forgotten = self.core.forgetting.borrow().contains(&removed[at].broker);
                 assert!(new.is_some() || forgotten, "what was {name} before is gone");
                 removed[at].name = new.unwrap_or_else(|| format!("{name}_new"));
             }

@@ -12,7 +12,9 @@ use e2b_relay::event::{Arrival, Event, Origin, Stored, Timestamp};
 use e2b_relay::executor::Executor;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
-use e2b_relay::store::{Accepted, Cause, OnSled, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start};
+use e2b_relay::store::{
+    Accepted, Cause, OnSled, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start, TAIL,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +52,7 @@ impl Story {
             disk: self.world.disk(cut_at.map(|at| Plan { at, calls: 1, fault: Fault::Cut })),
             kv: Arc::new(OnSled),
             executor: Executor::default(),
+            tail: TAIL,
             clock: Arc::new(move || now),
             boot_clock: Arc::new(|| std::time::Duration::ZERO),
             metrics: self.metrics.clone(),

@@ -9,7 +9,7 @@ use e2b_relay::executor::Executor;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{
-    Cause, OnSled, OpenError, Parts, Progress, Record, Refused, Resolution, Settings, SinkStart, Start, Step,
+    Cause, OnSled, OpenError, Parts, Progress, Record, Refused, Resolution, Settings, SinkStart, Start, Step, TAIL,
 };
 use fastrand::Rng;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,7 @@ impl Lives {
             disk: self.world.disk(plan),
             kv: Arc::new(OnSled),
             executor: Executor::default(),
+            tail: TAIL,
             clock: Arc::new(move || now),
             boot_clock: Arc::new(|| std::time::Duration::ZERO),
             metrics: self.metrics.clone(),

@@ -7,7 +7,7 @@ use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{
     Accepted, AttachError, Cause, DamagedSpan, DeadLetter, Handles, Limits, OnSled, OpenError, Ordinals, Parts,
-    Progress, Reader, RealDisk, Record, Refused, Resolution, Settings, SinkStart, Step, TailReader, open,
+    Progress, Reader, RealDisk, Record, Refused, Resolution, Settings, SinkStart, Step, TAIL, TailReader, open,
     open_migrating, since_boot,
 };
 use std::io;
@@ -103,6 +103,7 @@ pub(crate) fn parts() -> Parts {
         disk: Arc::new(RealDisk),
         kv: Arc::new(OnSled),
         executor: Executor::default(),
+        tail: TAIL,
         clock: Arc::new(jiff::Timestamp::now),
         boot_clock: Arc::new(since_boot),
         metrics: Metrics::new("test", "test").unwrap(),

@@ -4,6 +4,7 @@ use super::rewrite::Rewrite;
 use super::{Context, Fate, Job, Shared, coding, file_path, folder};
 use crate::executor::Worker;
 use crate::health::Pulse;
+use crate::sometimes;
 use crate::store::damage::damaged;
 use crate::store::files::disk::File;
 use crate::store::files::frames::{self, Place};
@@ -191,10 +192,14 @@ impl Writer {
         match self.tail {
             Tail::Clean => {}
             Tail::Torn => {
+                sometimes::happened("a dead letter behind a write that failed");
                 self.file.set_len(self.length)?;
                 self.tail = Tail::Clean;
             }
-            Tail::Doubtful => self.rewrite_now()?,
+            Tail::Doubtful => {
+                sometimes::happened("a dead letter behind a sync that failed");
+                self.rewrite_now()?;
+            }
         }
         let mut bytes = Vec::new();
         contents.iter().for_each(|content| frames::put(&mut bytes, content));

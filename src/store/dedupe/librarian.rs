@@ -10,6 +10,7 @@ use super::day_index::{self, DayIndex};
 use crate::executor::Worker;
 use crate::health::Pulse;
 use crate::logging::Occasional;
+use crate::sometimes;
 use crate::store::errors::Refused;
 use crate::store::kv::{Bad, judge};
 use crate::store::log::frame::Day;
@@ -140,6 +141,7 @@ impl Librarian {
         let folder = day_index::folder(&self.seen, day);
         let as_closed = match self.closed.checksum(day) {
             Some(noted) => {
+                sometimes::happened("an index that is opened as it was closed");
                 self.withdraw_note(day)?;
                 self.shared.kv.checksum(&folder).is_ok_and(|found| found == noted)
             }
@@ -186,6 +188,7 @@ impl Librarian {
     }
 
     fn rebuild(&mut self, day: Day, why: &io::Error) -> io::Result<DayIndex> {
+        sometimes::happened("an index that is rebuilt");
         tracing::warn!(day, error = %why, "the index of a day is rebuilt from the journal");
         self.shared.kv.set_aside_once(&day_index::folder(&self.seen, day))?;
         self.doubtful.remove(&day);

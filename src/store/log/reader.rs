@@ -4,6 +4,7 @@ use super::frame::Frame;
 use super::record::{Batch, Filling, Limits, LogKind, Record};
 use super::segment::{Cursor, Step};
 use super::segments::{Segment, Segments, for_each_frame};
+use crate::sometimes;
 use crate::store::shared::Shared;
 use jiff::SignedDuration;
 use std::collections::VecDeque;
@@ -160,13 +161,19 @@ impl Track {
                     let mut ordinal = group.events_before;
                     let (log, floor) = (self.log, self.floor);
                     let (read_through, buffer) = (&mut self.read_through, &mut self.buffer);
+                    let mut passed_over = false;
                     for_each_frame(group.frames, |frame| {
                         let Frame::Event(event) = frame else { return };
                         ordinal += 1;
                         if event.stored.sequence > floor {
                             *read_through = event.stored.sequence;
                             let (stored, replaces) = (Arc::new(event.stored), event.replaces);
+                            if std::mem::take(&mut passed_over) {
+                                sometimes::happened("a reading that begins within a group");
+                            }
                             buffer.push_back(Record { stored, log, ordinal, replaces });
+                        } else {
+                            passed_over = true;
                         }
                     });
                 }

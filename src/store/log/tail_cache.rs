@@ -6,12 +6,13 @@ use super::record::{Batch, End, Filling, Limits, Record};
 use crate::store::files::guarded::{Guard, Guarded};
 use std::collections::VecDeque;
 
-/// A sink that is further behind reads the disk.
-const MAX_EVENTS: usize = 4_096;
-/// Of their bodies.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// So much is kept, bytes of bodies: a sink that is further behind reads the disk.
+pub const TAIL: Limits = Limits { events: 4_096, bytes: 4 * 1024 * 1024 };
 
-pub(in crate::store) struct TailCache(Guarded<Ring>);
+pub(in crate::store) struct TailCache {
+    ring: Guarded<Ring>,
+    most: Limits,
+}
 
 struct Ring {
     /// Every durable record with a higher sequence is here.
@@ -25,8 +26,9 @@ struct Ring {
 
 impl TailCache {
     /// Nothing yet; what is up to `end` is on disk alone.
-    pub(in crate::store) fn new(end: End) -> Self {
-        Self(Guarded::new(Ring { after: end.sequence, records: VecDeque::new(), bytes: 0, end }))
+    pub(in crate::store) fn new(end: End, most: Limits) -> Self {
+        let ring = Ring { after: end.sequence, records: VecDeque::new(), bytes: 0, end };
+        Self { ring: Guarded::new(ring), most }
     }
 
     /// Takes in what has just become durable, with which the log has come to `end`, and lets the oldest go.
@@ -37,7 +39,7 @@ impl TailCache {
             ring.records.push_back(record);
         }
         ring.end = end;
-        while ring.records.len() > MAX_EVENTS || ring.bytes > MAX_BYTES {
+        while ring.records.len() > self.most.events || ring.bytes > self.most.bytes {
             let Some(oldest) = ring.records.pop_front() else { return };
             ring.bytes -= oldest.stored.event.body.len();
             ring.after = oldest.stored.sequence;
@@ -66,6 +68,6 @@ impl TailCache {
     }
 
     fn lock(&self) -> Guard<'_, Ring> {
-        self.0.lock()
+        self.ring.lock()
     }
 }

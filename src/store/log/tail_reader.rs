@@ -3,6 +3,7 @@
 use super::reader::Reader;
 use super::record::{Batch, Limits};
 use super::tail_cache::TailCache;
+use crate::sometimes;
 use std::io;
 use std::sync::Arc;
 
@@ -12,17 +13,22 @@ use std::sync::Arc;
 pub struct TailReader {
     cache: Arc<TailCache>,
     reader: Reader,
+    /// Where the last reading was.
+    was_on_disk: bool,
 }
 
 impl TailReader {
     pub(in crate::store) fn new(cache: Arc<TailCache>, reader: Reader) -> Self {
-        Self { cache, reader }
+        Self { cache, reader, was_on_disk: false }
     }
 
     /// The records behind the sequence `after`, if all of them are in memory; `None` where the disk has to be read for them.
     pub fn cached_after(&mut self, after: u64, limits: Limits) -> Option<Batch> {
         let batch = self.cache.read_after(after, limits)?;
         self.reader.release();
+        if std::mem::replace(&mut self.was_on_disk, false) {
+            sometimes::happened("from the disk to memory");
+        }
         Some(batch)
     }
 
@@ -30,7 +36,12 @@ impl TailReader {
     pub fn read_after(&mut self, after: u64, limits: Limits) -> io::Result<Batch> {
         match self.cached_after(after, limits) {
             Some(batch) => Ok(batch),
-            None => self.reader.read_after(after, limits),
+            None => {
+                if !std::mem::replace(&mut self.was_on_disk, true) {
+                    sometimes::happened("from memory to the disk");
+                }
+                self.reader.read_after(after, limits)
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use super::record::LogKind;
 use super::scan::{Scan, scan};
 use super::segment::{self, Cursor, ENVELOPE, Envelope, FORMAT, HEADER, Header, Step};
 use super::segments::{Segment, Segments, id_of};
+use crate::sometimes;
 use crate::store::files::disk::{Disk, File, Open};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -233,6 +234,7 @@ impl Log {
         let path = self.place.dir.join(file_name(header.number));
         let file = match spare {
             Some(spare) => {
+                sometimes::happened("a segment of a spare");
                 self.place.disk.rename(&spare, &path)?;
                 self.place.disk.open(&path, Open::Existing)?
             }
@@ -335,7 +337,10 @@ fn read_headers(place: &Place, found: &mut Found) -> io::Result<Vec<FoundSegment
                 found.damaged += 1;
                 set_aside(&*place.disk, &path)?;
             }
-            _ => place.disk.remove(&path)?,
+            _ => {
+                sometimes::happened("a segment whose header is torn");
+                place.disk.remove(&path)?;
+            }
         }
     }
     headers.sort_by_key(|(header, ..)| header.number);
@@ -348,6 +353,7 @@ fn remove_abandoned(place: &Place, headers: Vec<FoundSegment>) -> io::Result<Vec
     let mut kept: Vec<FoundSegment> = Vec::with_capacity(headers.len());
     for (header, path, file) in headers.into_iter().rev() {
         if kept.last().is_some_and(|(next, ..)| next.previous_number < header.number) {
+            sometimes::happened("a segment that was given up");
             place.disk.remove(&path)?;
         } else {
             kept.push((header, path, file));

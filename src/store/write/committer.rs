@@ -5,11 +5,11 @@ mod tests;
 
 use super::inbox::{Accepted, Command, Entry, Inbox, Reply};
 use super::janitor;
-use super::sweep;
+use super::room::Refusals;
 use crate::event::{Arrival, Origin, Stored};
 use crate::executor::Worker;
 use crate::health::Pulse;
-use crate::logging::Occasional;
+use crate::sometimes;
 use crate::store::dedupe::day_index::DayIndex;
 use crate::store::dedupe::librarian;
 use crate::store::errors::Refused;
@@ -36,11 +36,6 @@ const IDLE: Duration = Duration::from_secs(10);
 const MAX_OTHER_DAYS: usize = 16;
 /// An event this close to midnight is looked up in the neighbouring day too.
 const MIDNIGHT_MARGIN: i64 = 60;
-/// A refusal is lifted once a group of so many bytes fits; with less, every other delivery would still be refused.
-const USEFUL_ROOM: usize = 64 * 1024;
-/// How often room is made before a group is refused: the janitor may take for a spare what was made free, or be about to free
-/// the same.
-const ROOM_TRIES: u32 = 4;
 /// After a group of so many events the next are on their way: whoever was answered sends on.
 const BUSY: usize = 8;
 /// Then they are given this long to gather, or many small groups would each cost an `fdatasync`.
@@ -71,14 +66,6 @@ pub(in crate::store) struct Committer {
     pub(in crate::store) last_group: usize,
     /// Until when events that wait for an index are waited for, once the inbox is closed.
     pub(in crate::store) last_wait: Option<Instant>,
-}
-
-/// What was logged of them: each refused group may have a reason in other words.
-#[derive(Default)]
-pub(in crate::store) struct Refusals {
-    said: Occasional,
-    /// A line says that deliveries are refused, and none that they are accepted again.
-    told: bool,
 }
 
 pub(in crate::store) struct OpenDay {
@@ -123,6 +110,9 @@ impl Worker for Committer {
         }
         entries.extend(work.entries);
         self.last_group = entries.len();
+        if self.last_group > 512 {
+            sometimes::happened("a group over 512");
+        }
         for entry in entries {
             self.sort_in(entry, &mut batch);
         }
@@ -171,12 +161,14 @@ impl Committer {
         }
         waiting.push(entry);
         if waiting.len() == 1 {
+            sometimes::happened("an event that waits for an index");
             self.send_librarian(librarian::Job::Open(day));
         }
     }
 
     /// Until its index is there, whoever sends its events is told to send them again.
     fn refuse_day(&mut self, day: Day, refused: &Refused) {
+        sometimes::happened("an index that is not to be had");
         for entry in self.waiting.remove(&day).unwrap_or_default() {
             answer(entry.reply, Err(refused.clone()));
         }
@@ -215,6 +207,9 @@ impl Committer {
         let before = self.ordinals();
         let outcome = self.write(LogKind::Events, draft, first);
         let samples_outcome = self.write(LogKind::Samples, samples, first_sample);
+        if outcome.is_err() && samples_outcome.is_ok() && !batch.samples.is_empty() {
+            sometimes::happened("a failed write of events beside a good one of samples");
+        }
         let written = [(LogKind::Events, batch.events, &outcome), (LogKind::Samples, batch.samples, &samples_outcome)];
         let mut end = *self.shared.durable.borrow();
         let written = written.map(|(log, frames, outcome)| {
@@ -336,6 +331,9 @@ impl Committer {
             let spare = share.spare().take();
             if events {
                 self.unclaimed = spare.is_none() && claim.is_none();
+                if self.unclaimed {
+                    sometimes::happened("a segment that a note began");
+                }
             }
             let sealed = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare))?;
             if let Some(sealed) = sealed {
@@ -345,36 +343,6 @@ impl Committer {
         }
         drop(claim);
         during(Phase::Commit, || log.append(draft, first))
-    }
-
-    /// Whether a group may be written: the disk has `min_free` left, and the log stays within its size. The room that it
-    /// needs is taken for as long as the claim is kept, or until it is there.
-    fn check_room<'a>(&self, shared: &'a Shared, events: bool, length: usize) -> Result<Option<Claim<'a>>, Refused> {
-        let space = shared.disk.space(&shared.settings.path).map_err(|error| failed(&error))?;
-        if space.free < shared.min_free + length as u64 {
-            return Err(Refused::Full(format!(
-                "{} bytes are free on its disk, and store.min_free is {}",
-                space.free, shared.min_free
-            )));
-        }
-        let (log, share) = if events { (&self.events, &shared.events) } else { (&self.samples, &shared.samples) };
-        let needs_segment = log.needs_segment(length);
-        let begins = needs_segment && share.spare().is_none() || !needs_segment && events && self.unclaimed;
-        let wanted = log.excess(length) + if begins { share.place.segment_size } else { 0 };
-        if wanted == 0 {
-            return Ok(None);
-        }
-        for _ in 0..ROOM_TRIES {
-            if let Some(claim) = shared.claim(events, wanted, wanted) {
-                return Ok(Some(claim));
-            }
-            sweep::make_room(shared, events, wanted).map_err(|error| failed(&error))?;
-        }
-        if let Some(claim) = shared.claim(events, wanted, wanted) {
-            return Ok(Some(claim));
-        }
-        let setting = if events { "store.max_size" } else { "store.max_samples_size" };
-        Err(Refused::Full(format!("{setting} is reached, and what is left is still unsent")))
     }
 
     /// Puts the ids of a durable group into their days' indexes.
@@ -387,6 +355,7 @@ impl Committer {
             match self.days.get(&day).map(|open| open.index.insert(&ids)) {
                 Some(Ok(())) => {}
                 Some(Err(bad)) => {
+                    sometimes::happened("an index that goes bad");
                     tracing::error!(day, error = %bad, "the index of a day is no good: it is rebuilt");
                     self.repair(day);
                     self.unindexed.entry(day).or_default().extend(ids);
@@ -422,38 +391,6 @@ impl Committer {
             }
         }
     }
-
-    /// While nothing comes, a refusal is lifted once its cause is gone, so that readiness returns by itself.
-    fn look_at_the_disk(&mut self) {
-        let refusing = self.shared.refusing.borrow().is_some();
-        if refusing && self.check_room(&self.shared, true, USEFUL_ROOM).is_ok() {
-            self.note(None);
-        }
-    }
-
-    /// Tells whoever watches whether events are accepted. That the store is being closed stays said.
-    fn note(&mut self, refused: Option<Refused>) {
-        let today = frame::day_of(self.shared.now());
-        let refused = refused.or_else(|| [today, today - 1].iter().find_map(|day| self.unavailable.get(day)).cloned());
-        let changed = self.shared.refusing.send_if_modified(|now| {
-            let changed = *now != refused && *now != Some(Refused::Draining);
-            if changed {
-                now.clone_from(&refused);
-            }
-            changed
-        });
-        let Refusals { said, told } = &mut self.refusals;
-        match refused {
-            Some(error) => {
-                if let Some(suppressed) = said.pass(Instant::now()) {
-                    tracing::error!(%error, suppressed, "deliveries are refused");
-                    *told = true;
-                }
-            }
-            None if changed && std::mem::take(told) => tracing::info!("deliveries are accepted again"),
-            None => {}
-        }
-    }
 }
 
 impl Drop for Committer {
@@ -481,7 +418,7 @@ fn answer(reply: Reply, answer: Result<Accepted, Refused>) {
     let _ = reply.send(answer);
 }
 
-fn failed(error: &io::Error) -> Refused {
+pub(super) fn failed(error: &io::Error) -> Refused {
     match error.kind() {
         io::ErrorKind::StorageFull => Refused::Full("the disk is full".to_owned()),
         _ => Refused::Failed(error.to_string()),

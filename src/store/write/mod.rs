@@ -5,4 +5,5 @@ pub(in crate::store) mod committer;
 pub(in crate::store) mod inbox;
 pub(in crate::store) mod janitor;
 pub(in crate::store) mod reserve;
+pub(in crate::store) mod room;
 mod sweep;

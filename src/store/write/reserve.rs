@@ -1,5 +1,6 @@
 //! A file of nothing, given up when the disk is full, so that positions, ids and dead letters can still be written.
 
+use crate::sometimes;
 use crate::store::files::disk::{Disk, Open};
 use std::io;
 use std::path::PathBuf;
@@ -51,6 +52,7 @@ impl Reserve {
     pub(in crate::store) fn write<T>(&self, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match write() {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                sometimes::happened("the reserve is given up");
                 self.release()?;
                 write()
             }

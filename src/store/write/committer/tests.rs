@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::store::kv::OnSled;
 use crate::store::log::Log;
 use crate::store::shared::LogShare;
-use crate::store::{Parts, RealDisk, Settings};
+use crate::store::{Parts, RealDisk, Settings, TAIL};
 use bytes::Bytes;
 use bytesize::ByteSize;
 use std::path::Path;
@@ -31,6 +31,7 @@ fn committer(path: &Path) -> (Committer, mpsc::Receiver<librarian::Job>, mpsc::R
         disk: Arc::new(RealDisk),
         kv: Arc::new(OnSled),
         executor: Executor::default(),
+        tail: TAIL,
         clock: Arc::new(move || now),
         boot_clock: Arc::new(|| std::time::Duration::ZERO),
         metrics: Metrics::new("test", "test").unwrap(),
