@@ -262,7 +262,8 @@ fn start(
         unavailable: HashMap::new(),
         unindexed: HashMap::new(),
         refusals: Refusals::default(),
-        unclaimed: false,
+        // As a note leaves it that began a segment of a store that was full.
+        unclaimed: !shared.has_room(true, shared.events.unfilled()),
         last_group: 0,
         last_wait: None,
     };

@@ -41,8 +41,14 @@ impl Committer {
         }
         let (log, share) = if events { (&self.events, &shared.events) } else { (&self.samples, &shared.samples) };
         let needs_segment = log.needs_segment(length);
-        let begins = needs_segment && share.spare().is_none() || !needs_segment && events && self.unclaimed;
-        let wanted = log.excess(length) + if begins { share.place.segment_size } else { 0 };
+        let of_segment = if needs_segment && share.spare().is_none() {
+            share.place.segment_size
+        } else if !needs_segment && events && self.unclaimed {
+            share.unfilled()
+        } else {
+            0
+        };
+        let wanted = log.excess(length) + of_segment;
         if wanted == 0 {
             return Ok(None);
         }
