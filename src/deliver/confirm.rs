@@ -61,7 +61,7 @@ impl Delivery {
     }
 
     /// The sandbox's next record, unless the sink is halted: then it waits for the end of that.
-    pub(super) fn go_on(&mut self, next: Option<Job>) {
+    fn go_on(&mut self, next: Option<Job>) {
         let Some(job) = next else { return };
         if self.halted_until.is_some() {
             self.window.put_back(job.stored.sequence);
@@ -70,7 +70,7 @@ impl Delivery {
         }
     }
 
-    pub(super) fn succeeded(&mut self, sequence: u64) {
+    fn succeeded(&mut self, sequence: u64) {
         self.retries.remove(&sequence);
         self.rejected_in_a_row = (None, 0);
         self.backoff.reset();
@@ -78,12 +78,12 @@ impl Delivery {
     }
 
     /// Where nothing was ever taken, what has nowhere to go is no fault of the record: something is still to be set up.
-    pub(super) fn was_nothing_ever_routed(&self, reason: Reason) -> bool {
+    fn was_nothing_ever_routed(&self, reason: Reason) -> bool {
         reason == Reason::Unroutable && !self.took_something && self.parts.sink.waits_for_a_first_route()
     }
 
     /// A long run of rejections for one cause is no fault of the records.
-    pub(super) fn is_one_too_many(&mut self, reason: Reason) -> bool {
+    fn is_one_too_many(&mut self, reason: Reason) -> bool {
         let (last, count) = self.rejected_in_a_row;
         let count = if last == Some(reason) { count.saturating_add(1) } else { 1 };
         self.rejected_in_a_row = (Some(reason), count);
@@ -103,7 +103,7 @@ impl Delivery {
     }
 
     /// Hands nothing over for a while; the record keeps its place.
-    pub(super) fn halt(&mut self, sequence: u64, reason: Reason, message: &str) {
+    fn halt(&mut self, sequence: u64, reason: Reason, message: &str) {
         self.halt_all(&[sequence], reason, message);
     }
 

@@ -65,7 +65,7 @@ impl Gate {
     }
 
     /// Why it is closed, if it is.
-    pub fn closed(&self) -> Option<SendError> {
+    pub(super) fn closed(&self) -> Option<SendError> {
         self.lock().closed.clone()
     }
 

@@ -22,9 +22,9 @@
 //! where he is behind. A reader has no position: it is asked for what lies behind a sequence, and answers with the span that
 //! it covers; each record has its ordinal in its log, so that whoever reads proves that nothing lies between two.
 //!
-//! Four workers, each with a thread: the *committer* alone writes the logs and answers; the *librarian* opens, checks and rebuilds the
-//! indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs; the *dead letters* have one of
-//! their own. No lock is held over a call of the disk; see `files::guarded`.
+//! Four workers, each with a thread: the *committer* alone writes the logs and answers; the *librarian* opens, checks and
+//! rebuilds the indexes of days; the *janitor* writes ids, makes spares and removes what nobody needs; the *dead letters*
+//! have one of their own. No lock is held over a call of the disk; see `files::guarded`.
 //!
 //! # Handles
 //! [`open()`] makes them together, and whoever is outside holds no more of them than he uses: [`EventLog`] (accept, read, and

@@ -1,7 +1,7 @@
 //! What people, peers and disks do to a life, drawn from the seed.
 
 use super::broker::{MOODS, Mood};
-use super::core::{Core, Life, Wanted};
+use super::core::{Core, Life, NOON, Wanted};
 use crate::support::fault_disk::{Fault, Plan};
 use bytes::Bytes;
 use e2b_relay::deliver;
@@ -85,7 +85,7 @@ impl Life {
             5..8 => ("sandbox.lifecycle.updated", Origin::Backfill),
             _ => ("sandbox.metrics", Origin::Metrics),
         };
-        let noon: jiff::Timestamp = "2026-03-10T12:00:00Z".parse().unwrap();
+        let noon: jiff::Timestamp = NOON.parse().unwrap();
         let timestamp = noon + jiff::SignedDuration::from_hours(hour);
         let (id, sandbox_id) = (format!("event-{number}"), format!("sandbox-{}", number % SANDBOXES));
         let padding = "x".repeat(length);
@@ -150,7 +150,7 @@ impl Life {
 
     /// Another daemon is started on the same folder.
     fn open_a_second(&self) {
-        match self.core.open() {
+        match self.core.open_a_second() {
             Err(OpenError::InUse { .. }) => self.core.sometimes.happened("a second daemon"),
             // The disk failed it before it came to that.
             Err(OpenError::Io { .. }) => {}

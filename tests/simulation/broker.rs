@@ -3,7 +3,7 @@
 
 use super::transactions::{self, Log};
 use e2b_relay::route::Outgoing;
-use e2b_relay::sink::gate::{Entry, Gate};
+use e2b_relay::sink::gate::{Entry, Gate, Report};
 use e2b_relay::sink::{Order, Reason, Scope, SendError, Sink, Transactions};
 use fastrand::Rng;
 use futures_util::FutureExt as _;
@@ -50,13 +50,15 @@ pub(super) struct Taken {
     pub(super) again: bool,
 }
 
-type Reply = oneshot::Sender<Result<(), SendError>>;
+pub(super) fn not_now(scope: Scope, reason: Reason) -> SendError {
+    SendError::Retry { scope, reason, message: "not now".to_owned() }
+}
 
 struct Request {
     client: u64,
     gate: Arc<Gate>,
     outgoing: Arc<Outgoing>,
-    reply: Reply,
+    reply: Report,
 }
 
 pub(super) struct State {
@@ -65,7 +67,7 @@ pub(super) struct State {
     pub(super) transactions: Log,
     waiting: VecDeque<Request>,
     /// Taken, and by whom sent.
-    unconfirmed: Vec<(u64, Reply)>,
+    unconfirmed: Vec<(u64, Report)>,
     clients: u64,
     log: Vec<Taken>,
     /// By sequence: so many copies more than one may come.
@@ -249,8 +251,8 @@ impl State {
     }
 
     /// A client that keeps the order of its calls fails those behind it, too, and takes nothing more until that is seen.
-    fn fail(&mut self, gate: &Arc<Gate>, reply: Reply, scope: Scope, reason: Reason) {
-        let error = SendError::Retry { scope, reason, message: "not now".to_owned() };
+    fn fail(&mut self, gate: &Arc<Gate>, reply: Report, scope: Scope, reason: Reason) {
+        let error = not_now(scope, reason);
         if self.order == Order::Pipelined {
             gate.close(&error);
             for request in self.waiting.drain(..) {
@@ -283,9 +285,7 @@ impl Sink for Client {
 
     fn probe(&self) -> BoxFuture<'_, Result<String, SendError>> {
         let answer = match self.broker.mood() {
-            Mood::Away => {
-                Err(SendError::Retry { scope: Scope::Sink, reason: Reason::Connect, message: "not now".to_owned() })
-            }
+            Mood::Away => Err(not_now(Scope::Sink, Reason::Connect)),
             _ => Ok("a broker".to_owned()),
         };
         async { answer }.boxed()
@@ -304,11 +304,7 @@ impl Sink for Client {
         state.tell(request.outgoing.sequence, format!("handed over{again} by {}", self.number));
         state.waiting.push_back(request);
         drop(state);
-        ticket.wait(confirmed, || SendError::Retry {
-            scope: Scope::Sink,
-            reason: Reason::Connect,
-            message: "it is gone".to_owned(),
-        })
+        ticket.wait(confirmed, || not_now(Scope::Sink, Reason::Connect))
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {

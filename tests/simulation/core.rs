@@ -14,7 +14,7 @@ use e2b_relay::metrics::Metrics;
 use e2b_relay::route::{self, Addressing, Router};
 use e2b_relay::shutdown::{self, Shutdown, Trigger};
 use e2b_relay::sink::Order;
-use e2b_relay::store::{self, AttachError, Handles, Limits, OpenError, Parts, Settings, SinkStart, Start};
+use e2b_relay::store::{self, AttachError, Disk, Handles, Limits, OpenError, Parts, Settings, SinkStart, Start};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-const NOON: &str = "2026-03-10T12:00:00Z";
-pub(super) const MAX_IN_FLIGHT: usize = 50;
+pub(super) const NOON: &str = "2026-03-10T12:00:00Z";
+const MAX_IN_FLIGHT: usize = 50;
 
 /// A sink as the settings have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +111,17 @@ impl Core {
         Executor::scheduled(self.turns.crew.clone())
     }
 
+    /// Nothing goes wrong until something is planned.
     pub(super) fn open(&self) -> Result<Handles, OpenError> {
+        self.open_on(self.world.disk(None))
+    }
+
+    /// Beside a daemon that runs.
+    pub(super) fn open_a_second(&self) -> Result<Handles, OpenError> {
+        self.open_on(self.world.disk_beside())
+    }
+
+    fn open_on(&self, disk: Arc<dyn Disk>) -> Result<Handles, OpenError> {
         let began = tokio::time::Instant::now() - self.turns.elapsed();
         let size = if self.is_roomy { ByteSize::mib(64) } else { ByteSize::mib(6) };
         let settings = Settings {
@@ -122,7 +132,7 @@ impl Core {
             ..Settings::default()
         };
         let parts = Parts {
-            disk: self.world.disk(None),
+            disk,
             kv: self.databases.of_this_life(),
             executor: self.executor(),
             tail: self.tail,

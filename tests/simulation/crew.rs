@@ -67,10 +67,9 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    pub(super) fn note(&mut self, line: String) {
+    fn note(&mut self, line: String, is_turn: bool) {
         line.hash(&mut self.sum);
-        let turn = [" task ", " step ", " call"].iter().any(|turn| line.contains(turn));
-        let lines = if turn { &mut self.lines } else { &mut self.events };
+        let lines = if is_turn { &mut self.lines } else { &mut self.events };
         if lines.len() == SHOWN {
             lines.pop_front();
         }
@@ -93,7 +92,7 @@ impl Trace {
 #[derive(Clone)]
 pub(super) struct Turns {
     pub(super) crew: Arc<Crew>,
-    pub(super) rng: Rc<RefCell<Rng>>,
+    rng: Rc<RefCell<Rng>>,
     pub(super) trace: Rc<RefCell<Trace>>,
     tasks: Rc<RefCell<Vec<Task>>>,
     began: Instant,
@@ -119,8 +118,12 @@ impl Turns {
     }
 
     pub(super) fn note(&self, line: impl Into<String>) {
+        self.note_as(&line.into(), false);
+    }
+
+    fn note_as(&self, line: &str, is_turn: bool) {
         let at = self.elapsed().as_micros();
-        self.trace.borrow_mut().note(format!("{at:>10} {}", line.into()));
+        self.trace.borrow_mut().note(format!("{at:>10} {line}"), is_turn);
     }
 
     /// Goes on beside everything else. The cell tells when it is done.
@@ -181,7 +184,7 @@ impl Turns {
             tasks.remove(at)
         };
         task.woken.0.store(false, Ordering::Relaxed);
-        self.note(format!("task {}", task.name));
+        self.note_as(&format!("task {}", task.name), true);
         let waker = Waker::from(Arc::clone(&task.woken));
         match task.future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(()) => task.done.set(true),
@@ -199,7 +202,7 @@ impl Turns {
             let at = self.draw(|rng| rng.usize(0..handed.calls.len()));
             handed.calls.remove(at)
         };
-        self.note("call");
+        self.note_as("call", true);
         call();
         true
     }
@@ -215,7 +218,7 @@ impl Turns {
             self.draw(|rng| rng.choice(workers)).cloned()
         };
         let Some((name, steps)) = worker else { return false };
-        self.note(format!("step {name}"));
+        self.note_as(&format!("step {name}"), true);
         if !steps.step() {
             self.crew.0.lock().unwrap().workers.retain(|(other, _)| *other != name);
         }

@@ -1,7 +1,7 @@
 //! What a broker with transactions does: records and the sink's position, all of it or nothing, and only by whoever has opened
 //! last.
 
-use super::broker::{Broker, Mood, State};
+use super::broker::{self, Broker, Mood, State};
 use e2b_relay::route::Outgoing;
 use e2b_relay::sink::{CommitError, Reason, Scope, SendError, Transactions};
 use fastrand::Rng;
@@ -30,7 +30,7 @@ pub(super) struct Log {
 }
 
 fn not_now(reason: Reason) -> SendError {
-    SendError::Retry { scope: Scope::Sink, reason, message: "not now".to_owned() }
+    broker::not_now(Scope::Sink, reason)
 }
 
 impl State {

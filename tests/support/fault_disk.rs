@@ -226,7 +226,19 @@ impl World {
     pub(crate) fn disk(&self, plan: Option<Plan>) -> Arc<dyn Disk> {
         let mut state = self.state();
         (state.plan, state.calls) = (plan, 0);
-        Arc::new(FaultDisk { world: self.clone(), life: state.life })
+        let life = state.life;
+        drop(state);
+        self.disk_of(life)
+    }
+
+    /// The disk as whoever else is in this life sees it: what goes wrong goes on.
+    pub(crate) fn disk_beside(&self) -> Arc<dyn Disk> {
+        let life = self.state().life;
+        self.disk_of(life)
+    }
+
+    fn disk_of(&self, life: u64) -> Arc<dyn Disk> {
+        Arc::new(FaultDisk { world: self.clone(), life })
     }
 
     /// Whether the planned cut has come.

@@ -12,7 +12,6 @@ use ::bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
-
 use tokio::sync::watch;
 
 const EVERYTHING: u64 = u64::MAX;
