@@ -14,7 +14,7 @@ pub use watchdog::Watchdog;
 
 use crate::admin::{self, Access, TokenError};
 use crate::client::ClientError;
-use crate::executor::Executor;
+use crate::executor::{Executor, Lost};
 use crate::health::{self, Health};
 use crate::http::{self, BindError, Inherited, Listener};
 use crate::intake::{self, Intake, StoreLog};
@@ -86,9 +86,9 @@ pub enum StartError {
     /// A metric's name or labels.
     #[error(transparent)]
     Metrics(#[from] metrics::Error),
-    /// A thread could not be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] tokio::task::JoinError),
+    /// What works on a file panicked.
+    #[error("cannot start: {0}")]
+    Lost(#[from] Lost),
 }
 
 impl From<store::AttachError> for StartError {
@@ -321,7 +321,7 @@ async fn open_store(settings: &Settings, metrics: &Metrics, clock: &store::Clock
         max_in_flight: settings.server.max_in_flight,
     };
     let settings = settings.store.clone();
-    Ok(tokio::task::spawn_blocking(move || store::open(settings, parts)).await??)
+    Ok(Executor::default().call(move || store::open(settings, parts)).await??)
 }
 
 fn webhook_limits(server: &http::Settings) -> webhook::Limits {

@@ -5,7 +5,9 @@
 
 use crate::percent;
 use bytes::{Bytes, BytesMut};
-use reqwest::{Method, Url, redirect};
+use futures_util::future::BoxFuture;
+pub use reqwest::Method;
+use reqwest::{Url, redirect};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -36,6 +38,21 @@ impl Default for Limits {
     }
 }
 
+/// How one request gets to its peer and the reply back: by HTTP, or in a simulation to a model of the peer.
+pub trait Exchange: Send + Sync {
+    /// `path` begins with `/` and may have a query.
+    fn exchange<'a>(
+        &'a self,
+        method: Method,
+        path: &'a str,
+        headers: &'a [(&'a str, &'a str)],
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<Reply, ClientError>>;
+
+    /// Host and port, as messages name it.
+    fn peer(&self) -> String;
+}
+
 /// Speaks to one origin. Cloning is cheap and shares the connections.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -56,6 +73,14 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// One that comes from no network. A header that HTTP cannot have is left out.
+    pub fn new(status: u16, headers: &[(&'static str, String)], body: Bytes) -> Self {
+        let headers = headers
+            .iter()
+            .filter_map(|(name, value)| Some((reqwest::header::HeaderName::from_static(name), value.parse().ok()?)));
+        Self { status, body, headers: headers.collect() }
+    }
+
     /// A header's first value, if it is visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -141,22 +166,12 @@ impl Client {
 
     /// `path` begins with `/` and may have a query.
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Reply, ClientError> {
-        self.exchange(Method::GET, path, headers, Bytes::new()).await
+        self.once(Method::GET, path, headers, Bytes::new()).await
     }
 
     /// `path` begins with `/` and may have a query.
     pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Reply, ClientError> {
-        self.exchange(Method::POST, path, headers, body).await
-    }
-
-    /// `path` begins with `/` and may have a query.
-    pub async fn patch(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Reply, ClientError> {
-        self.exchange(Method::PATCH, path, headers, body).await
-    }
-
-    /// `path` begins with `/` and may have a query.
-    pub async fn delete(&self, path: &str, headers: &[(&str, &str)]) -> Result<Reply, ClientError> {
-        self.exchange(Method::DELETE, path, headers, Bytes::new()).await
+        self.once(Method::POST, path, headers, body).await
     }
 
     /// Likewise, for an answer that takes its time: the limit counts from one piece of it to the next. `each` is given
@@ -210,7 +225,7 @@ impl Client {
         Ok(reply(&mut response, held))
     }
 
-    async fn exchange(
+    async fn once(
         &self,
         method: Method,
         path: &str,
@@ -264,6 +279,22 @@ impl Client {
         } else {
             ClientError::Broken { peer, problem }
         }
+    }
+}
+
+impl Exchange for Client {
+    fn exchange<'a>(
+        &'a self,
+        method: Method,
+        path: &'a str,
+        headers: &'a [(&'a str, &'a str)],
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<Reply, ClientError>> {
+        Box::pin(self.once(method, path, headers, body))
+    }
+
+    fn peer(&self) -> String {
+        peer(&self.base)
     }
 }
 

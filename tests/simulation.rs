@@ -4,7 +4,8 @@
 //! The scheduler (`crew`) draws from the seed what goes on next: a task, a call that may block, a worker of the store, or
 //! time. What it does not hold: the runtime's own tasks (a sink's first sign of life), which go on in the order in which they
 //! were woken; the store's UUID and its key, and the ids of replays, which are random and decide nothing; the file `format`,
-//! the lock and the quarantine, which are real files. Databases are a model (`databases`), held against sled by `agrees`.
+//! the lock, the quarantine and the backfill's spool, which are real files. Databases are a model (`databases`), held against
+//! sled by `agrees`.
 //!
 //! `E2B_RELAY_SEED` repeats the seeds of a run from one on.
 
@@ -16,10 +17,13 @@ mod crew;
 mod databases;
 mod ledger;
 mod marks;
+mod polling;
+mod provider;
 mod transactions;
 
 use crate::support::fault_disk::End;
 use crate::support::seed::{seed, soak};
+use broker::Broker;
 use core::{Core, Life};
 use e2b_relay::metrics::Metrics;
 use marks::Sometimes;
@@ -33,7 +37,7 @@ const MOST_TURNS: u32 = 400_000;
 /// Seeds from which on everything below has to have happened.
 const ENOUGH: u64 = 100;
 /// What a run has to bring about.
-const SOMETIMES: [&str; 27] = [
+const SOMETIMES: [&str; 31] = [
     // Marks in the core.
     "a batch that is refused",
     "a commit of which nobody knows",
@@ -48,10 +52,14 @@ const SOMETIMES: [&str; 27] = [
     "from the disk to memory",
     "one record that is sent later",
     // What is done to it.
+    "a backfill by hand",
+    "a backfill by hand that fails",
+    "a backfill by hand that is given up",
     "a call that fails",
     "a clock that jumps",
     "a dead letter that is dropped",
     "a dead letter that is retried",
+    "a damaged journal",
     "a full disk",
     "a rename",
     "a rename onto a kept position",
@@ -99,6 +107,8 @@ struct Sum {
 
 /// One seed, from an empty folder to the verdict. Returns the sum of its trace.
 fn run(seed: u64, metrics: &Metrics, sometimes: &Sometimes, sum: &mut Sum) -> u64 {
+    // Whatever draws on its own draws from this thread's generator.
+    fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
@@ -115,7 +125,7 @@ fn run(seed: u64, metrics: &Metrics, sometimes: &Sometimes, sum: &mut Sum) -> u6
         sum.taken += core.brokers.iter().map(|broker| broker.log().len()).sum::<usize>();
         sum.cuts += tally.cuts;
         sum.kills += tally.kills;
-        sum.failed += tally.failed + core.databases.failed();
+        sum.failed += tally.failed + core.databases.failed() + core.provider.failed();
         trace.sum()
     })
 }
@@ -137,16 +147,22 @@ async fn lives(core: &Rc<Core>, sum: &mut Sum) {
         let life = Rc::clone(&life);
         core.turns.spawn("load", async move {
             let wanted = life.core.wanted.borrow().iter().chain(&*life.core.removed.borrow()).cloned().collect();
-            assert!(life.load(wanted).await, "sinks that are put back are refused");
+            life.load(wanted).await.expect("sinks that are put back are taken");
         })
     };
     let mut turns = 0;
-    while !all_back.get() || !life.is_at_rest() {
+    while !all_back.get() || !life.is_at_rest() || !life.is_read() {
         turn(core, sum).await;
         life.look();
+        // A list that was not to be had to its end is read again after an hour.
+        if life.is_at_rest() && !life.is_read() {
+            core.turns.let_pass(Duration::from_secs(10)).await;
+        }
         turns += 1;
         assert!(turns < MOST_TURNS, "it does not come to rest: {}", life.state());
     }
+    core.ledger.borrow_mut().are_listed(core.provider.ids());
+    core.ledger.borrow_mut().gaps = core.brokers.iter().flat_map(Broker::gaps).collect();
     for live in life.live.borrow().values() {
         core.ledger.borrow().judge(&live.wanted.name, &core.brokers[live.wanted.broker], &life.letters(live));
     }
@@ -170,6 +186,9 @@ async fn lives(core: &Rc<Core>, sum: &mut Sum) {
 async fn life(core: &Rc<Core>, sum: &mut Sum) {
     // A daemon that starts by a clock that is a month ahead cannot know it: what was taken out longer ago is forgotten.
     core.skew.fetch_min(3_600, std::sync::atomic::Ordering::Relaxed);
+    let failed = core.databases.failed();
+    core.rot();
+    core.has_peace.set(false);
     let Ok(store) = core.open() else {
         core.turns.note("the store does not come up");
         core.sometimes.happened("a store that does not come up");
@@ -178,6 +197,7 @@ async fn life(core: &Rc<Core>, sum: &mut Sum) {
         return;
     };
     let life = Life::new(core, store);
+    core.ledger.borrow_mut().ends_at(life.store.log.durable().borrow().sequence);
     core.turns.spawn("start", Rc::clone(&life).come_up());
     for _ in 0..core.turns.draw(|rng| rng.u32(50..600)) {
         turn(core, sum).await;
@@ -187,7 +207,9 @@ async fn life(core: &Rc<Core>, sum: &mut Sum) {
             break;
         }
     }
-    let how = core.turns.draw(|rng| rng.u8(0..3));
+    // What rots does so behind an end in peace.
+    let rots = core.ledger.borrow().rots;
+    let how = core.turns.draw(|rng| if rots && rng.bool() { 0 } else { rng.u8(0..3) });
     if how == 0 && life.up.get() && !life.loading.get() {
         core.turns.note("SIGTERM");
         life.stop();
@@ -198,6 +220,7 @@ async fn life(core: &Rc<Core>, sum: &mut Sum) {
         assert!(life.has_ended(), "the deliveries do not end");
         life.store.engine.close();
         core.sometimes.happened("an end in peace");
+        core.has_peace.set(core.databases.failed() == failed);
     }
     let how = if how == 1 { End::PowerCut } else { End::Kill };
     core.turns.note(format!("{how:?}"));
@@ -223,7 +246,8 @@ impl Life {
     fn state(&self) -> String {
         let live = self.live.borrow();
         let states = live.iter().map(|(name, live)| format!("{name}: {:?}", live.handle.status()));
-        format!("end {:?}; {}", self.store.log.durable().borrow(), states.collect::<Vec<_>>().join("; "))
+        let (durable, states) = (*self.store.log.durable().borrow(), states.collect::<Vec<_>>().join("; "));
+        format!("end {durable:?}; {}; {states}", self.read())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::StartError;
 use super::tasks::Tasks;
 use crate::e2b::Api;
+use crate::executor::Executor;
 use crate::health::Health;
 use crate::intake::{self, Intake};
 use crate::metrics::Metrics;
@@ -43,6 +44,7 @@ enum Role {
 pub(super) struct Pollers {
     log: EventLog,
     state: Arc<dyn intake::State>,
+    executor: Executor,
     intake: Arc<Intake>,
     metrics: Metrics,
     sandboxes: Sandboxes,
@@ -84,6 +86,7 @@ impl Pollers {
         Self {
             log,
             state,
+            executor: Executor::default(),
             intake,
             metrics,
             sandboxes: Sandboxes::default(),
@@ -174,11 +177,16 @@ impl Pollers {
             let said = wanted.remove(&key).unwrap_or_default();
             let Some((name, source)) = key.0.as_ref().and_then(|name| sources.get_key_value(name)) else {
                 self.caught_up.send_replace(false);
-                let follower = Follower::new(self.sandboxes.clone(), self.log.clone(), self.caught_up.clone());
+                let follower = Follower::new(
+                    self.sandboxes.clone(),
+                    self.log.clone(),
+                    self.caught_up.clone(),
+                    self.executor.clone(),
+                );
                 self.tasks.add(key, said, |shutdown| follower.run(shutdown));
                 continue;
             };
-            handles.extend(self.make(name, source, key, said));
+            handles.extend(self.make(name, source, key, said).await);
         }
         self.handles.replace(handles);
         let shown = sources.iter().map(|(name, settings)| (name.clone(), self.show(name, settings)));
@@ -221,11 +229,11 @@ impl Pollers {
             let wants = wants.iter().map(|(name, wants)| (name.as_str(), *wants));
             sandboxes.replace(&folder, wants, durable, now, &metrics);
         };
-        Ok(tokio::task::spawn_blocking(replace).await?)
+        Ok(self.executor.call(replace).await?)
     }
 
     /// Makes one of a source's; the handle of a backfill.
-    fn make(
+    async fn make(
         &mut self,
         name: &str,
         source: &source::Settings,
@@ -237,7 +245,8 @@ impl Pollers {
         let live = self.sandboxes.of(name)?;
         match (role, asked) {
             (Role::Backfill, Some(asked)) => {
-                let backfill = self.backfill(name, source, &asked);
+                let mut backfill = self.backfill(name, source, &asked);
+                backfill.prepare().await;
                 let handle = backfill.handle();
                 self.tasks.add(key, said, |shutdown| backfill.run(shutdown));
                 return Some((name.to_owned(), handle));
@@ -283,6 +292,7 @@ impl Pollers {
             settings,
             intake: Arc::clone(&self.intake),
             state: Arc::clone(&self.state),
+            executor: self.executor.clone(),
             spool: self.folder.join("backfill"),
             bounds: backfill::Bounds::default(),
             metrics: self.metrics.clone(),
@@ -298,6 +308,7 @@ impl Pollers {
             team_id: source.team_id.clone(),
             intake: Arc::clone(&self.intake),
             state: Arc::clone(&self.state),
+            executor: self.executor.clone(),
             damaged: self.log.damaged_spans(),
             metrics: self.metrics.clone(),
         })
@@ -314,6 +325,7 @@ impl Pollers {
             settings: source.register.clone()?,
             secret: source.newest_secret()?.clone(),
             state: Arc::clone(&self.state),
+            executor: self.executor.clone(),
             metrics: self.metrics.clone(),
             webhook_id,
             status: registration,

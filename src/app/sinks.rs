@@ -113,7 +113,7 @@ impl Sinks {
         let (registry, starts, runtime) =
             (self.registry.clone(), plan.starts.clone(), tokio::runtime::Handle::current());
         // It reads the journal, too.
-        tokio::task::spawn_blocking(move || runtime.block_on(registry.attach(&starts))).await??;
+        Executor::default().call(move || runtime.block_on(registry.attach(&starts))).await??;
         for name in &gone {
             self.open.remove(name);
             self.shown.remove(name);

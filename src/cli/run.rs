@@ -118,7 +118,7 @@ impl From<StartError> for Failure {
             | StartError::Rename(_)
             | StartError::Api { .. }
             | StartError::Register { .. } => Exit::Config,
-            StartError::Metrics(_) | StartError::Thread(_) => Exit::Internal,
+            StartError::Metrics(_) | StartError::Lost(_) => Exit::Internal,
         };
         Self::new(exit, error)
     }

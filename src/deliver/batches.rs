@@ -8,7 +8,7 @@ use super::{Delivery, Parts};
 use crate::executor::Executor;
 use crate::sink::{CommitError, Reason, SendError};
 use crate::sometimes;
-use crate::store::{EventLog, Ordinals, Progress};
+use crate::store::{Claim, EventLog, Ordinals, Progress};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -50,11 +50,33 @@ pub(super) struct Position {
 /// [`Position`], or why it cannot be read.
 type Found = Result<Position, String>;
 
-/// Reads what the peer keeps. Where version 0.1.0 wrote it, the records up to there are still to be counted.
-async fn count(log: EventLog, executor: Executor, found: String) -> Found {
+/// What the store knows while the peer is asked.
+struct Asking {
+    log: EventLog,
+    executor: Executor,
+    claim: Claim,
+    own: Progress,
+}
+
+/// Reads what the peer keeps, and has the store know what of it was damaged here meanwhile.
+async fn learn(asking: Asking, found: String) -> Found {
+    let Asking { log, executor, claim, own } = asking;
+    let durable = log.durable().borrow().sequence;
+    let position = count(log, executor, &found).await?;
+    let is_ahead = position.base == own.base && (own.position + 1..=durable).contains(&position.position);
+    // It has none of this behind damage: what has been damaged meanwhile, it had before.
+    if is_ahead && position.damaged == own.damaged {
+        let noted = claim.had_through(position.position).await;
+        noted.map_err(|refused| format!("what the peer has cannot be noted: {refused}"))?;
+    }
+    Ok(position)
+}
+
+/// Where version 0.1.0 wrote it, the records up to there are still to be counted.
+async fn count(log: EventLog, executor: Executor, found: &str) -> Found {
     let unreadable =
         |error: &dyn std::fmt::Display| format!("the position that the peer keeps cannot be read: {error}");
-    let mut position: Position = serde_json::from_str(&found).map_err(|error| unreadable(&error))?;
+    let mut position: Position = serde_json::from_str(found).map_err(|error| unreadable(&error))?;
     if position.ordinals.is_none() {
         let through = position.position;
         let counted = executor.call(move || log.ordinals_at(through)).await;
@@ -104,12 +126,14 @@ impl Delivery {
         match self.batches {
             Batches::Closed => {
                 self.halted_until = None;
-                let (names, log, executor) =
-                    (self.position_names(), self.parts.log.clone(), self.parts.executor.clone());
+                let names = self.position_names();
+                let Parts { log, executor, claim, .. } = &self.parts;
+                let (log, executor, claim) = (log.clone(), executor.clone(), claim.clone());
+                let asking = Asking { log, executor, claim, own: self.window.progress() };
                 self.batches = Batches::Opening(Box::pin(async move {
                     let Some(transactions) = sink.transactions() else { return Ok(None) };
                     match transactions.open(&names).await? {
-                        Some(found) => Ok(Some(count(log, executor, found).await)),
+                        Some(found) => Ok(Some(learn(asking, found).await)),
                         None => Ok(None),
                     }
                 }));
@@ -221,10 +245,6 @@ impl Delivery {
         let Position { position, delivered, filtered, dead_lettered, damaged, ordinals, .. } = peers;
         let ordinals = ordinals.unwrap_or(own.ordinals);
         let progress = Progress { position, ordinals, delivered, filtered, dead_lettered, damaged, ..own };
-        if damaged == own.damaged {
-            // It has none of this behind damage: what has been damaged meanwhile, it had before.
-            self.parts.claim.had_through(position);
-        }
         tracing::info!(
             sink = self.parts.name,
             position = own.position,

@@ -2,7 +2,7 @@
 
 use super::{ApiError, Budget, Settings};
 use crate::backoff::Backoff;
-use crate::client::{Client, ClientError, Limits, Reply, encode};
+use crate::client::{Client, ClientError, Exchange, Limits, Method, Reply, encode, path_of};
 use crate::decode::Redaction;
 use crate::logging::Occasional;
 use crate::metrics::Metrics;
@@ -106,7 +106,7 @@ pub struct Api {
 
 struct Inner {
     source: String,
-    client: Client,
+    client: Arc<dyn Exchange>,
     /// The path of the settings' URL, without a slash at its end.
     prefix: String,
     key: Secret,
@@ -115,14 +115,6 @@ struct Inner {
     /// Rows that are not as expected.
     told_odd: Occasional,
     random: Mutex<fastrand::Rng>,
-}
-
-#[derive(Clone, Copy)]
-enum Method {
-    Get,
-    Post,
-    Patch,
-    Delete,
 }
 
 /// One request, as often as it is made.
@@ -137,19 +129,19 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     /// `path` begins with `/` and is encoded already.
     pub(super) fn get(endpoint: Endpoint, path: &'a str) -> Self {
-        Self { endpoint, method: Method::Get, path, query: String::new(), body: Bytes::new() }
+        Self { endpoint, method: Method::GET, path, query: String::new(), body: Bytes::new() }
     }
 
     pub(super) fn post(endpoint: Endpoint, path: &'a str, body: Bytes) -> Self {
-        Self { method: Method::Post, body, ..Self::get(endpoint, path) }
+        Self { method: Method::POST, body, ..Self::get(endpoint, path) }
     }
 
     pub(super) fn patch(endpoint: Endpoint, path: &'a str, body: Bytes) -> Self {
-        Self { method: Method::Patch, body, ..Self::get(endpoint, path) }
+        Self { method: Method::PATCH, body, ..Self::get(endpoint, path) }
     }
 
     pub(super) fn delete(endpoint: Endpoint, path: &'a str) -> Self {
-        Self { method: Method::Delete, ..Self::get(endpoint, path) }
+        Self { method: Method::DELETE, ..Self::get(endpoint, path) }
     }
 
     pub(super) fn query(mut self, name: &str, value: impl std::fmt::Display) -> Self {
@@ -171,9 +163,21 @@ impl Api {
     ) -> Result<Self, ClientError> {
         let limits =
             Limits { timeout: settings.timeout, max_reply: MAX_REPLY, max_idle: MAX_IDLE, ..Limits::default() };
-        let client = Client::new(settings.url.as_deref().unwrap_or(super::DEFAULT_URL), limits)?;
-        let base = client.base_path();
-        let prefix = base.split('?').next().unwrap_or_default().trim_end_matches('/').to_owned();
+        let url = settings.url.as_deref().unwrap_or(super::DEFAULT_URL);
+        let client = Arc::new(Client::new(url, limits)?);
+        let prefix = path_of(url)?.trim_end_matches('/').to_owned();
+        Ok(Self::over(client, prefix, source, settings, metrics, random))
+    }
+
+    /// The same by another road than HTTP.
+    pub fn over(
+        client: Arc<dyn Exchange>,
+        prefix: String,
+        source: &str,
+        settings: &Settings,
+        metrics: Metrics,
+        random: fastrand::Rng,
+    ) -> Self {
         metrics.api(source, Endpoint::ALL.map(Endpoint::label));
         let inner = Arc::new(Inner {
             source: source.to_owned(),
@@ -185,7 +189,7 @@ impl Api {
             told_odd: Occasional::default(),
             random: Mutex::new(random),
         });
-        Ok(Self { inner, redaction: Redaction::default() })
+        Self { inner, redaction: Redaction::default() }
     }
 
     /// The same, whose events and metadata come without those values.
@@ -238,8 +242,8 @@ impl Api {
             };
             // A creation that got no answer may have happened; only a 429 tells that it has not.
             let repeatable = match request.method {
-                Method::Get | Method::Patch | Method::Delete => error.is_passing(),
-                Method::Post => matches!(error, ApiError::RateLimited { .. }),
+                Method::POST => matches!(error, ApiError::RateLimited { .. }),
+                _ => error.is_passing(),
             };
             let wait = error.retry_after().unwrap_or_default();
             if !repeatable || wait > LONGEST_WAIT || backoff.attempt() + 1 >= ATTEMPTS {
@@ -261,12 +265,8 @@ impl Api {
         let headers =
             [("x-api-key", inner.key.expose()), ("accept", "application/json"), ("content-type", "application/json")];
         let headers = headers.get(..if request.body.is_empty() { 2 } else { 3 }).unwrap_or_default();
-        let reply = match request.method {
-            Method::Get => inner.client.get(&target, headers).await,
-            Method::Post => inner.client.post(&target, headers, request.body.clone()).await,
-            Method::Patch => inner.client.patch(&target, headers, request.body.clone()).await,
-            Method::Delete => inner.client.delete(&target, headers).await,
-        };
+        let sent = inner.client.exchange(request.method.clone(), &target, headers, request.body.clone());
+        let reply = sent.await;
         let code = reply.as_ref().map_or_else(code_of, |reply| reply.status.to_string());
         inner.metrics.api_request(&inner.source, request.endpoint.label(), &code);
         let reply = reply.map_err(|error| self.no_reply(request, &error))?;

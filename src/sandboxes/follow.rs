@@ -1,6 +1,7 @@
 //! The journal, read on like a sink reads it.
 
 use super::Sandboxes;
+use crate::executor::Executor;
 use crate::shutdown::Shutdown;
 use crate::store::{EventLog, Limits, TailReader};
 use std::io;
@@ -24,17 +25,18 @@ pub struct Follower {
     sandboxes: Sandboxes,
     log: EventLog,
     caught_up: watch::Sender<bool>,
+    executor: Executor,
 }
 
 impl Follower {
     /// Nothing is read yet. `caught_up` becomes true once the sets hold what the journal held at the start.
-    pub fn new(sandboxes: Sandboxes, log: EventLog, caught_up: watch::Sender<bool>) -> Self {
-        Self { sandboxes, log, caught_up }
+    pub fn new(sandboxes: Sandboxes, log: EventLog, caught_up: watch::Sender<bool>, executor: Executor) -> Self {
+        Self { sandboxes, log, caught_up, executor }
     }
 
     /// Reads on until told to end; keeps the sets at the end.
     pub async fn run(self, mut shutdown: Shutdown) {
-        let Self { sandboxes, log, caught_up } = self;
+        let Self { sandboxes, log, caught_up, executor } = self;
         let mut after = sandboxes.all().values().map(|live| live.set().applied).min().unwrap_or(u64::MAX);
         let mut durable = log.durable();
         let mut reader = Some(log.tail_reader());
@@ -43,7 +45,7 @@ impl Follower {
             durable.mark_unchanged();
             let sets = sandboxes.clone();
             let keep = kept.elapsed() >= KEEP;
-            let read = tokio::task::spawn_blocking(move || {
+            let read = executor.call(move || {
                 let read = read_all(&mut open, after, &sets);
                 if keep {
                     sets.all().values().for_each(super::Live::keep);
@@ -83,7 +85,7 @@ impl Follower {
                 } => {}
             }
         }
-        let kept = tokio::task::spawn_blocking(move || sandboxes.all().values().for_each(super::Live::keep));
+        let kept = executor.call(move || sandboxes.all().values().for_each(super::Live::keep));
         if kept.await.is_err() {
             tracing::error!("the keeping of the live sets panicked");
         }

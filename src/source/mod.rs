@@ -2,6 +2,7 @@
 
 pub mod backfill;
 mod insist;
+mod keeper;
 mod own;
 pub mod reconcile;
 pub mod register;

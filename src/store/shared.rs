@@ -238,7 +238,7 @@ impl Shared {
         self.sinks().iter().find(|sink| sink.name == name).map(|sink| sink.key().to_owned())
     }
 
-    fn least_of_attached(&self, of: impl Fn(&SinkRegistration) -> u64) -> u64 {
+    pub(super) fn least_of_attached(&self, of: impl Fn(&SinkRegistration) -> u64) -> u64 {
         let sinks = self.sinks();
         sinks.iter().filter(|sink| sink.is_attached()).map(of).min().unwrap_or(u64::MAX)
     }

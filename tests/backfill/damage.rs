@@ -4,6 +4,7 @@ use super::{Kept, Site, Taken};
 use crate::e2b::{Canned, reply};
 use crate::simulate::Running;
 use crate::support::daemon::PATIENCE;
+use e2b_relay::executor::Executor;
 use e2b_relay::intake::{DamagedSpan, Intake, Limits, Log, State};
 use e2b_relay::metrics::Metrics;
 use e2b_relay::shutdown;
@@ -27,7 +28,8 @@ impl Taken {
             self.lost.lock().unwrap().insert(lost.clone(), id);
         }
         let events = ids.len() as u64;
-        let span = DamagedSpan { id, events, received_after: after, received_before: before, recovered: 0 };
+        let span =
+            DamagedSpan { id, events, received_after: after, received_before: before, recovered: 0, is_new: true };
         self.damaged.send_modify(|spans| spans.push(span));
     }
 
@@ -151,6 +153,7 @@ async fn a_source_that_is_new_does_not_go_back_for_what_was_lost_before_it() {
     provider.happen_ago(40, 600, 2 * 86_400).await;
     let (site, untroubled) = (rare(&provider.base), rare(&provider.base));
     site.taken.lose(&unlisted(3), Some(ago(3 * 86_400)), Some(ago(86_400)));
+    site.taken.damaged.send_modify(|spans| spans.iter_mut().for_each(|span| span.is_new = false));
     for _ in 0..2 {
         for site in [&site, &untroubled] {
             let working = site.work();
@@ -161,6 +164,17 @@ async fn a_source_that_is_new_does_not_go_back_for_what_was_lost_before_it() {
     // What happened within its look back, as where nothing was lost.
     assert_eq!((site.ids(), site.kept.damage()), (untroubled.ids(), json!({"through": 1})));
     assert!(site.ids().len() < 40, "{:?}", site.ids());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_of_which_nothing_could_be_kept_answers_for_what_this_start_finds_lost() {
+    let provider = Running::start(Options::default()).await;
+    let site = rare(&provider.base);
+    site.taken.lose(&unlisted(3), Some(ago(3 * 86_400)), Some(ago(86_400)));
+    let working = site.work();
+    working.polls(1, "ok").await;
+    working.end().await;
+    assert_eq!((site.taken.gaps().len(), site.kept.damage()), (1, json!({"through": 1})));
 }
 
 /// Tells what is lost, as for a source whose list nobody reads, until that is kept; how many gaps were new.
@@ -176,6 +190,7 @@ async fn report(taken: &Arc<Taken>, kept: &Arc<Kept>, through: u64) -> f64 {
         team_id: Some("team".to_owned()),
         intake: Arc::new(intake),
         state: Arc::clone(kept) as Arc<dyn State>,
+        executor: Executor::default(),
         damaged: taken.damaged.subscribe(),
         metrics: metrics.clone(),
     });

@@ -5,6 +5,7 @@ mod everything;
 mod inside;
 mod kills;
 mod outage;
+mod pieces;
 mod refused;
 mod repeated;
 mod trouble;
@@ -16,6 +17,7 @@ use crate::support::daemon::PATIENCE;
 use crate::support::oracle::{Answer, Ledger};
 use e2b_relay::e2b::{self, Api};
 use e2b_relay::event::{Arrival, Event};
+use e2b_relay::executor::Executor;
 use e2b_relay::intake::{Accepted, DamagedSpan, Intake, Limits, Log, Recalled, Refused, State};
 use e2b_relay::metrics::Metrics;
 use e2b_relay::shutdown::{self, Trigger};
@@ -154,6 +156,7 @@ impl Site {
             settings: self.settings.clone(),
             intake,
             state: Arc::clone(&self.kept) as Arc<dyn State>,
+            executor: Executor::default(),
             spool: self.spool.path().to_owned(),
             bounds: self.bounds,
             metrics: metrics.clone(),

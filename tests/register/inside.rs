@@ -6,6 +6,7 @@ use crate::e2b::{Canned, reply};
 use crate::simulate::Running;
 use crate::support::daemon::{Metrics as Text, PATIENCE};
 use e2b_relay::e2b::EVENT_TYPES;
+use e2b_relay::executor::Executor;
 use e2b_relay::intake::{Recalled, State};
 use e2b_relay::metrics::Metrics;
 use e2b_relay::shutdown;
@@ -32,6 +33,7 @@ fn registrar(url: &str, state: Arc<dyn State>, secret: &str) -> (Registrar, Metr
         settings: settings(),
         secret: secret.to_owned().into(),
         state,
+        executor: Executor::default(),
         metrics: metrics.clone(),
         webhook_id,
     };

@@ -59,6 +59,24 @@ async fn every_kind_of_fault_is_told_with_its_place_and_the_old_one_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_the_store_can_refuse_leaves_everything_as_it_is_too() {
+    let (one, other) = ("audit: {type: file, path: ./audit.ndjson}", "copy: {type: file, path: ./copy.ndjson}");
+    let sound = with(&format!("secrets: [{SECRET}]"), one);
+    let home = Home::new(&sound);
+    let daemon = home.start().await;
+    assert_eq!(deliver(&daemon, PATH, SECRET, "first").await, 200);
+    home.configure(&with(&format!("secrets: [{SECRET}]"), &format!("{one}, {other}")));
+    reload(&daemon).await;
+    // Both have a position of their own.
+    home.configure(&with(&format!("secrets: [{NEWER}]"), &other.replace('}', ", renamed_from: audit}")));
+    let said = refused(&daemon).await;
+    assert!(said.contains("renamed_from"), "{said}");
+    assert_eq!(deliver(&daemon, PATH, SECRET, "second").await, 200, "the old secret");
+    assert_eq!(deliver(&daemon, PATH, NEWER, "third").await, 401, "the new one");
+    assert!(daemon.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_only_a_restart_can_change_is_named_and_the_rest_is_taken() {
     let sinks = "audit: {type: file, path: ./audit.ndjson}";
     let home = Home::new(&with(&format!("secrets: [{SECRET}]"), sinks));

@@ -2,17 +2,61 @@
 
 use super::broker::{MOODS, Mood};
 use super::core::{Core, Life, NOON, Wanted};
+use super::ledger::Ledger;
+use super::polling::SOURCE;
+use super::provider::{TROUBLES, Trouble};
 use crate::support::fault_disk::{Fault, Plan};
 use bytes::Bytes;
 use e2b_relay::deliver;
 use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
-use e2b_relay::store::{OpenError, Resolution};
-use std::collections::BTreeSet;
+use e2b_relay::store::{AttachError, OpenError, Resolution};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 /// Sandboxes whose order is looked at.
 const SANDBOXES: u64 = 7;
+
+/// What an event is: the same each time, whoever tells of it.
+struct Drawn {
+    id: String,
+    kind: &'static str,
+    origin: Origin,
+    sandbox_id: String,
+    /// Unless it happens at the provider.
+    timestamp: jiff::Timestamp,
+    padding: usize,
+}
+
+impl Drawn {
+    fn of(number: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(number ^ 0x5eed);
+        let padding = match rng.u8(0..120) {
+            0 => rng.usize(50_000..100_000),
+            1..4 => rng.usize(2_000..10_000),
+            _ => rng.usize(0..100),
+        };
+        let (hour, origin) = (rng.i64(-30..1), rng.u8(0..10));
+        let (kind, origin) = match origin {
+            0..5 => ("sandbox.lifecycle.updated", Origin::Webhook),
+            5..8 => ("sandbox.lifecycle.updated", Origin::Backfill),
+            _ => ("sandbox.metrics", Origin::Metrics),
+        };
+        let noon: jiff::Timestamp = NOON.parse().unwrap();
+        let timestamp = noon + jiff::SignedDuration::from_hours(hour);
+        let (id, sandbox_id) = (format!("event-{number}"), format!("sandbox-{}", number % SANDBOXES));
+        Self { id, kind, origin, sandbox_id, timestamp, padding }
+    }
+
+    fn body(&self, timestamp: jiff::Timestamp) -> String {
+        let Self { id, kind, sandbox_id, padding, .. } = self;
+        let padding = "x".repeat(*padding);
+        let body = serde_json::json!({
+            "id": id, "type": kind, "timestamp": timestamp.to_string(), "sandbox_id": sandbox_id, "padding": padding,
+        });
+        body.to_string()
+    }
+}
 
 impl Life {
     /// Something happens, or nothing.
@@ -39,7 +83,8 @@ impl Life {
             }
             87 => self.jump(),
             88 => self.open_a_second(),
-            89..100 => self.operate(),
+            89 => self.trouble_the_provider(),
+            90..100 => self.operate(),
             _ => {}
         }
     }
@@ -60,7 +105,8 @@ impl Life {
             let fresh = ledger.next..ledger.next + count;
             ledger.next += count;
             let again = if known { fresh.start.saturating_sub(20)..fresh.start } else { 0..0 };
-            fresh.chain(again).collect()
+            let told = fresh.filter(|number| !(self.happens(*number, &mut ledger) && self.is_lost()));
+            told.collect::<Vec<_>>().into_iter().chain(again).collect()
         };
         let life = Rc::clone(self);
         core.turns.note(format!("{count} events are offered"));
@@ -70,42 +116,44 @@ impl Life {
         });
     }
 
+    /// Whether it happens at the provider, too, which then lists it.
+    fn happens(&self, number: u64, ledger: &mut Ledger) -> bool {
+        let core = &self.core;
+        let drawn = Drawn::of(number);
+        let happens = drawn.origin == Origin::Webhook && core.turns.draw(|rng| rng.u8(0..4)) > 0;
+        if happens {
+            ledger.offers(&drawn.id, None);
+            core.provider.happens(number, &drawn.id, &drawn.sandbox_id, |at| drawn.body(at));
+        }
+        happens
+    }
+
+    /// Whether no delivery of it comes.
+    fn is_lost(&self) -> bool {
+        self.core.turns.draw(|rng| rng.u8(0..8)) == 0
+    }
+
+    fn trouble_the_provider(&self) {
+        let trouble = self.core.turns.draw(|rng| rng.choice(TROUBLES).unwrap());
+        self.core.turns.note(format!("the provider: {trouble:?}"));
+        self.core.provider.be(trouble);
+    }
+
     pub(super) async fn offer_one(&self, number: u64) {
         let core = &self.core;
-        // The same each time that it is offered, whoever does.
-        let mut rng = fastrand::Rng::with_seed(number ^ 0x5eed);
-        let length = match rng.u8(0..120) {
-            0 => rng.usize(50_000..100_000),
-            1..4 => rng.usize(2_000..10_000),
-            _ => rng.usize(0..100),
-        };
-        let (hour, origin) = (rng.i64(-30..1), rng.u8(0..10));
-        let (kind, origin) = match origin {
-            0..5 => ("sandbox.lifecycle.updated", Origin::Webhook),
-            5..8 => ("sandbox.lifecycle.updated", Origin::Backfill),
-            _ => ("sandbox.metrics", Origin::Metrics),
-        };
-        let noon: jiff::Timestamp = NOON.parse().unwrap();
-        let timestamp = noon + jiff::SignedDuration::from_hours(hour);
-        let (id, sandbox_id) = (format!("event-{number}"), format!("sandbox-{}", number % SANDBOXES));
-        let padding = "x".repeat(length);
-        let body = serde_json::json!({
-            "id": id, "type": kind, "timestamp": timestamp.to_string(), "sandbox_id": sandbox_id, "padding": padding,
-        });
-        let event = Event {
-            id: id.clone(),
-            kind: kind.to_owned(),
-            timestamp: Timestamp::from(timestamp),
-            sandbox_id,
-            body: Bytes::from(body.to_string()),
-        };
+        let drawn = Drawn::of(number);
+        let timestamp = core.provider.event(number).map_or(drawn.timestamp, |event| event.at);
+        let body = Bytes::from(drawn.body(timestamp));
+        let Drawn { id, kind, origin, sandbox_id, .. } = drawn;
+        let event =
+            Event { id: id.clone(), kind: kind.to_owned(), timestamp: Timestamp::from(timestamp), sandbox_id, body };
         // Samples are deduped before the store.
         if origin == Origin::Metrics && core.ledger.borrow().was_offered(&id) {
             return;
         }
         let received_at = (core.clock())();
-        let arrival = Arrival { source: "acme".into(), origin, received_at, webhook_id: None, delivery_id: None };
-        let asked = core.ledger.borrow_mut().offers(&id);
+        let arrival = Arrival { source: SOURCE.into(), origin, received_at, webhook_id: None, delivery_id: None };
+        let asked = core.ledger.borrow_mut().offers(&id, Some(received_at));
         let answer = self.store.log.accept(event, arrival).await;
         core.ledger.borrow_mut().answered(&id, asked, &answer);
     }
@@ -140,6 +188,10 @@ impl Life {
 
     /// The wall clock is set.
     fn jump(&self) {
+        // What was lost is told by when it was received.
+        if self.core.ledger.borrow().rots {
+            return;
+        }
         let seconds = self.core.turns.draw(|rng| rng.choice([0, 0, 0, 5, -5, 3_600, -3_600, 86_400 * 30]).unwrap());
         self.core.turns.note(format!("the clock is {seconds} s off"));
         if seconds != 0 {
@@ -169,7 +221,8 @@ impl Life {
         let (kind, other) = core.turns.draw(|rng| (rng.u8(0..20), rng.bool()));
         match kind {
             0..3 => drop(core.turns.spawn("replay", async move { life.replay(&name).await })),
-            3..7 => drop(core.turns.spawn("retry", async move { life.retry(&name).await })),
+            3 => drop(core.turns.spawn("sweep", async move { life.sweep().await })),
+            4..7 => drop(core.turns.spawn("retry", async move { life.retry(&name).await })),
             7..10 => drop(core.turns.spawn("drop", async move { life.give_up(&name).await })),
             _ if self.loading.replace(true) => {}
             _ => drop(core.turns.spawn("load", async move {
@@ -215,7 +268,8 @@ impl Life {
         let Some(broker) = self.live.borrow().get(name).map(|live| live.wanted.broker) else { return };
         let letters: Vec<u64> = self.some_letters(name).into_iter().take(3).collect();
         // Done or not: it may be.
-        let known: BTreeSet<u64> = letters.iter().copied().collect();
+        let known = self.store.letters.of(name).into_iter().filter(|(sequence, _)| letters.contains(sequence));
+        let known: BTreeMap<u64, String> = known.map(|(sequence, letter)| (sequence, letter.id)).collect();
         self.core.given_up.borrow_mut().entry(broker).or_default().extend(known);
         let (store, name) = (self.store.letters.clone(), name.to_owned());
         let dropped = self.core.executor().call(move || store.resolve(&name, &letters, Resolution::Dropped)).await;
@@ -227,15 +281,23 @@ impl Life {
     /// New settings: they count from here on, as in a file, whether or not this life takes them.
     async fn change(&self, wanted: Vec<Wanted>, removed: Vec<Wanted>) -> bool {
         let core = &self.core;
+        // One name twice is no file of settings. It happens while what is written there is not taken yet.
+        if wanted.iter().map(|sink| &sink.name).collect::<BTreeSet<_>>().len() < wanted.len() {
+            return false;
+        }
         core.turns.note(format!("{wanted:?}"));
         *core.before.borrow_mut() = Some((core.wanted.replace(wanted.clone()), core.removed.replace(removed)));
         let loaded = self.load(wanted).await;
-        if !loaded {
-            core.turns.note("refused");
-            core.take_back();
+        match &loaded {
+            Ok(()) => drop(core.before.take()),
+            Err(AttachError::Rename(why)) => {
+                core.turns.note(format!("refused: {why:?}"));
+                core.take_back();
+            }
+            // Whether it is on disk, nobody knows: the settings stay as they were written.
+            Err(error) => core.turns.note(format!("not taken: {error}")),
         }
-        core.before.take();
-        loaded
+        loaded.is_ok()
     }
 
     async fn rename(&self, name: &str, onto_a_kept_one: bool) {
@@ -262,6 +324,7 @@ impl Life {
         }
         let (wanted, mut removed) = (core.wanted.borrow().clone(), core.removed.borrow().clone());
         let (gone, rest): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(|sink| sink.name == name);
+        core.away.borrow_mut().extend(gone.iter().map(|sink| sink.broker));
         removed.extend(gone);
         if self.change(rest, removed).await {
             core.sometimes.happened("a sink that is taken out");
@@ -299,6 +362,7 @@ impl Core {
         self.world.make_room();
         self.databases.fail_one_of(0);
         self.brokers.iter().for_each(|broker| broker.be(Mood::Well));
+        self.provider.be(Trouble::None);
         self.skew.store(0, Ordering::Relaxed);
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct State {
     unconfirmed: Vec<(u64, Report)>,
     clients: u64,
     log: Vec<Taken>,
+    /// What it was told that nobody can know any more: from when until when.
+    gaps: Vec<(jiff::Timestamp, jiff::Timestamp)>,
     /// By sequence: so many copies more than one may come.
     repeats: BTreeMap<u64, usize>,
     /// Records that it refused at least once.
@@ -92,6 +94,7 @@ impl Broker {
             unconfirmed: Vec::new(),
             clients: 0,
             log: Vec::new(),
+            gaps: Vec::new(),
             repeats: BTreeMap::new(),
             refused: BTreeSet::new(),
             stories: BTreeMap::new(),
@@ -122,6 +125,10 @@ impl Broker {
 
     pub(super) fn log(&self) -> Vec<Taken> {
         self.state().log.clone()
+    }
+
+    pub(super) fn gaps(&self) -> Vec<(jiff::Timestamp, jiff::Timestamp)> {
+        self.state().gaps.clone()
     }
 
     pub(super) fn may_repeat(&self, sequence: u64) -> usize {
@@ -242,6 +249,7 @@ impl State {
     pub(super) fn take(&mut self, outgoing: &Outgoing) {
         let again = if outgoing.again().is_some() { " again" } else { "" };
         self.tell(outgoing.sequence, format!("taken{again} when {:?}", self.mood));
+        self.gaps.extend((outgoing.kind == "relay.gap").then(|| gap(&outgoing.payload)));
         self.log.push(Taken {
             id: outgoing.id.clone(),
             sandbox: outgoing.sandbox_id.clone(),
@@ -262,6 +270,12 @@ impl State {
         }
         let _ = reply.send(Err(error));
     }
+}
+
+fn gap(record: &[u8]) -> (jiff::Timestamp, jiff::Timestamp) {
+    let record: serde_json::Value = serde_json::from_slice(record).unwrap();
+    let time = |name: &str| record["event_data"][name].as_str().unwrap().parse().unwrap();
+    (time("from"), time("to"))
 }
 
 struct Client {

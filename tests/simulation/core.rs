@@ -5,6 +5,8 @@ use super::crew::Turns;
 use super::databases::Databases;
 use super::ledger::{Ledger, Letters};
 use super::marks::Sometimes;
+use super::polling::Polling;
+use super::provider::Provider;
 use crate::support::fault_disk::{End, World};
 use bytesize::ByteSize;
 use e2b_relay::deliver::{self, About, Delivery};
@@ -17,7 +19,7 @@ use e2b_relay::sink::Order;
 use e2b_relay::store::{self, AttachError, Disk, Handles, Limits, OpenError, Parts, Settings, SinkStart, Start};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -25,6 +27,9 @@ use std::time::Duration;
 
 pub(super) const NOON: &str = "2026-03-10T12:00:00Z";
 const MAX_IN_FLIGHT: usize = 50;
+/// Bytes of a segment before its first record may come: header and notes. Where those of the only segment are gone, so are
+/// the sinks.
+const BEHIND_THE_NOTES: usize = 1_500;
 
 /// A sink as the settings have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,13 +48,18 @@ pub(super) struct Core {
     pub(super) path: PathBuf,
     /// What is kept in memory: little, so that sinks come and go between it and the disk.
     tail: Limits,
+    /// The last daemon came to its own end, and what it knew is on disk.
+    pub(super) has_peace: Cell<bool>,
     /// Nothing is ever removed to make room.
     pub(super) is_roomy: bool,
     pub(super) brokers: Vec<Broker>,
+    pub(super) provider: Provider,
     /// By broker: what its operator gave up.
-    pub(super) given_up: RefCell<BTreeMap<usize, BTreeSet<u64>>>,
+    pub(super) given_up: RefCell<BTreeMap<usize, BTreeMap<u64, String>>>,
     /// Brokers whose sink was forgotten: it has to begin anew.
     pub(super) forgotten: RefCell<BTreeSet<usize>>,
+    /// Brokers whose sink was taken out or forgotten at any time: of what was damaged meanwhile, it wanted nothing.
+    pub(super) away: RefCell<BTreeSet<usize>>,
     /// The same was asked for, and perhaps done.
     pub(super) forgetting: RefCell<BTreeSet<usize>>,
     /// By broker: by what the store knows its sink.
@@ -64,7 +74,7 @@ pub(super) struct Core {
     pub(super) sometimes: Sometimes,
     /// Seconds by which the wall clock is wrong.
     pub(super) skew: Arc<AtomicI64>,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     pub(super) _folder: tempfile::TempDir,
 }
 
@@ -78,18 +88,21 @@ impl Core {
         Self {
             world: World::new(folder.path(), seed),
             databases: Databases::new(seed),
+            provider: Provider::new(turns.draw(fastrand::Rng::fork), true_time(&turns)),
             path: folder.path().join("store"),
             tail: turns.draw(|rng| Limits { events: rng.usize(5..300), bytes: rng.usize(10_000..400_000) }),
+            has_peace: Cell::default(),
             is_roomy: turns.draw(|rng| rng.bool()),
             wanted: RefCell::new((0..brokers.len()).map(wanted).collect()),
             removed: RefCell::default(),
             before: RefCell::default(),
             given_up: RefCell::default(),
             forgotten: RefCell::default(),
+            away: RefCell::default(),
             forgetting: RefCell::default(),
             keys: RefCell::default(),
             brokers,
-            ledger: RefCell::default(),
+            ledger: RefCell::new(Ledger::new(turns.draw(|rng| rng.u8(0..3)) == 0)),
             turns,
             sometimes: sometimes.clone(),
             skew: Arc::default(),
@@ -99,12 +112,8 @@ impl Core {
     }
 
     pub(super) fn clock(&self) -> store::Clock {
-        let noon: jiff::Timestamp = NOON.parse().unwrap();
-        let (began, skew) = (tokio::time::Instant::now() - self.turns.elapsed(), Arc::clone(&self.skew));
-        Arc::new(move || {
-            let elapsed = jiff::SignedDuration::try_from(began.elapsed()).unwrap();
-            noon + elapsed + jiff::SignedDuration::from_secs(skew.load(Ordering::Relaxed))
-        })
+        let (now, skew) = (true_time(&self.turns), Arc::clone(&self.skew));
+        Arc::new(move || now() + jiff::SignedDuration::from_secs(skew.load(Ordering::Relaxed)))
     }
 
     pub(super) fn executor(&self) -> Executor {
@@ -145,6 +154,20 @@ impl Core {
         store::open(settings, parts)
     }
 
+    /// While nobody runs the medium may lose something of the journal. Behind an end in peace: else the indexes may have lost
+    /// the ids of the last records, and nothing knows any more who had what.
+    pub(super) fn rot(&self) {
+        if !self.ledger.borrow().rots || !self.has_peace.get() || self.turns.draw(|rng| rng.u8(0..4)) == 0 {
+            return;
+        }
+        let journal = self.path.join("journal");
+        let is_segment = |path: &Path| path.starts_with(&journal) && path.extension().is_some_and(|seg| seg == "seg");
+        if let Some(what) = self.world.rot(BEHIND_THE_NOTES, is_segment) {
+            self.turns.note(format!("rotten: {what}"));
+            self.sometimes.happened("a damaged journal");
+        }
+    }
+
     /// Ends whatever runs, as a kill or a power cut does.
     pub(super) fn end(&self, how: End) {
         self.world.end(how);
@@ -172,6 +195,12 @@ impl Core {
     }
 }
 
+fn true_time(turns: &Turns) -> Box<dyn Fn() -> jiff::Timestamp + Send + Sync> {
+    let noon: jiff::Timestamp = NOON.parse().unwrap();
+    let began = tokio::time::Instant::now() - turns.elapsed();
+    Box::new(move || noon + jiff::SignedDuration::try_from(began.elapsed()).unwrap())
+}
+
 /// One delivery of a life.
 pub(super) struct Live {
     pub(super) wanted: Wanted,
@@ -187,6 +216,7 @@ pub(super) struct Life {
     pub(super) live: RefCell<BTreeMap<String, Live>>,
     ends: RefCell<Option<Trigger>>,
     delivering: Shutdown,
+    pub(super) polling: RefCell<Option<Polling>>,
     /// Settings are being loaded.
     pub(super) loading: Cell<bool>,
     /// It has come up.
@@ -204,6 +234,7 @@ impl Life {
             live: RefCell::default(),
             ends: RefCell::new(Some(ends)),
             delivering,
+            polling: RefCell::default(),
             loading: Cell::new(false),
             up: Cell::new(false),
             failed: Cell::new(false),
@@ -228,6 +259,8 @@ impl Life {
             return;
         }
         wanted.iter().for_each(|sink| self.begin(sink));
+        let polling = Polling::begin(&self.core, &self.store, &self.delivering).await;
+        *self.polling.borrow_mut() = Some(polling);
         self.up.set(true);
     }
 
@@ -277,8 +310,8 @@ impl Life {
         self.live.borrow_mut().insert(wanted.name.clone(), live);
     }
 
-    /// The settings' sinks are these now, as after a SIGHUP. `false` where they are refused, and those before go on.
-    pub(super) async fn load(&self, wanted: Vec<Wanted>) -> bool {
+    /// The settings' sinks are these now, as after a SIGHUP. Where they are refused those before go on.
+    pub(super) async fn load(&self, wanted: Vec<Wanted>) -> Result<(), AttachError> {
         let starts = Core::starts(&wanted);
         let moved = self.store.registry.moved(&starts);
         let stays = |name: &str, live: &Live| {
@@ -307,7 +340,7 @@ impl Life {
                 self.begin(sink);
             }
         }
-        attached.is_ok()
+        attached
     }
 
     /// What was taken out goes by another name once another sink has its own.
@@ -333,7 +366,8 @@ impl Life {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.live.borrow().values().all(|live| live.done.get())
+        let polls = self.polling.borrow().as_ref().is_some_and(|polling| !polling.done.get());
+        !polls && self.live.borrow().values().all(|live| live.done.get())
     }
 
     /// Whether every sink has settled everything.
@@ -346,6 +380,7 @@ impl Life {
     pub(super) fn letters(&self, live: &Live) -> Letters {
         let waiting = self.store.letters.of(&live.wanted.name).into_iter();
         let given_up = self.core.given_up.borrow().get(&live.wanted.broker).cloned().unwrap_or_default();
-        Letters { waiting: waiting.map(|(sequence, letter)| (sequence, letter.id)).collect(), given_up }
+        let was_away = self.core.away.borrow().contains(&live.wanted.broker);
+        Letters { was_away, waiting: waiting.map(|(sequence, letter)| (sequence, letter.id)).collect(), given_up }
     }
 }

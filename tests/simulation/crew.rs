@@ -158,11 +158,23 @@ impl Turns {
             9..12 => self.call_one() || self.step_one(),
             _ => self.step_one(),
         };
-        let runnable = self.tasks.borrow().iter().any(|task| task.woken.0.load(Ordering::Relaxed));
-        let busy = runnable || !self.crew.0.lock().unwrap().calls.is_empty();
-        let pass = if busy { self.draw(|rng| rng.u8(..)) == 0 } else { !did || self.draw(|rng| rng.u8(0..4)) == 0 };
+        let pass =
+            if self.is_busy() { self.draw(|rng| rng.u8(..)) == 0 } else { !did || self.draw(|rng| rng.u8(0..4)) == 0 };
         if pass {
             self.pass().await;
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        let runnable = self.tasks.borrow().iter().any(|task| task.woken.0.load(Ordering::Relaxed));
+        runnable || !self.crew.0.lock().unwrap().calls.is_empty()
+    }
+
+    /// Much time passes, unless something can go on without.
+    pub(super) async fn let_pass(&self, time: Duration) {
+        if !self.is_busy() {
+            self.note(format!("{time:?} pass"));
+            tokio::time::sleep(time).await;
         }
     }
 

@@ -13,7 +13,17 @@ pub(super) struct Ledger {
     acknowledged: BTreeMap<String, Acknowledged>,
     /// Answers so far.
     answers: u64,
+    /// When it was received, each time that it was offered.
+    received: BTreeMap<String, Vec<jiff::Timestamp>>,
+    /// The medium loses what was written to it: what is acknowledged may be gone, and then it is fetched again, accepted
+    /// again, or told to be gone.
+    pub(super) rots: bool,
+    /// Of times within these it was told that something may be gone.
+    pub(super) gaps: Vec<(jiff::Timestamp, jiff::Timestamp)>,
 }
+
+/// `sandbox_id` of what the relay itself tells.
+const RELAY: &str = "relay";
 
 #[derive(Debug)]
 struct Acknowledged {
@@ -26,12 +36,19 @@ struct Acknowledged {
 #[derive(Default)]
 pub(super) struct Letters {
     pub(super) waiting: BTreeMap<u64, String>,
-    pub(super) given_up: BTreeSet<u64>,
+    pub(super) given_up: BTreeMap<u64, String>,
+    /// It was not among the sinks for a while.
+    pub(super) was_away: bool,
 }
 
 impl Ledger {
+    pub(super) fn new(rots: bool) -> Self {
+        Self { rots, ..Self::default() }
+    }
+
     /// How many answers there were before it.
-    pub(super) fn offers(&mut self, id: &str) -> u64 {
+    pub(super) fn offers(&mut self, id: &str, received: Option<jiff::Timestamp>) -> u64 {
+        self.received.entry(id.to_owned()).or_default().extend(received);
         self.offered.insert(id.to_owned());
         self.answers
     }
@@ -45,13 +62,34 @@ impl Ledger {
                 let before = self.acknowledged.insert(id.to_owned(), Acknowledged { sequence: Some(*sequence), at });
                 // A repeat that was under way beside it may have its answer first.
                 let beside = |before: &Acknowledged| before.sequence.is_none() && before.at > asked;
-                let fine = before.as_ref().is_none_or(beside);
+                let fine = self.rots || before.as_ref().is_none_or(beside);
                 assert!(fine, "DOUBLED: {id} was acknowledged ({before:?}), and is new as {sequence}");
             }
             Ok(Accepted::Duplicate) => {
                 self.acknowledged.entry(id.to_owned()).or_insert(Acknowledged { sequence: None, at });
             }
             Err(_) => {}
+        }
+    }
+
+    /// What came behind the end of the log is gone, and nothing can know of it.
+    pub(super) fn ends_at(&mut self, end: u64) {
+        let known = self.acknowledged.values().filter_map(|known| known.sequence).max().unwrap_or(0);
+        if self.rots && end < known {
+            self.acknowledged.retain(|_, known| known.sequence.is_some_and(|sequence| sequence <= end));
+        }
+    }
+
+    fn is_told_to_be_gone(&self, id: &str) -> bool {
+        let received = self.received.get(id).into_iter().flatten();
+        received.into_iter().any(|at| self.gaps.iter().any(|(from, to)| (from..=to).contains(&at)))
+    }
+
+    /// The provider tells of them as long as it is asked: they must come out, however they came in.
+    pub(super) fn are_listed(&mut self, ids: Vec<String>) {
+        for id in ids {
+            let at = self.answers;
+            self.acknowledged.entry(id).or_insert(Acknowledged { sequence: None, at });
         }
     }
 
@@ -70,9 +108,16 @@ impl Ledger {
         let mut copies: BTreeMap<u64, usize> = BTreeMap::new();
         let mut last: BTreeMap<&str, u64> = BTreeMap::new();
         for Taken { id, sandbox, sequence, again } in &log {
-            assert!(self.offered.contains(id), "{sink}: FORGED: nobody offered {id}");
+            let is_own = self.rots && sandbox == RELAY;
+            assert!(is_own || self.offered.contains(id), "{sink}: FORGED: nobody offered {id}");
             let before = *sequences.entry(id).or_insert(*sequence);
-            assert_eq!(before, *sequence, "{sink}: DOUBLED: {id} came as two records");
+            // What a sink took without being known to have it comes again, as another record where that one is gone.
+            let is_replaced = self.rots && (*again || broker.may_repeat(before) > 0);
+            let stories = (broker.story(before), broker.story(*sequence));
+            assert!(
+                before == *sequence || is_replaced,
+                "{sink}: DOUBLED: {id} came as {before} and {sequence}: {stories:?}"
+            );
             if *again {
                 continue;
             }
@@ -80,13 +125,17 @@ impl Ledger {
             *count += 1;
             if *count == 1 && !broker.has_refused(*sequence) {
                 let before = last.insert(sandbox, *sequence);
+                // What began anew gets what it had before, and then all of it.
+                let is_anew = self.rots && letters.was_away;
                 assert!(
-                    before < Some(*sequence),
-                    "{sink}: OUT OF ORDER: {sequence} came behind {before:?} of {sandbox}"
+                    before < Some(*sequence) || is_anew,
+                    "{sink}: OUT OF ORDER: {sequence} ({}) came behind {before:?} ({}) of {sandbox}",
+                    broker.story(*sequence),
+                    broker.story(before.unwrap_or(0)),
                 );
             }
         }
-        let letters_of_all: BTreeSet<u64> = letters.waiting.keys().chain(&letters.given_up).copied().collect();
+        let letters_of_all: BTreeSet<u64> = letters.waiting.keys().chain(letters.given_up.keys()).copied().collect();
         for sequence in &letters_of_all {
             *copies.entry(*sequence).or_default() += 1;
         }
@@ -96,22 +145,22 @@ impl Ledger {
                 copies <= most,
                 "{sink}: DOUBLED: {sequence} is there {copies} times, and {most} times at most: {}; given up {}, waiting {}",
                 broker.story(sequence),
-                letters.given_up.contains(&sequence),
+                letters.given_up.contains_key(&sequence),
                 letters.waiting.contains_key(&sequence)
             );
         }
-        let dead: BTreeMap<&str, u64> = letters.waiting.iter().map(|(sequence, id)| (id.as_str(), *sequence)).collect();
+        let dead = letters.waiting.iter().chain(&letters.given_up);
+        let dead: BTreeMap<&str, u64> = dead.map(|(sequence, id)| (id.as_str(), *sequence)).collect();
         for (id, Acknowledged { sequence, .. }) in &self.acknowledged {
             let there = sequences.get(id.as_str()).or(dead.get(id.as_str())).copied();
-            let given_up = sequence.is_some_and(|sequence| letters.given_up.contains(&sequence));
-            // One whose sequence nobody was told may be among those that were given up.
-            let may_be = sequence.is_none() && !letters.given_up.is_empty();
             assert!(
-                there.is_some() || given_up || may_be,
-                "{sink}: LOST: {id} was acknowledged as {sequence:?}: {}",
-                broker.story(sequence.unwrap_or(0))
+                there.is_some() || (self.rots && (letters.was_away || self.is_told_to_be_gone(id))),
+                "{sink}: LOST: {id} was acknowledged as {sequence:?}: {}; received {:?}, gaps {:?}",
+                broker.story(sequence.unwrap_or(0)),
+                self.received.get(id),
+                self.gaps
             );
-            if let (Some(there), Some(sequence)) = (there, sequence) {
+            if let (Some(there), Some(sequence), false) = (there, sequence, self.rots) {
                 assert_eq!(there, *sequence, "{sink}: {id} was acknowledged as {sequence} and came as {there}");
             }
         }

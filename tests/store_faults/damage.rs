@@ -1,12 +1,13 @@
 //! Damage that readers meet while the store is open.
 
 use super::corners::{Story, offer, read_all};
-use super::ledger::NOON;
+use super::ledger::{NOON, SINK};
 use super::runtime;
+use crate::support::fault_disk::End;
 use crate::support::seed::seed;
 use crate::support::stored::Store;
 use e2b_relay::event::Origin;
-use e2b_relay::store::{Batch, Limits, LogKind, Open};
+use e2b_relay::store::{Accepted, Batch, Limits, LogKind, Open, Progress, SinkStart, Start};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -59,5 +60,69 @@ fn of_two_readers_that_meet_damage_at_once_neither_goes_on_before_it_is_noted() 
             }
         });
         assert_eq!(store.damaged_spans().borrow().len(), 1, "it is one");
+    });
+}
+
+#[test]
+fn what_is_damaged_before_a_note_at_the_end_is_known_to_whoever_had_it() {
+    let story = Story::new(seed());
+    let sinks =
+        || [SINK, "behind"].map(|name| SinkStart { name: name.to_owned(), renamed_from: None, start: Start::Now });
+    runtime().block_on(async {
+        let store = story.open(NOON, None).unwrap();
+        store.attach(&sinks()).await.unwrap();
+        for number in 0..12 {
+            offer(&store, &format!("event-{number:02}"), NOON, Origin::Webhook, 1_000).await.unwrap();
+        }
+        let end = *store.log.durable().borrow();
+        let settled =
+            Progress { position: end.sequence, ordinals: end.ordinals, delivered: 12, ..store.progress(SINK) };
+        store.advance(SINK, settled).unwrap();
+        store.close();
+        drop(store);
+        story.world.end(End::Kill);
+        // Behind it there is only what was noted at the end.
+        damage(&story, "event-11");
+
+        let store = story.open(NOON, None).unwrap();
+        store.attach(&sinks()).await.unwrap();
+        let recovered = || store.damaged_spans().borrow().iter().map(|span| span.recovered).collect::<Vec<_>>();
+        assert_eq!(recovered(), [0]);
+        // What nobody had told of is no part of what is lost.
+        offer(&store, "never seen", NOON, Origin::Backfill, 1_000).await.unwrap();
+        assert_eq!(recovered(), [0]);
+        let anew = offer(&store, "event-11", NOON, Origin::Backfill, 1_000).await;
+        assert!(matches!(anew, Some(Accepted::New { .. })), "its id is forgotten: {anew:?}");
+        let records = store.reader().read_after(end.sequence, Limits { events: 100, bytes: 8 << 20 }).unwrap().records;
+        let replaces: Vec<_> = records.iter().map(|record| record.replaces).collect();
+        assert_eq!(replaces, [None, Some(end.sequence)]);
+        let had = |name| store.registry.claim(name).had(end.sequence);
+        assert_eq!((had(SINK), had("behind")), (true, false));
+        assert_eq!(recovered(), [1]);
+    });
+}
+
+#[test]
+fn that_the_peer_has_more_is_on_disk_before_anything_is_sent() {
+    let story = Story::new(seed());
+    runtime().block_on(async {
+        let store = story.begin().await;
+        for number in 0..12 {
+            offer(&store, &format!("event-{number:02}"), NOON, Origin::Webhook, 1_000).await.unwrap();
+        }
+        damage(&story, "event-05");
+        let (_, is_explained) = read(&store, 6);
+        assert!(is_explained);
+        let claim = store.registry.claim(SINK);
+        story.world.block_syncs();
+        let noted = claim.had_through(12);
+        let mut noted = std::pin::pin!(noted);
+        assert!(futures_util::poll!(&mut noted).is_pending(), "it cannot be on disk");
+        story.world.release_syncs();
+        noted.await.unwrap();
+        drop(store);
+        story.world.end(End::Kill);
+        let store = story.begin().await;
+        assert!(store.registry.claim(SINK).had(6));
     });
 }

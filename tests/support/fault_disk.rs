@@ -311,6 +311,35 @@ impl World {
         }
     }
 
+    /// A bit of a file turns, or a stretch of it becomes anything, somewhere in what was written to it behind `from`; on the
+    /// medium for good. `of` says which files. What and where, if there is such a file.
+    pub(crate) fn rot(&self, from: usize, of: impl Fn(&Path) -> bool) -> Option<String> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let files: Vec<_> = state.names.iter().filter(|(path, _)| of(path)).collect();
+        let (path, node) = state.rng.choice(files)?;
+        let Node::File(inode) = node else { return None };
+        let content = state.files.get_mut(inode)?;
+        let written = content.disk.iter().rposition(|byte| *byte != 0)?;
+        if written < from {
+            return None;
+        }
+        let at = state.rng.usize(from..=written);
+        let length = if state.rng.bool() { 1 } else { state.rng.usize(1..5_000) };
+        let bytes: Vec<u8> = match length {
+            1 => vec![content.disk[at] ^ (1 << state.rng.u8(0..8))],
+            _ if state.rng.bool() => vec![0; length],
+            _ => (0..length).map(|_| state.rng.u8(..)).collect(),
+        };
+        for medium in [&mut content.cache, &mut content.disk] {
+            let end = (at + length).min(medium.len());
+            if let Some(place) = medium.get_mut(at..end) {
+                place.copy_from_slice(&bytes[..place.len()]);
+            }
+        }
+        Some(format!("{length} bytes of {:?} at {at} of {written}", path.file_name()))
+    }
+
     /// Ends the life of whoever has the disk. From here on its calls fail and change nothing.
     pub(crate) fn end(&self, how: End) {
         let mut guard = self.state();

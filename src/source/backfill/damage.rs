@@ -2,12 +2,14 @@
 //! missing is told as a gap, once per source. A source whose list nobody reads tells it at once.
 
 use super::offer::{Draining, Offer};
-use super::saved::{Gap, Reason, keep_as, recall_as};
+use super::saved::{Gap, Reason};
 use super::{Backfill, Cut, earlier, gap};
 use crate::e2b::ApiError;
+use crate::executor::Executor;
 use crate::intake::{DamagedSpan, Intake, State};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use crate::source::keeper::Keeper;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -47,7 +49,7 @@ impl From<Draining> for Unreported {
 /// What one source has to answer for.
 pub(super) struct Damage {
     key: String,
-    state: Arc<dyn State>,
+    keeper: Keeper,
     spans: watch::Receiver<Vec<DamagedSpan>>,
     /// `None` before anything was kept.
     saved: Option<Saved>,
@@ -56,11 +58,11 @@ pub(super) struct Damage {
 }
 
 impl Damage {
-    pub(super) fn new(source: &str, state: Arc<dyn State>, spans: watch::Receiver<Vec<DamagedSpan>>) -> Self {
+    pub(super) fn new(source: &str, keeper: Keeper, spans: watch::Receiver<Vec<DamagedSpan>>) -> Self {
         let key = format!("damage/{source}");
         // Where it is lost, what was reported is reported again rather than never.
-        let (saved, _) = recall_as(&*state, &key);
-        Self { key, state, spans, saved, told: 0 }
+        let (saved, _) = keeper.recall(&key);
+        Self { key, keeper, spans, saved, told: 0 }
     }
 
     fn through(&self) -> u64 {
@@ -93,12 +95,13 @@ impl Damage {
         self.open().iter().all(|span| span.id > through || span.recovered >= span.events)
     }
 
-    /// Spans from before there was such a source are none of its own.
+    /// Spans that were found before anything was kept for the source are none of its own. One that was found by this process
+    /// may be: the source may have had records before anything could be kept for it.
     pub(super) async fn pass_over(&mut self) -> Result<(), Unreported> {
         if self.saved.is_some() {
             return Ok(());
         }
-        let through = self.open().last().map_or(0, |span| span.id);
+        let through = self.open().into_iter().filter(|span| !span.is_new).map(|span| span.id).max().unwrap_or(0);
         self.keep(Saved { through, gap: None }).await
     }
 
@@ -129,7 +132,7 @@ impl Damage {
 
     async fn keep(&mut self, saved: Saved) -> Result<(), Unreported> {
         if self.saved.as_ref() != Some(&saved) {
-            keep_as(&self.state, self.key.clone(), &saved).await.map_err(Unreported::Disk)?;
+            self.keeper.keep(self.key.clone(), &saved).await.map_err(Unreported::Disk)?;
             self.saved = Some(saved);
         }
         Ok(())
@@ -181,6 +184,8 @@ pub struct ReporterParts {
     pub intake: Arc<Intake>,
     /// Where it keeps what it has told.
     pub state: Arc<dyn State>,
+    /// Runs what may block.
+    pub executor: Executor,
     /// What the log has lost.
     pub damaged: watch::Receiver<Vec<DamagedSpan>>,
     /// Counts.
@@ -196,8 +201,8 @@ pub struct DamageReporter {
 impl DamageReporter {
     /// Nothing is told yet.
     pub fn new(parts: ReporterParts) -> Self {
-        let ReporterParts { source, team_id, intake, state, damaged, metrics } = parts;
-        let damage = Damage::new(&source, state, damaged);
+        let ReporterParts { source, team_id, intake, state, executor, damaged, metrics } = parts;
+        let damage = Damage::new(&source, Keeper::new(&state, &executor), damaged);
         Self { damage, offer: Offer::new(source, team_id, intake, metrics) }
     }
 

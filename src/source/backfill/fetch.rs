@@ -9,7 +9,6 @@ use crate::e2b::{ApiError, EventsPage, MAX_EVENTS};
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::collections::HashSet;
-use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -104,8 +103,8 @@ impl Backfill {
     ) -> Result<Fetched, Cut> {
         let (folder, source) = (self.parts.spool.clone(), Arc::clone(&self.parts.source));
         let bounds = self.parts.bounds;
-        let spool = tokio::task::spawn_blocking(move || Spool::new(&folder, &source, bounds));
-        let mut spool = spool.await.map_err(io::Error::other)??;
+        let spool = self.parts.executor.call(move || Spool::new(&folder, &source, bounds));
+        let mut spool = spool.await??;
         let (mut newest, mut oldest) = (None, None);
         let mut known = HashSet::new();
         let (mut walk, mut progress, mut page) = (Walk::new(floor), Progress::default(), first);
@@ -158,20 +157,19 @@ impl Backfill {
             }
         }
         let Some(oldest) = oldest else { return Ok(spool) };
-        let pushed = tokio::task::spawn_blocking(move || spool.push(&events, oldest).map(|()| spool));
-        Ok(pushed.await.map_err(io::Error::other)??)
+        let pushed = self.parts.executor.call(move || spool.push(&events, oldest).map(|()| spool));
+        Ok(pushed.await??)
     }
 
     /// Offers what is in the spool. If pages had to be let go, it returns from where on events are missing.
     pub(super) async fn accept(&mut self, mut spool: Spool) -> Result<Option<Timestamp>, Cut> {
         let lost = spool.lost();
         loop {
-            let (returned, page) = tokio::task::spawn_blocking(move || {
+            let popped = self.parts.executor.call(move || {
                 let page = spool.pop();
                 (spool, page)
-            })
-            .await
-            .map_err(io::Error::other)?;
+            });
+            let (returned, page) = popped.await?;
             spool = returned;
             let Some(page) = page? else { return Ok(lost) };
             self.offer.all(page.into_iter().map(|raw| offer::Fetched { raw, attempt: None })).await?;

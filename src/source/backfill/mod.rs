@@ -35,9 +35,11 @@ pub use spool::Bounds;
 pub use status::{Poll, Status};
 
 use crate::e2b::{Api, ApiError, MAX_EVENTS};
+use crate::executor::{Executor, Lost};
 use crate::intake::{DamagedSpan, Intake, State};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use crate::source::keeper::Keeper;
 use attempts::{Attempts, Trouble};
 use by_hand::Task;
 use damage::{Damage, Unreported};
@@ -79,6 +81,8 @@ pub struct Parts {
     pub intake: Arc<Intake>,
     /// Where the cursor is kept.
     pub state: Arc<dyn State>,
+    /// Runs what may block.
+    pub executor: Executor,
     /// A folder for pages that wait.
     pub spool: PathBuf,
     /// What they may take.
@@ -96,6 +100,7 @@ pub struct Parts {
 /// One source's backfill.
 pub struct Backfill {
     parts: Parts,
+    keeper: Keeper,
     offer: Offer,
     attempts: Attempts,
     found: Found,
@@ -107,6 +112,9 @@ pub struct Backfill {
     known: Option<HashSet<String>>,
     /// When one more sweep is due though nothing is new: by then whatever is listed late is listed.
     settle_at: Option<Instant>,
+    /// Of a sweep in pieces: when its first one began, by the API's own clock and by the slower of both. What was listed
+    /// late while the others were fetched stands below them.
+    first_piece: Option<(Timestamp, Timestamp)>,
     /// Where the API did not let a sweep down to the cursor.
     shallow: Option<Shallow>,
     /// The last outcome, so that the log tells of changes only.
@@ -140,6 +148,12 @@ enum Cut {
     Abandoned,
 }
 
+impl From<Lost> for Cut {
+    fn from(lost: Lost) -> Self {
+        Self::Spool(lost.into())
+    }
+}
+
 impl From<Draining> for Cut {
     fn from(_: Draining) -> Self {
         Self::Draining
@@ -167,7 +181,8 @@ impl Cut {
 impl Backfill {
     /// Nothing is asked yet. Reads the cursor.
     pub fn new(parts: Parts) -> Self {
-        let found = saved::recall(&*parts.state, &parts.source);
+        let keeper = Keeper::new(&parts.state, &parts.executor);
+        let found = saved::recall(&keeper, &parts.source);
         let offer = Offer::new(
             Arc::clone(&parts.source),
             parts.team_id.clone(),
@@ -175,11 +190,12 @@ impl Backfill {
             parts.metrics.clone(),
         );
         let attempts = Attempts::new(parts.webhook_id.clone());
-        let damage = || Damage::new(&parts.source, Arc::clone(&parts.state), parts.damaged.clone());
+        let damage = || Damage::new(&parts.source, keeper.clone(), parts.damaged.clone());
         let damage = parts.settings.enabled.then(damage);
         let (handle, tasks) = by_hand::channel();
         let this = Self {
             parts,
+            keeper,
             offer,
             attempts,
             found,
@@ -187,6 +203,7 @@ impl Backfill {
             mending: None,
             known: None,
             settle_at: None,
+            first_piece: None,
             shallow: None,
             outcome: "",
             handle,
@@ -200,6 +217,17 @@ impl Backfill {
     /// By which operators ask for a sweep.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// To be called before the source takes anything: from then on it answers for what is lost. What cannot be kept now is
+    /// kept with the first look.
+    pub async fn prepare(&mut self) {
+        if !self.parts.settings.enabled {
+            return;
+        }
+        if let Err(error) = self.note_first_start().await {
+            tracing::warn!(source = %self.parts.source, %error, "that the source is new cannot be kept yet");
+        }
     }
 
     /// Looks every interval, unless the settings say not to, and whenever an operator asks; until told to end.
@@ -272,6 +300,7 @@ impl Backfill {
 
     /// Fetches and accepts all that is new.
     async fn sweep_all(&mut self) -> Result<(), Cut> {
+        self.first_piece = None;
         // As long as pages had to be let go, the next sweep fetches what they held.
         let mut rest = self.sweep(Timestamp::MIN).await?;
         while let Some(from) = rest {
@@ -316,6 +345,9 @@ impl Backfill {
         self.tell_gap(now, depth, &fetched).await?;
         let Fetched { spool, newest, known, refused, list_ended, .. } = fetched;
         let lost = self.accept(spool).await?;
+        let first_piece = self.first_piece.take().unwrap_or((began, now));
+        self.first_piece = lost.map(|_| first_piece);
+        let (began, now) = first_piece;
         let seen = lost.or(newest).map(|seen| seen.min(began));
         let missed = refused.map(|refused| (Instant::now(), refused));
         let missed = missed.or(shallow.filter(|_| !list_ended).map(|shallow| (shallow.since, shallow.refused)));
@@ -412,7 +444,7 @@ impl Backfill {
 
     async fn keep(&mut self, saved: Saved) -> Result<(), Cut> {
         if saved != self.found.saved {
-            saved::keep(&self.parts.state, &self.parts.source, &saved).await?;
+            saved::keep(&self.keeper, &self.parts.source, &saved).await?;
             self.found = Found { saved, lost: false };
         }
         Ok(())

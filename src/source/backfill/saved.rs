@@ -1,11 +1,9 @@
 //! How far a source's backfill is: small state in the store, changed once per sweep.
 
-use crate::intake::{Recalled, State};
+use crate::source::keeper::Keeper;
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::sync::Arc;
 
 /// What is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,34 +53,15 @@ pub(super) struct Found {
     pub(super) lost: bool,
 }
 
-pub(super) fn recall(state: &dyn State, source: &str) -> Found {
-    let (saved, lost) = recall_as(state, &key(source));
+pub(super) fn recall(keeper: &Keeper, source: &str) -> Found {
+    let (saved, lost) = keeper.recall(&key(source));
     Found { saved: saved.unwrap_or_default(), lost }
+}
+
+pub(super) async fn keep(keeper: &Keeper, source: &str, saved: &Saved) -> io::Result<()> {
+    keeper.keep(key(source), saved).await
 }
 
 fn key(source: &str) -> String {
     format!("backfill/{source}")
-}
-
-/// What was kept under a key, if anything, and whether something may have been that cannot be read.
-pub(super) fn recall_as<T: DeserializeOwned>(state: &dyn State, key: &str) -> (Option<T>, bool) {
-    match state.recall(key) {
-        Recalled::Nothing => (None, false),
-        Recalled::Lost => (None, true),
-        Recalled::Value(text) => match serde_json::from_str(&text) {
-            Ok(value) => (Some(value), false),
-            Err(_) => (None, true),
-        },
-    }
-}
-
-pub(super) async fn keep(state: &Arc<dyn State>, source: &str, saved: &Saved) -> io::Result<()> {
-    keep_as(state, key(source), saved).await
-}
-
-/// On disk when this returns, even if whoever waits for it goes away.
-pub(super) async fn keep_as(state: &Arc<dyn State>, key: String, value: &impl Serialize) -> io::Result<()> {
-    let state = Arc::clone(state);
-    let value = serde_json::to_string(value).map_err(io::Error::other)?;
-    tokio::task::spawn_blocking(move || state.keep(&key, &value)).await?
 }

@@ -20,10 +20,12 @@ pub use status::Status;
 
 use crate::backoff::Backoff;
 use crate::e2b::{Api, ApiError, Webhook};
+use crate::executor::Executor;
 use crate::intake::State;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
+use crate::source::keeper::Keeper;
 use own::namesakes;
 use saved::{Found, Saved};
 use std::io;
@@ -54,6 +56,8 @@ pub struct Parts {
     pub secret: Secret,
     /// Where the webhook's id is kept.
     pub state: Arc<dyn State>,
+    /// Runs what may block.
+    pub executor: Executor,
     /// Counts.
     pub metrics: Metrics,
     /// Told the webhook's id, as soon as it is known.
@@ -65,6 +69,7 @@ pub struct Parts {
 /// One source's.
 pub struct Registrar {
     parts: Parts,
+    keeper: Keeper,
     found: Found,
     backoff: Backoff,
     /// What the log said last of what is not in line, so that it tells of changes only.
@@ -99,10 +104,12 @@ impl Trouble {
 impl Registrar {
     /// Nothing is asked yet. Tells the id that was kept.
     pub fn new(parts: Parts) -> Self {
-        let found = saved::recall(&*parts.state, parts.api.source());
+        let keeper = Keeper::new(&parts.state, &parts.executor);
+        let found = saved::recall(&keeper, parts.api.source());
         parts.metrics.registration(parts.api.source());
         let this = Self {
             parts,
+            keeper,
             found,
             backoff: Backoff::new(SOON, LONGEST_BACKOFF, fastrand::Rng::new()),
             said: String::new(),
@@ -288,7 +295,7 @@ impl Registrar {
     async fn keep(&mut self, id: &str) -> Result<(), Trouble> {
         let saved = Saved::new(id, &self.parts.secret);
         self.tell(id);
-        saved::keep(&self.parts.state, self.parts.api.source(), &saved).await?;
+        saved::keep(&self.keeper, self.parts.api.source(), &saved).await?;
         self.found = Found { saved: Some(saved), lost: false };
         Ok(())
     }

@@ -1,11 +1,10 @@
 //! What is kept of the relay's own webhook: small state in the store, changed when it is registered or its secret is.
 
-use crate::intake::{Recalled, State};
 use crate::secret::Secret;
+use crate::source::keeper::Keeper;
 use crate::verify::fingerprint;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::sync::Arc;
 
 /// What is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,20 +38,11 @@ fn key(source: &str) -> String {
     format!("register/{source}")
 }
 
-pub(super) fn recall(state: &dyn State, source: &str) -> Found {
-    match state.recall(&key(source)) {
-        Recalled::Nothing => Found::default(),
-        Recalled::Lost => Found { saved: None, lost: true },
-        Recalled::Value(text) => {
-            let saved = serde_json::from_str(&text).ok();
-            Found { lost: saved.is_none(), saved }
-        }
-    }
+pub(super) fn recall(keeper: &Keeper, source: &str) -> Found {
+    let (saved, lost) = keeper.recall(&key(source));
+    Found { saved, lost }
 }
 
-/// On disk when this returns, even if whoever waits for it goes away.
-pub(super) async fn keep(state: &Arc<dyn State>, source: &str, saved: &Saved) -> io::Result<()> {
-    let (state, key) = (Arc::clone(state), key(source));
-    let value = serde_json::to_string(saved).map_err(io::Error::other)?;
-    tokio::task::spawn_blocking(move || state.keep(&key, &value)).await?
+pub(super) async fn keep(keeper: &Keeper, source: &str, saved: &Saved) -> io::Result<()> {
+    keeper.keep(key(source), saved).await
 }

@@ -50,6 +50,8 @@ pub struct DamagedSpan {
     pub received_before: Option<Timestamp>,
     /// How many of [`Self::events`] were accepted anew since.
     pub recovered: u64,
+    /// It was found since the store was opened, and not in an earlier process.
+    pub is_new: bool,
 }
 
 pub(super) struct Damage {
@@ -67,11 +69,13 @@ struct Known {
     noted: Vec<Damaged>,
     /// Ids of damaged records that are accepted anew, and the sequences that they had.
     lost: HashMap<DedupeHash, u64>,
+    /// By span: events of which not even the ids are known, and of which none was accepted anew so far.
+    unknown: HashMap<u64, u64>,
 }
 
 impl Damage {
     pub(super) fn new(noted: Vec<Damaged>) -> Self {
-        let spans = watch::Sender::new(noted.iter().map(span).collect());
+        let spans = watch::Sender::new(noted.iter().map(|damaged| span(damaged, false)).collect());
         let known = Known { noted, ..Known::default() };
         let inspected = Turns::new(HashSet::new());
         Self { spans, known: Guarded::new(known), inspected, has_lost: AtomicBool::new(false) }
@@ -114,8 +118,13 @@ impl Damage {
         self.known().lost.get(&hash).copied()
     }
 
-    fn add_lost(&self, lost: &[Id]) {
-        self.known().lost.extend(lost.iter().map(|id| (id.hash, id.sequence)));
+    /// These ids are all that is known of a span.
+    fn add_lost(&self, damaged: &Damaged, lost: &[Id]) {
+        let mut known = self.known();
+        known.lost.extend(lost.iter().map(|id| (id.hash, id.sequence)));
+        let records = damaged.last + 1 - damaged.first;
+        known.unknown.insert(damaged.id, records.saturating_sub(lost.len() as u64).min(damaged.wanted));
+        drop(known);
         self.has_lost.fetch_or(!lost.is_empty(), Ordering::Release);
     }
 
@@ -124,19 +133,24 @@ impl Damage {
         if self.spans.borrow().is_empty() || stored.arrival.origin == Origin::Metrics {
             return;
         }
-        let known = self.known();
+        let mut guard = self.known();
+        let Known { noted, unknown, .. } = &mut *guard;
         // Of an id that was in no index any more only the time tells that it may be one of those.
         let happened = stored.event.timestamp.instant().as_microsecond();
         let holds = |damaged: &&Damaged| match replaces {
-            Some(replaced) => damaged.holds(replaced),
+            Some(replaced) => damaged.is_wanted(replaced),
             None => {
                 stored.arrival.origin == Origin::Backfill
+                    && unknown.get(&damaged.id).is_some_and(|unknown| *unknown > 0)
                     && damaged.received_after.is_none_or(|after| happened > after.saturating_sub(MINUTE))
                     && damaged.received_before.is_none_or(|before| happened < before)
             }
         };
-        let Some(id) = known.noted.iter().find(holds).map(|damaged| damaged.id) else { return };
-        drop(known);
+        let Some(id) = noted.iter().find(holds).map(|damaged| damaged.id) else { return };
+        if replaces.is_none() {
+            unknown.entry(id).and_modify(|unknown| *unknown -= 1);
+        }
+        drop(guard);
         self.spans.send_if_modified(|spans| {
             let span = spans.iter_mut().find(|span| span.id == id && span.recovered < span.events);
             span.map(|span| span.recovered += 1).is_some()
@@ -146,7 +160,7 @@ impl Damage {
 
 const MINUTE: i64 = 60_000_000;
 
-fn span(damaged: &Damaged) -> DamagedSpan {
+fn span(damaged: &Damaged, is_new: bool) -> DamagedSpan {
     let time = |at: Option<i64>| at.and_then(|at| Timestamp::from_microsecond(at).ok());
     DamagedSpan {
         id: damaged.id,
@@ -154,6 +168,7 @@ fn span(damaged: &Damaged) -> DamagedSpan {
         received_after: time(damaged.received_after),
         received_before: time(damaged.received_before),
         recovered: 0,
+        is_new,
     }
 }
 
@@ -186,8 +201,9 @@ impl Shared {
         let sealed = segment.sealed.load(Ordering::Acquire);
         let scan = scan(segment, segment.durable(), |_| ())?;
         let tail = sealed.then(|| scan.tail(segment.last_ordinal(), segment.last_sequence(), None)).flatten();
+        let through = if sealed { segment.last_sequence() } else { self.durable.borrow().sequence };
         let mut lost = Vec::new();
-        for hole in scan.holes.iter().copied().chain(tail) {
+        for hole in scan.holes(through, None).chain(tail) {
             if let Some(found) = self.note_hole(log, Some(segment), hole)? {
                 lost.extend(found.lost);
             }
@@ -280,8 +296,8 @@ impl Shared {
         if hole.count() == 0 {
             return Ok(None);
         }
-        self.damage.add_lost(&lost);
-        self.damage.spans.send_modify(|spans| spans.push(span(&damaged)));
+        self.damage.add_lost(&damaged, &lost);
+        self.damage.spans.send_modify(|spans| spans.push(span(&damaged, true)));
         {
             let mut known = self.damage.known();
             known.noted.push(damaged.clone());
@@ -293,16 +309,16 @@ impl Shared {
     }
 
     /// [`super::Claim::had_through`].
-    pub(super) fn had_through(&self, key: &str, sequence: u64) {
+    pub(super) fn had_through(&self, key: &str, sequence: u64) -> Option<Noted> {
         let mut changed = false;
         for damaged in &mut self.damage.known().noted {
-            if let Some(position) = damaged.positions.get_mut(key).filter(|position| **position < sequence) {
+            let Some(position) = damaged.positions.get_mut(key) else { continue };
+            // The same again where it could not be noted before.
+            if *position < sequence.min(damaged.through) || *position == sequence {
                 (*position, changed) = (sequence, true);
             }
         }
-        if changed {
-            drop(self.note_damage());
-        }
+        changed.then(|| self.note_damage())
     }
 
     /// If it cannot be written now, each new segment begins with it, and the next start finds it anew.
@@ -317,6 +333,8 @@ impl Shared {
         let positions = sinks.iter().filter_map(|sink| Some((sink.key().to_owned(), self.positions.get(sink.key())?)));
         let settled = self.ordinals_settled_by_all().of(log);
         let wanted = if log == LogKind::Events { hole.last.saturating_sub(settled.max(hole.first - 1)) } else { 0 };
+        let wanted_after =
+            self.least_of_attached(|sink| self.positions.get(sink.key()).map_or(0, |progress| progress.position));
         let id = self.damage.known().noted.last().map_or(1, |last| last.id + 1);
         Damaged {
             id,
@@ -330,6 +348,7 @@ impl Shared {
             received_before: hole.received_before,
             kept: kept.map(|path| path.display().to_string()),
             wanted,
+            wanted_after,
             positions: positions.map(|(key, progress)| (key, progress.position)).collect(),
         }
     }

@@ -34,8 +34,8 @@ pub(in crate::store) fn recover(shared: &Shared, seen: &Path) -> io::Result<()> 
     for noted in shared.damage.spans().iter().filter(|noted| noted.wanted > 0) {
         let path = folder(&shared.settings.path).join(ids::file_name(noted.id));
         match ids::read(&*shared.disk, &path) {
-            Ok(lost) => shared.damage.add_lost(&lost.unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(lost) => shared.damage.add_lost(noted, &lost.unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => shared.damage.add_lost(noted, &[]),
             Err(error) => return Err(error),
         }
     }
@@ -76,14 +76,15 @@ fn holes(shared: &Shared, log: LogKind) -> io::Result<Vec<(Option<Arc<Segment>>,
             continue;
         }
         let scan = scan(segment, segment.durable(), |_| ())?;
-        found.extend(scan.holes.iter().map(|hole| (Some(Arc::clone(segment)), *hole)));
-        let tail = match next {
-            Some(next) => scan.tail(segment.last_ordinal(), segment.last_sequence(), Some(next.header.created_at)),
-            // What follows the last sound group was never acknowledged, unless somebody had it.
-            None if end.ordinals.of(log) > scan.events => scan.tail(end.ordinals.of(log), end.sequence, None),
-            None => None,
+        let (events, through, received_before) = match next {
+            Some(next) => (segment.last_ordinal(), segment.last_sequence(), Some(next.header.created_at)),
+            None => (end.ordinals.of(log), end.sequence, None),
         };
-        found.extend(tail.map(|hole| (Some(Arc::clone(segment)), hole)));
+        // What follows the last sound group of all was never acknowledged, unless somebody had it.
+        let has_tail = next.is_some() || events > scan.events;
+        let tail = has_tail.then(|| scan.tail(events, through, received_before)).flatten();
+        let holes = scan.holes(through, received_before).chain(tail);
+        found.extend(holes.map(|hole| (Some(Arc::clone(segment)), hole)));
     }
     Ok(found)
 }
@@ -119,6 +120,6 @@ fn lost_in_indexes(shared: &Shared, damaged: &Damaged, seen: &Path) -> io::Resul
     }
     lost.sort_unstable_by_key(|id| id.sequence);
     shared.keep_lost(damaged.id, &lost)?;
-    shared.damage.add_lost(&lost);
+    shared.damage.add_lost(damaged, &lost);
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use crate::event::Stored;
 use crate::store::dead_letters::{Cause, DeadLetter, DeadLetterCounts, Resolution};
+use crate::store::errors::Refused;
 use crate::store::phase::{Phase, during};
 use crate::store::shared::Shared;
 use crate::store::sinks::positions::Progress;
@@ -48,9 +49,13 @@ impl Claim {
         self.shared.damage.had(&self.key, replaced)
     }
 
-    /// The peer has everything up to a sequence, more than was kept here: what is damaged of that, the sink had.
-    pub fn had_through(&self, sequence: u64) {
-        self.shared.had_through(&self.key, sequence);
+    /// The peer has everything up to a sequence, more than was kept here: what is damaged of that, the sink had. For good
+    /// when this returns, so that the position may be kept.
+    pub async fn had_through(&self, sequence: u64) -> Result<(), Refused> {
+        match self.shared.had_through(&self.key, sequence) {
+            Some(noted) => noted.await.unwrap_or(Err(Refused::Draining)),
+            None => Ok(()),
+        }
     }
 
     /// Small state about the sink, which is forgotten with it.

@@ -92,6 +92,9 @@ pub(in crate::store) struct Damaged {
     pub(in crate::store) kept: Option<String>,
     /// Records that some sink had not had, so that they are fetched again where the provider still lists them.
     pub(in crate::store) wanted: u64,
+    /// Their sequences are above this one.
+    #[serde(default)]
+    pub(in crate::store) wanted_after: u64,
     /// How far each sink was, by its key: what is accepted anew goes to those that had not had it.
     pub(in crate::store) positions: BTreeMap<String, u64>,
 }
@@ -100,6 +103,11 @@ impl Damaged {
     /// Whether a sequence is one of the span's.
     pub(in crate::store) fn holds(&self, sequence: u64) -> bool {
         self.after < sequence && sequence <= self.through
+    }
+
+    /// Whether some sink had not had the record of a sequence of the span.
+    pub(in crate::store) fn is_wanted(&self, sequence: u64) -> bool {
+        self.holds(sequence) && sequence > self.wanted_after
     }
 
     /// How many of the records behind ordinal `first - 1` and up to `last` it covers, from the first of them on.

@@ -24,6 +24,10 @@ pub(in crate::store) struct Hole {
 }
 
 impl Hole {
+    fn up_to(self, through: u64, received_before: Option<i64>) -> Self {
+        Self { through: through.max(self.after), received_before, ..self }
+    }
+
     /// How many records are gone.
     pub(in crate::store) fn count(&self) -> u64 {
         (self.last + 1).saturating_sub(self.first)
@@ -42,7 +46,9 @@ pub(in crate::store) struct Scan {
     /// Of the last sound record; one below the segment's first while there is none.
     pub(in crate::store) last_sequence: u64,
     pub(in crate::store) last_received: Option<i64>,
-    pub(in crate::store) holes: Vec<Hole>,
+    holes: Vec<Hole>,
+    /// From this one on they are followed by notes only: up to which sequence they reach is not known here.
+    open: usize,
     /// Bytes behind [`Self::end`] that are no sound group.
     rest: u64,
     /// Passed over in a segment of format 1, whose groups do not say how many records came before them.
@@ -74,7 +80,16 @@ pub(in crate::store) fn scan(segment: &Segment, limit: u64, mut visit: impl FnMu
                     visit(frame);
                 });
                 if let Some((offset, length)) = passed.take() {
-                    scan.pass(segment, (offset, length), group.events_before, first);
+                    scan.pass(segment, (offset, length), group.events_before);
+                }
+                if let Some((sequence, received)) = first {
+                    let open = scan
+                        .holes
+                        .drain(scan.open..)
+                        .map(|hole| hole.up_to(sequence.saturating_sub(1), Some(received)));
+                    let closed: Vec<_> = open.collect();
+                    scan.holes.extend(closed);
+                    scan.open = scan.holes.len();
                 }
                 scan.events = group.events_before + u64::from(group.count);
                 (scan.last_sequence, scan.last_received) = (last_sequence, last_received);
@@ -96,7 +111,13 @@ pub(in crate::store) fn scan(segment: &Segment, limit: u64, mut visit: impl FnMu
 }
 
 impl Scan {
-    fn pass(&mut self, segment: &Segment, bytes: (u64, u64), events_before: u64, next: Option<(u64, i64)>) {
+    /// All between the sound groups. `through` and `received_before` as for [`Self::tail`], where no record follows.
+    pub(in crate::store) fn holes(&self, through: u64, received_before: Option<i64>) -> impl Iterator<Item = Hole> {
+        let closed = self.holes.iter().take(self.open).copied();
+        closed.chain(self.holes.iter().skip(self.open).map(move |hole| hole.up_to(through, received_before)))
+    }
+
+    fn pass(&mut self, segment: &Segment, bytes: (u64, u64), events_before: u64) {
         if segment.header.format == 1 {
             let (offset, length) = self.uncounted.unwrap_or((bytes.0, 0));
             self.uncounted = Some((offset, length.max(bytes.0 + bytes.1 - offset)));
@@ -106,11 +127,11 @@ impl Scan {
             first: self.events + 1,
             last: events_before,
             after: self.last_sequence,
-            through: next.map_or(self.last_sequence, |(sequence, _)| sequence.saturating_sub(1)),
+            through: self.last_sequence,
             offset: bytes.0,
             length: bytes.1,
             received_after: self.last_received,
-            received_before: next.map(|(_, received)| received),
+            received_before: None,
         });
     }
 

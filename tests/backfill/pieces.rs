@@ -1,0 +1,111 @@
+//! A sweep that a spool holds in pieces only, and that takes its time.
+
+use super::{Kept, PATIENCE, Taken};
+use bytes::Bytes;
+use e2b_relay::client::{ClientError, Exchange, Method, Reply};
+use e2b_relay::e2b::{self, Api};
+use e2b_relay::executor::Executor;
+use e2b_relay::intake::{Intake, Limits};
+use e2b_relay::metrics::Metrics;
+use e2b_relay::shutdown;
+use e2b_relay::source::backfill::{Backfill, Bounds, Parts, Settings, Status};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Of one page.
+const ANSWER: Duration = Duration::from_secs(20);
+const LATE: &str = "late";
+
+/// Thirty events a second until it began, one in ten seconds from then on, and one that is listed late.
+struct List {
+    began: Instant,
+    now: jiff::Timestamp,
+}
+
+impl List {
+    fn time(&self) -> jiff::Timestamp {
+        self.now + jiff::SignedDuration::try_from(self.began.elapsed()).unwrap()
+    }
+
+    /// By time, the newest first.
+    fn listed(&self) -> Vec<(jiff::Timestamp, String)> {
+        let before = (0..900).map(|number: i64| (-number * 1000 / 30, format!("before-{number}")));
+        let elapsed = self.began.elapsed().as_secs() as i64;
+        let since = (1..=elapsed / 10).map(|number| (number * 10_000, format!("since-{number}")));
+        // Once the page where it stands was read.
+        let late = (elapsed >= 170).then(|| (-25_010, LATE.to_owned()));
+        let mut all: Vec<(i64, String)> = before.chain(since).chain(late).collect();
+        all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        all.into_iter().map(|(at, id)| (self.now + jiff::SignedDuration::from_millis(at), id)).collect()
+    }
+}
+
+impl Exchange for List {
+    fn exchange<'a>(
+        &'a self,
+        _: Method,
+        path: &'a str,
+        _: &'a [(&'a str, &'a str)],
+        _: Bytes,
+    ) -> BoxFuture<'a, Result<Reply, ClientError>> {
+        async move {
+            let number = |name: &str| path.split(name).nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
+            let (offset, limit): (usize, usize) = (number("offset="), number("limit="));
+            let rows = self.listed();
+            tokio::time::sleep(ANSWER).await;
+            let rows = rows.into_iter().skip(offset).take(limit).map(|(at, id)| {
+                let (kind, at) = ("sandbox.lifecycle.updated", at.to_string());
+                serde_json::json!({"id": id, "type": kind, "timestamp": at, "sandbox_id": "sbx-1"})
+            });
+            Ok(Reply::new(200, &[], serde_json::Value::from_iter(rows).to_string().into()))
+        }
+        .boxed()
+    }
+
+    fn peer(&self) -> String {
+        "the provider".to_owned()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_listed_late_while_its_pieces_are_fetched_is_fetched_and_not_called_verified_before() {
+    let list = Arc::new(List { began: Instant::now(), now: "2026-08-21T10:00:00Z".parse().unwrap() });
+    let (metrics, (stop, shutdown)) = (Metrics::new("0", "0").unwrap(), shutdown::channel());
+    let (taken, spool, status) = (Arc::<Taken>::default(), tempfile::tempdir().unwrap(), watch::Sender::default());
+    let clock = {
+        let list = Arc::clone(&list);
+        Arc::new(move || list.time())
+    };
+    let limits = Limits { dedupe_window: Duration::from_secs(8 * 86_400), commit_timeout: PATIENCE, max_in_flight: 1 };
+    let intake = Intake::new(taken.clone(), limits, clock, metrics.clone(), shutdown.clone());
+    let asked = e2b::Settings::default();
+    let random = fastrand::Rng::with_seed(1);
+    let backfill = Backfill::new(Parts {
+        source: "acme".into(),
+        team_id: None,
+        api: Api::over(list.clone(), String::new(), "acme", &asked, metrics.clone(), random),
+        settings: Settings { overlap: Duration::from_secs(210), ..Settings::default() },
+        intake: Arc::new(intake),
+        state: Arc::<Kept>::default(),
+        executor: Executor::default(),
+        spool: spool.path().to_owned(),
+        // A page fills a file: nine pages are three pieces.
+        bounds: Bounds { file: 1, files: 4 },
+        metrics,
+        webhook_id: watch::channel(None).1,
+        damaged: taken.damaged.subscribe(),
+        status: status.clone(),
+    });
+    let work = tokio::spawn(backfill.run(shutdown));
+    let verified = |status: &Status| status.verified_through.is_some_and(|through| through >= list.now);
+    status.subscribe().wait_for(verified).await.unwrap();
+    let ids: Vec<String> = taken.events.lock().unwrap().iter().map(|(event, _)| event.id.clone()).collect();
+    assert!(ids.len() > 900, "{}", ids.len());
+    assert!(ids.iter().any(|id| id == LATE), "it happened before what is called verified, and is listed");
+    stop.fire();
+    work.await.unwrap();
+}
