@@ -10,6 +10,7 @@ mod batches;
 mod confirm;
 mod continuity;
 mod end;
+mod place;
 mod reading;
 mod settings;
 mod sinks;
@@ -39,6 +40,7 @@ use continuity::Item;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use place::{Gone, Place};
 use reading::Reading;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -47,7 +49,7 @@ use tasks::{Letter, Noted, Parked, Task, probe, wait};
 use tell::Lines;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use window::{Job, Place, Settled, Window};
+use window::{Job, Settled, Window};
 
 /// Why a record is not sent that the sink had before it was damaged and accepted anew.
 const ALREADY_SENT: &str = "already_sent";
@@ -139,6 +141,8 @@ pub struct Delivery {
     retries: HashMap<u64, Backoff>,
     /// Dead letters already: an earlier life of the process ended before its position was past them.
     dead_lettered: BTreeSet<u64>,
+    /// Of those, the ones whose records are gone, in the order in which the position passes them.
+    letters_gone: Vec<u64>,
     /// To become dead letters.
     rejected: Vec<Letter>,
     parking: Option<Task<Parked>>,
@@ -211,6 +215,7 @@ impl Delivery {
             delayed: BTreeMap::new(),
             retries: HashMap::new(),
             dead_lettered,
+            letters_gone: Vec::new(),
             rejected: Vec::new(),
             parking: None,
             noting: None,
@@ -327,17 +332,34 @@ impl Delivery {
         if self.reading.buffer.is_empty()
             && let Some((end, damaged)) = self.log_end.take()
         {
-            self.window.log_ends(end, damaged);
+            let gone = self.gone(damaged, end.sequence + 1);
+            self.window.log_ends(end, gone);
         }
     }
 
-    fn route(&mut self, Item { record, damaged }: Item) {
-        let place = Place::new(&record, damaged);
+    /// What so many records that are gone were to this sink; their sequences are below `below`.
+    fn gone(&mut self, count: u64, below: u64) -> Gone {
+        // A record that is in the log takes itself off when it is passed.
+        let letters: Vec<u64> = self.dead_lettered.range(..below).copied().take(count as usize).collect();
+        letters.iter().for_each(|letter| _ = self.dead_lettered.remove(letter));
+        let dead_lettered = letters.len() as u64;
+        if dead_lettered > 0 {
+            sometimes::happened("a dead letter whose record is damaged");
+            self.letters_gone.extend(letters);
+        }
+        let damaged = count - dead_lettered;
         self.parts.metrics.sink_damaged(&self.parts.name, damaged);
+        Gone { damaged, dead_lettered }
+    }
+
+    fn route(&mut self, Item { record, damaged }: Item) {
+        let gone = self.gone(damaged, record.stored.sequence);
+        let place = Place::new(&record, gone);
         let (mut stored, replaces) = (record.stored, record.replaces);
         let Parts { name, metrics, redaction, router, log, .. } = &self.parts;
-        // Its earlier record was damaged after this sink had had it.
+        // Its earlier record was damaged after this sink had had it, or had it among its dead letters.
         if replaces.is_some_and(|replaced| self.parts.claim.had(replaced)) {
+            sometimes::happened("a record that a sink had before it was damaged");
             metrics.sink_filtered(name, ALREADY_SENT);
             return self.window.add_settled(&stored, place, Settled::Filtered);
         }

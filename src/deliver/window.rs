@@ -2,10 +2,11 @@
 //!
 //! Pure: no clock, no I/O. [`super::Delivery`] asks it what to send and tells it what became of that.
 
+use super::place::{Gone, Place};
 use crate::event::Stored;
 use crate::route::Outgoing;
 use crate::sink::Order;
-use crate::store::{End, LogKind, Progress, Record};
+use crate::store::{End, Progress};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -17,21 +18,6 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 pub(super) struct Job {
     pub(super) stored: Arc<Stored>,
     pub(super) outgoing: Arc<Outgoing>,
-}
-
-/// Where an event stands in its log, and what is gone before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) log: LogKind,
-    pub(super) ordinal: u64,
-    /// Records before it that are proven to be gone, and that the sink passes with it.
-    pub(super) damaged: u64,
-}
-
-impl Place {
-    pub(super) fn new(record: &Record, damaged: u64) -> Self {
-        Self { log: record.log, ordinal: record.ordinal, damaged }
-    }
 }
 
 /// What became of an event for good.
@@ -71,7 +57,7 @@ pub(super) struct Window {
     lanes: HashMap<String, VecDeque<u64>>,
     progress: Progress,
     /// The log's end behind the newest that was added, with what is proven to be gone there.
-    end: Option<(End, u64)>,
+    end: Option<(End, Gone)>,
     /// Settled, but not yet noted by the store: a crash would send these again too.
     unnoted: usize,
     /// Of the payloads that are not settled.
@@ -96,12 +82,18 @@ impl Window {
         self.progress
     }
 
-    /// Behind the newest that was added there is nothing more up to the log's end, of which `damaged` records are proven to be
+    /// Behind the newest that was added there is nothing more up to the log's end, of which these records are proven to be
     /// gone: the position moves there once all of it is settled.
-    pub(super) fn log_ends(&mut self, end: End, damaged: u64) {
-        let damaged = damaged + self.end.take().map_or(0, |(_, damaged)| damaged);
-        self.end = Some((end, damaged));
+    pub(super) fn log_ends(&mut self, end: End, mut gone: Gone) {
+        gone += self.end.take().map_or_else(Gone::default, |(_, gone)| gone);
+        self.end = Some((end, gone));
         self.advance();
+    }
+
+    /// Dead letters that count once the position has passed their records, which are gone.
+    pub(super) fn letters_to_come(&self) -> usize {
+        let slots = self.slots.iter().map(|slot| slot.place.gone);
+        slots.chain(self.end.map(|(_, gone)| gone)).map(|gone| gone.dead_lettered as usize).sum()
     }
 
     /// When the oldest event that is not settled was received.
@@ -138,7 +130,7 @@ impl Window {
 
     fn push(&mut self, stored: &Stored, mut place: Place, state: State) {
         // What is gone before the log's last end is passed with the first that came behind it.
-        place.damaged += self.end.take().map_or(0, |(_, damaged)| damaged);
+        place.gone += self.end.take().map_or_else(Gone::default, |(_, gone)| gone);
         self.slots.push_back(Slot { sequence: stored.sequence, place, received_at: stored.arrival.received_at, state });
     }
 
@@ -282,11 +274,11 @@ impl Window {
             self.slots.pop_front();
         }
         if self.slots.is_empty()
-            && let Some((end, damaged)) = self.end.take()
+            && let Some((end, gone)) = self.end.take()
         {
             self.progress.position = self.progress.position.max(end.sequence);
             self.progress.ordinals = end.ordinals;
-            self.progress.damaged += damaged;
+            gone.count(&mut self.progress);
             account(&mut self.progress);
         }
     }
@@ -301,7 +293,7 @@ impl Window {
 fn pass(progress: &mut Progress, sequence: u64, place: Place) {
     progress.position = sequence;
     *progress.ordinals.of_mut(place.log) = place.ordinal;
-    progress.damaged += place.damaged;
+    place.gone.count(progress);
     account(progress);
 }
 
@@ -324,6 +316,7 @@ fn count(progress: &mut Progress, settled: Settled) {
 mod tests {
     use super::*;
     use crate::event::{Arrival, Event, Origin, Timestamp};
+    use crate::store::LogKind;
     use crate::store::Ordinals;
     use bytes::Bytes;
 
@@ -359,8 +352,12 @@ mod tests {
     }
 
     /// The event of this number in the journal.
+    fn gone(damaged: u64) -> Gone {
+        Gone { damaged, dead_lettered: 0 }
+    }
+
     fn place(number: u64) -> Place {
-        Place { log: LogKind::Events, ordinal: number, damaged: 0 }
+        Place { log: LogKind::Events, ordinal: number, gone: Gone::default() }
     }
 
     /// After so many events, each of which is counted.
@@ -460,7 +457,7 @@ mod tests {
     fn what_is_proven_to_be_gone_is_passed_once_and_the_counts_add_up() {
         let mut window = Window::new(Order::Pipelined, 10, Progress::default());
         window.add(job(1, "a"), place(1));
-        window.add(job(7, "a"), Place { damaged: 3, ..place(5) });
+        window.add(job(7, "a"), Place { gone: gone(3), ..place(5) });
         window.settle(7, Settled::Delivered);
         assert_eq!((window.progress().position, window.progress().damaged), (0, 0));
         window.settle(1, Settled::Delivered);
@@ -470,10 +467,10 @@ mod tests {
         );
         // At the log's end, and again before something comes.
         let end = |sequence, events| End { sequence, ordinals: Ordinals { events, samples: 0 } };
-        window.log_ends(end(9, 7), 2);
+        window.log_ends(end(9, 7), gone(2));
         assert_eq!((window.progress().position, window.progress().damaged, window.progress().unaccounted()), (9, 5, 0));
         window.add(job(10, "a"), place(8));
-        window.log_ends(end(12, 9), 1);
+        window.log_ends(end(12, 9), gone(1));
         window.add(job(13, "a"), place(10));
         assert_eq!(window.progress().position, 9);
         window.settle(10, Settled::Delivered);

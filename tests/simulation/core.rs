@@ -50,6 +50,7 @@ pub(super) struct Core {
     tail: Limits,
     /// The last daemon came to its own end, and what it knew is on disk.
     pub(super) has_peace: Cell<bool>,
+    pub(super) has_rotted: Cell<bool>,
     /// Nothing is ever removed to make room.
     pub(super) is_roomy: bool,
     pub(super) brokers: Vec<Broker>,
@@ -92,6 +93,7 @@ impl Core {
             path: folder.path().join("store"),
             tail: turns.draw(|rng| Limits { events: rng.usize(5..300), bytes: rng.usize(10_000..400_000) }),
             has_peace: Cell::default(),
+            has_rotted: Cell::default(),
             is_roomy: turns.draw(|rng| rng.bool()),
             wanted: RefCell::new((0..brokers.len()).map(wanted).collect()),
             removed: RefCell::default(),
@@ -162,8 +164,13 @@ impl Core {
         }
         let journal = self.path.join("journal");
         let is_segment = |path: &Path| path.starts_with(&journal) && path.extension().is_some_and(|seg| seg == "seg");
+        // Once: what was accepted anew and is lost again tells nobody what it stood for.
+        if self.has_rotted.get() {
+            return;
+        }
         if let Some(what) = self.world.rot(BEHIND_THE_NOTES, is_segment) {
             self.turns.note(format!("rotten: {what}"));
+            self.has_rotted.set(true);
             self.sometimes.happened("a damaged journal");
         }
     }

@@ -6,6 +6,7 @@ use super::spool::Spool;
 use super::walk::{Row, Step, Walk};
 use super::{Backfill, Cut, MAX_KNOWN, Tally};
 use crate::e2b::{ApiError, EventsPage, MAX_EVENTS};
+use crate::sometimes;
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::collections::HashSet;
@@ -120,7 +121,11 @@ impl Backfill {
                 spool = self.spool(spool, page, floor, window).await?;
             }
             let offset = match step {
-                Step::Next(offset) | Step::Again(offset) => offset,
+                Step::Next(offset) => offset,
+                Step::Again(offset) => {
+                    sometimes::happened("equal times across the end of a page");
+                    offset
+                }
                 Step::Done { list_ended } => {
                     return Ok(Fetched { spool, newest, oldest, list_ended, refused: None, known });
                 }
@@ -131,6 +136,7 @@ impl Backfill {
             }
             (page, _) = match self.fetch(list, offset, MAX_EVENTS).await {
                 Err(Cut::Api(refused @ ApiError::Refused { .. })) => {
+                    sometimes::happened("a list that is refused further down");
                     return Ok(Fetched { spool, newest, oldest, list_ended: false, refused: Some(refused), known });
                 }
                 fetched => fetched?,

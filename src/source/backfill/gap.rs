@@ -5,6 +5,7 @@ use super::offer::{Draining, Offer};
 use super::saved::{Gap, Reason};
 use crate::event::{Event, Origin, Timestamp, gap_id};
 use crate::intake::Answer;
+use crate::sometimes;
 use serde_json::json;
 use std::time::Duration;
 
@@ -73,6 +74,7 @@ pub(super) async fn report(offer: &Offer, gap: &Gap) -> Result<(), Draining> {
     let source = &offer.source;
     let event = event(source, offer.team_id.as_deref(), gap);
     if offer.one(event, offer.arrival(Origin::Relay)).await? == Answer::Accepted {
+        sometimes::happened("a gap that is told");
         let (from, to, reason) = (gap.from, gap.to, gap.reason);
         tracing::error!(%source, %from, %to, ?reason, "what happened between these times can no longer be known");
         offer.metrics.gap(source);

@@ -7,7 +7,8 @@
 //!
 //! The cursor moves after the whole of a sweep is durable, to the newest time seen, or to when the sweep began by the
 //! API's own clock if that is earlier: an event from a machine whose clock is fast does not move it past what is still
-//! to come. A sweep that is cut short begins anew at the old cursor. See `walk` for why the pages hold everything.
+//! to come. A sweep that is cut short begins anew at the old cursor. One that its spool holds in pieces only counts from when
+//! its first piece began. See `walk` for why the pages hold everything.
 //!
 //! What the store's log has lost while a sink still lacked it (`damage`) is fetched by a sweep that goes back further.
 //!
@@ -39,6 +40,7 @@ use crate::executor::{Executor, Lost};
 use crate::intake::{DamagedSpan, Intake, State};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use crate::sometimes;
 use crate::source::keeper::Keeper;
 use attempts::{Attempts, Trouble};
 use by_hand::Task;
@@ -345,6 +347,9 @@ impl Backfill {
         self.tell_gap(now, depth, &fetched).await?;
         let Fetched { spool, newest, known, refused, list_ended, .. } = fetched;
         let lost = self.accept(spool).await?;
+        if lost.is_some() {
+            sometimes::happened("a sweep in pieces");
+        }
         let first_piece = self.first_piece.take().unwrap_or((began, now));
         self.first_piece = lost.map(|_| first_piece);
         let (began, now) = first_piece;

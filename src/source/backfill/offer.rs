@@ -5,6 +5,7 @@ use crate::decode;
 use crate::event::{Arrival, Event, Origin};
 use crate::intake::{Age, Answer, Intake};
 use crate::metrics::Metrics;
+use crate::sometimes;
 use crate::source::insist::{Patience, insist};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -102,7 +103,10 @@ impl Offer {
                 Answer::TooOld { .. } => self.refuse(&raw, TOO_OLD, OUTSIDE),
                 Answer::TooNew { .. } => self.refuse(&raw, "too_new", OUTSIDE),
                 Answer::Duplicate => self.count(|tally| &mut tally.known),
-                _ => self.count(|tally| &mut tally.new),
+                _ => {
+                    sometimes::happened("an event that only the list told");
+                    self.count(|tally| &mut tally.new);
+                }
             }
         }
         Ok(())

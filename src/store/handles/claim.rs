@@ -44,9 +44,10 @@ impl Claim {
         during(Phase::Position, || self.shared.reserve.write(|| self.shared.positions.write()))
     }
 
-    /// Whether the sink had a record before that was damaged, by the sequence that this had.
+    /// Whether the sink had a record before that was damaged, or has it among its dead letters, by the sequence that this had.
     pub fn had(&self, replaced: u64) -> bool {
         self.shared.damage.had(&self.key, replaced)
+            || self.shared.letters.above(&self.key, replaced.saturating_sub(1)).contains(&replaced)
     }
 
     /// The peer has everything up to a sequence, more than was kept here: what is damaged of that, the sink had. For good
