@@ -79,11 +79,12 @@ const SOMETIMES: [&str; 35] = [
 /// Likewise, from so many seeds on.
 const MANY: u64 = 2_000;
 /// What is come by more seldom.
-const SELDOM: [&str; 18] = [
+const SELDOM: [&str; 19] = [
     "a dead letter behind a sync that failed",
     "a dead letter whose record is damaged",
     "a gap that is told",
     "a record that a sink had before it was damaged",
+    "a group that failed and is voided",
     "a failed write of events beside a good one of samples",
     "a refusal for want of room",
     "a segment of a spare",

@@ -10,6 +10,7 @@ mod letters;
 mod life;
 mod sled_files;
 mod upgrades;
+mod voided;
 
 use crate::support::fault_disk::{End, Fault, Plan};
 use crate::support::seed::{seed, soak};

@@ -71,6 +71,8 @@ pub(in crate::store) struct Log {
     events: u64,
     /// Of the newest segment.
     active_ids: Vec<Id>,
+    /// Where a group may lie that failed.
+    failed: Option<(Arc<Segment>, u64)>,
 }
 
 struct Active {
@@ -85,7 +87,8 @@ impl Log {
         let mut found = Found::default();
         let headers = read_headers(&place, &mut found)?;
         let segments = Arc::new(Segments::default());
-        let mut log = Self { place, segments, active: None, last_number: 0, events: 0, active_ids: Vec::new() };
+        let mut log =
+            Self { place, segments, active: None, last_number: 0, events: 0, active_ids: Vec::new(), failed: None };
         let mut headers = headers.into_iter().peekable();
         while let Some((header, path, file)) = headers.next() {
             log.last_number = header.number;
@@ -268,7 +271,22 @@ impl Log {
         });
         self.segments.push(Arc::clone(&segment));
         self.active = Some(Active { segment, next_group: 1 });
+        // It says where the one before ends.
+        self.failed = None;
         Ok(sealed)
+    }
+
+    /// Sees to it that a group that failed does not turn up behind a crash. To be called before anything is written that
+    /// comes behind it, in any log: whoever had that would be past a record that he never got.
+    pub(in crate::store) fn void(&mut self) -> io::Result<()> {
+        let Some((segment, offset)) = &self.failed else { return Ok(()) };
+        if segment.file.length()? > *offset {
+            segment.file.write_all_at(&[0; 8], *offset)?;
+            segment.file.sync_data()?;
+            sometimes::happened("a group that failed and is voided");
+        }
+        self.failed = None;
+        Ok(())
     }
 
     /// Appends one group and syncs it. On an error nothing of it counts, and a new segment must be started before
@@ -282,9 +300,11 @@ impl Log {
             &envelope(&segment.header, next_group, first_sequence, self.events, count),
         );
         let offset = segment.durable();
+        self.failed = Some((Arc::clone(&segment), offset));
         segment.file.write_all_at(&draft.buffer, offset)?;
         segment.file.sync_data()?;
         let end = offset + draft.buffer.len() as u64;
+        self.failed = None;
         if let Some(last) = draft.ids.last() {
             segment.last_sequence.store(last.sequence, Ordering::Release);
             segment.last_received.store(draft.last_received, Ordering::Release);

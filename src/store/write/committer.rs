@@ -320,29 +320,46 @@ impl Committer {
 
     /// Appends one group, to a new segment where the last one is full; the room for that is `claim`.
     fn append(&mut self, kind: LogKind, draft: Draft, first: u64, claim: Option<Claim<'_>>) -> io::Result<()> {
+        // What failed in the other log must not turn up below this; where it cannot be voided, its log goes on in a new segment,
+        // as this one's does.
+        let other = if kind == LogKind::Events { LogKind::Samples } else { LogKind::Events };
+        if during(Phase::Commit, || self.log(other).void()).is_err() {
+            self.begin_segment(other, first, None)?;
+        }
+        if self.log(kind).needs_segment(draft.buffer.len()) {
+            self.begin_segment(kind, first, claim)?;
+        } else {
+            drop(claim);
+        }
+        during(Phase::Commit, || self.log(kind).append(draft, first))
+    }
+
+    fn log(&mut self, kind: LogKind) -> &mut Log {
+        match kind {
+            LogKind::Events => &mut self.events,
+            LogKind::Samples => &mut self.samples,
+        }
+    }
+
+    /// Ends a log's segment and begins the next; the room for that is `claim`.
+    fn begin_segment(&mut self, kind: LogKind, first: u64, claim: Option<Claim<'_>>) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let (log, share) = match kind {
-            LogKind::Events => (&mut self.events, &shared.events),
-            LogKind::Samples => (&mut self.samples, &shared.samples),
-        };
-        if log.needs_segment(draft.buffer.len()) {
-            let events = kind == LogKind::Events;
-            let notes = if events { shared.notes() } else { Vec::new() };
-            let spare = share.spare().take();
-            if events {
-                self.unclaimed = spare.is_none() && claim.is_none();
-                if self.unclaimed {
-                    sometimes::happened("a segment that a note began");
-                }
-            }
-            let sealed = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare))?;
-            if let Some(sealed) = sealed {
-                share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
-                let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
+        let (events, share) = (kind == LogKind::Events, shared.log(kind));
+        let notes = if events { shared.notes() } else { Vec::new() };
+        let spare = share.spare().take();
+        if events {
+            self.unclaimed = spare.is_none() && claim.is_none();
+            if self.unclaimed {
+                sometimes::happened("a segment that a note began");
             }
         }
-        drop(claim);
-        during(Phase::Commit, || log.append(draft, first))
+        let log = self.log(kind);
+        let sealed = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare))?;
+        if let Some(sealed) = sealed {
+            share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
+            let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
+        }
+        Ok(())
     }
 
     /// Puts the ids of a durable group into their days' indexes.
