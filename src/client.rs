@@ -166,12 +166,12 @@ impl Client {
 
     /// `path` begins with `/` and may have a query.
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Reply, ClientError> {
-        self.once(Method::GET, path, headers, Bytes::new()).await
+        self.exchange(Method::GET, path, headers, Bytes::new()).await
     }
 
     /// `path` begins with `/` and may have a query.
     pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Reply, ClientError> {
-        self.once(Method::POST, path, headers, body).await
+        self.exchange(Method::POST, path, headers, body).await
     }
 
     /// Likewise, for an answer that takes its time: the limit counts from one piece of it to the next. `each` is given
@@ -225,22 +225,6 @@ impl Client {
         Ok(reply(&mut response, held))
     }
 
-    async fn once(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Bytes,
-    ) -> Result<Reply, ClientError> {
-        let request = self.request(method, path, headers, body)?;
-        let mut response = request.send().await.map_err(|error| self.error(&error))?;
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.error(&error))? {
-            self.hold(&mut body, &chunk)?;
-        }
-        Ok(reply(&mut response, body))
-    }
-
     fn request(
         &self,
         method: Method,
@@ -290,7 +274,15 @@ impl Exchange for Client {
         headers: &'a [(&'a str, &'a str)],
         body: Bytes,
     ) -> BoxFuture<'a, Result<Reply, ClientError>> {
-        Box::pin(self.once(method, path, headers, body))
+        Box::pin(async move {
+            let request = self.request(method, path, headers, body)?;
+            let mut response = request.send().await.map_err(|error| self.error(&error))?;
+            let mut body = BytesMut::new();
+            while let Some(chunk) = response.chunk().await.map_err(|error| self.error(&error))? {
+                self.hold(&mut body, &chunk)?;
+            }
+            Ok(reply(&mut response, body))
+        })
     }
 
     fn peer(&self) -> String {

@@ -89,8 +89,8 @@ impl Delivery {
         let letters = self.parts.claim.dead_letter_counts(progress.position);
         // Between what is gone of one log the position moves over the records of the other.
         let gone = if self.letters_gone.is_empty() { 0 } else { self.window.letters_to_come() };
-        let to_come = self.letters_gone.iter().rev().take(gone).chain(&self.dead_lettered);
-        let to_come = to_come.filter(|letter| **letter <= progress.position).count() as u64;
+        let passed = self.letters_gone.iter().rev().take(gone).filter(|letter| **letter <= progress.position);
+        let to_come = passed.chain(self.dead_lettered.range(..=progress.position)).count() as u64;
         let events = progress.unaccounted() + letters.unaccounted(progress.dead_lettered + to_come);
         if events == 0 {
             return None;

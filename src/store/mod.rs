@@ -54,6 +54,7 @@
 //! | write | durable when | a cut before | a cut behind |
 //! |---|---|---|---|
 //! | a group of events or samples (`log`) | its `fdatasync` returned | dropped whole at the start, nothing was answered | read at the start; answered or not, it counts |
+//! | a group that failed is voided (`log::writer`) | its `fdatasync`, before anything is written behind it in either log | it may be read at the start, and nothing stands behind it | it is none (`store_faults::voided`) |
 //! | a note in the journal (`log::notes`): sinks, damage | as a group | the note before counts, whole | the new one counts, whole (`reload::renames::killed…`) |
 //! | a segment's header | `fdatasync`, then the folder's fsync; before the first answer from it | the file is removed | an empty segment, gone on with |
 //! | the ids of a sealed segment (`log::ids`) | `replace` returned | written at the next start | used to rebuild indexes; the segment may go |

@@ -147,6 +147,12 @@ impl Index {
         waiting.chain(resolved).collect()
     }
 
+    /// Whether there is a letter of this sequence, or was one until somebody resolved it.
+    pub(super) fn has(&self, sink: &str, sequence: u64) -> bool {
+        let fate = self.sinks.get(sink).and_then(|of| of.resolved.get(&sequence));
+        self.is_counted(sink, sequence) || fate.is_some_and(|fate| *fate != Fate::Damaged)
+    }
+
     /// Whether it waits and counts: then it need not be put there again.
     pub(super) fn is_counted(&self, sink: &str, sequence: u64) -> bool {
         self.letter(sink, sequence).is_some_and(|waiting| !waiting.of_before)

@@ -226,6 +226,11 @@ impl Letters {
         self.shared.state.lock().index.above(sink, sequence)
     }
 
+    /// Whether there is a letter of this sequence, or was one until somebody resolved it.
+    pub(super) fn has(&self, sink: &str, sequence: u64) -> bool {
+        self.shared.state.lock().index.has(sink, sequence)
+    }
+
     /// Those of a sink, by sequence.
     pub(super) fn of(&self, sink: &str) -> Vec<(u64, DeadLetter)> {
         let state = self.shared.state.lock();

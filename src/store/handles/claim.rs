@@ -46,8 +46,7 @@ impl Claim {
 
     /// Whether the sink had a record before that was damaged, or has it among its dead letters, by the sequence that this had.
     pub fn had(&self, replaced: u64) -> bool {
-        self.shared.damage.had(&self.key, replaced)
-            || self.shared.letters.above(&self.key, replaced.saturating_sub(1)).contains(&replaced)
+        self.shared.damage.had(&self.key, replaced) || self.shared.letters.has(&self.key, replaced)
     }
 
     /// The peer has everything up to a sequence, more than was kept here: what is damaged of that, the sink had. For good

@@ -83,12 +83,9 @@ pub(in crate::store) fn scan(segment: &Segment, limit: u64, mut visit: impl FnMu
                     scan.pass(segment, (offset, length), group.events_before);
                 }
                 if let Some((sequence, received)) = first {
-                    let open = scan
-                        .holes
-                        .drain(scan.open..)
-                        .map(|hole| hole.up_to(sequence.saturating_sub(1), Some(received)));
-                    let closed: Vec<_> = open.collect();
-                    scan.holes.extend(closed);
+                    for hole in scan.holes.iter_mut().skip(scan.open) {
+                        *hole = hole.up_to(sequence.saturating_sub(1), Some(received));
+                    }
                     scan.open = scan.holes.len();
                 }
                 scan.events = group.events_before + u64::from(group.count);

@@ -320,8 +320,8 @@ impl Committer {
 
     /// Appends one group, to a new segment where the last one is full; the room for that is `claim`.
     fn append(&mut self, kind: LogKind, draft: Draft, first: u64, claim: Option<Claim<'_>>) -> io::Result<()> {
-        // What failed in the other log must not turn up below this; where it cannot be voided, its log goes on in a new segment,
-        // as this one's does.
+        // What failed in the other log must not turn up below this; where it cannot be voided, its log goes on in a new
+        // segment, as this one's does.
         let other = if kind == LogKind::Events { LogKind::Samples } else { LogKind::Events };
         if during(Phase::Commit, || self.log(other).void()).is_err() {
             self.begin_segment(other, first, None)?;
