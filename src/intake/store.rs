@@ -25,7 +25,7 @@ impl Log for StoreLog {
                 store::Refused::Full(_) => Refused::Full { retry_after: RETRY_AFTER },
                 store::Refused::Overloaded => Refused::Overloaded,
                 store::Refused::Draining => Refused::Draining,
-                store::Refused::Failed(_) => Refused::Failed,
+                store::Refused::Failed(_) | store::Refused::Unknown(_) => Refused::Failed,
             })
         })
     }

@@ -60,6 +60,11 @@ pub enum Refused {
     /// The disk does not take what is written; the text is the system's.
     #[error("the store cannot write: {0}")]
     Failed(String),
+    /// The same of a change to the sinks, which may be on disk all the same.
+    #[error(
+        "the store cannot write ({0}), nor tell whether the change is on disk: leave the settings as they now are, and load them or start again once the disk works"
+    )]
+    Unknown(String),
 }
 
 /// Why the sinks of the settings are not attached.

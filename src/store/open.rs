@@ -16,7 +16,7 @@ use super::log::ids;
 use super::log::notes::SinkRegistration;
 use super::log::record::{End, Limits, LogKind, Ordinals};
 use super::log::tail_cache::TailCache;
-use super::log::{Found, Log, Place, Sealed, number_of};
+use super::log::{Found, Log, Place, Segment, number_of};
 use super::phase::{Phase, during};
 use super::quarantine::Copies;
 use super::shared::{LogShare, Shared};
@@ -231,7 +231,7 @@ fn start(
     lock: Lock,
     letters: dead_letters::Writer,
     (events, samples): (Log, Log),
-    unwritten: Vec<(bool, Sealed)>,
+    unwritten: Vec<(LogKind, Arc<Segment>)>,
 ) -> io::Result<Handles> {
     let next_sequence = shared.durable.borrow().sequence + 1;
     let (to_librarian, librarian_jobs) = mpsc::channel();
@@ -334,7 +334,7 @@ fn share(disk: &Arc<dyn Disk>, path: &Path, kind: LogKind, max_size: u64, log: &
 }
 
 /// A crash may have come between the sealing of a segment and the writing of its ids. The janitor writes them.
-fn missing_ids(shared: &Shared) -> Vec<(bool, Sealed)> {
+fn missing_ids(shared: &Shared) -> Vec<(LogKind, Arc<Segment>)> {
     let mut unwritten = Vec::new();
     for log in LogKind::ALL {
         let share = shared.log(log);
@@ -346,7 +346,8 @@ fn missing_ids(shared: &Shared) -> Vec<(bool, Sealed)> {
             match segment.for_each_id(|id| ids.push(id)) {
                 Ok(()) => {
                     share.ids_bytes.fetch_add(ids::length(ids.len()), Relaxed);
-                    unwritten.push((log == LogKind::Events, Sealed { segment, ids }));
+                    *segment.ids.lock() = ids;
+                    unwritten.push((log, segment));
                 }
                 Err(error) => {
                     tracing::error!(%error, segment = %segment.path.display(), "a segment cannot be read: it stays");

@@ -9,7 +9,7 @@ use crate::support::fault_disk::{Fault, Plan};
 use bytes::Bytes;
 use e2b_relay::deliver;
 use e2b_relay::event::{Arrival, Event, Origin, Timestamp};
-use e2b_relay::store::{AttachError, OpenError, Resolution};
+use e2b_relay::store::{AttachError, OpenError, Refused, Resolution};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -294,8 +294,14 @@ impl Life {
                 core.turns.note(format!("refused: {why:?}"));
                 core.take_back();
             }
-            // Whether it is on disk, nobody knows: the settings stay as they were written.
-            Err(error) => core.turns.note(format!("not taken: {error}")),
+            // The settings stay as they were written.
+            Err(AttachError::Refused(Refused::Unknown(why))) => core.turns.note(format!("not known: {why}")),
+            Err(error) => {
+                core.turns.note(format!("not taken: {error}"));
+                if core.turns.draw(|rng| rng.bool()) {
+                    core.take_back();
+                }
+            }
         }
         loaded.is_ok()
     }
@@ -344,7 +350,11 @@ impl Life {
                     core.forgotten.borrow_mut().insert(back.broker);
                     core.sometimes.happened("a sink that is forgotten");
                 }
-                _ => return,
+                Ok(false) | Err(Refused::Unknown(_)) => return,
+                Err(_) => {
+                    core.forgetting.borrow_mut().remove(&back.broker);
+                    return;
+                }
             }
         }
         let mut wanted = core.wanted.borrow().clone();

@@ -1,6 +1,6 @@
 //! Damage that readers meet while the store is open.
 
-use super::corners::{Story, offer, read_all};
+use super::corners::{Story, at_each_call, offer, read_all};
 use super::ledger::{NOON, SINK};
 use super::runtime;
 use crate::support::fault_disk::End;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Whoever comes second has nothing to wait for but the first: if he does not, he returns at once.
 const LONG_ENOUGH: Duration = Duration::from_millis(300);
 
-/// Another bit in the middle of the group that holds this event.
+/// Another bit in the middle of the group that holds this event, for good.
 fn damage(story: &Story, id: &str) {
     let segment = story.path.join("journal/000000000001.seg");
     let file = story.world.disk(None).open(&segment, Open::Existing).unwrap();
@@ -23,6 +23,7 @@ fn damage(story: &Story, id: &str) {
     file.read_at(&mut bytes, 0).unwrap();
     let at = bytes.windows(id.len()).position(|window| window == id.as_bytes()).expect("it is there");
     file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
+    file.sync_data().unwrap();
 }
 
 /// What a fresh reader gets, and whether the hole in it is explained by then.
@@ -63,29 +64,65 @@ fn of_two_readers_that_meet_damage_at_once_neither_goes_on_before_it_is_noted() 
     });
 }
 
+fn sinks(names: &[&str]) -> Vec<SinkStart> {
+    let start = |name: &&str| SinkStart { name: (*name).to_owned(), renamed_from: None, start: Start::Now };
+    names.iter().map(start).collect()
+}
+
+/// A store that has ended in peace, with 12 events that [`SINK`] has had and the sink `behind` has not; behind them there is only
+/// a note. Of the last of them, `event-11`, a bit is another since. Returns the sequence that it had.
+async fn with_damage_before_a_note(story: &Story) -> u64 {
+    let (store, sequence) = with_one_that_is_behind(story).await;
+    // It is noted in the journal.
+    store.attach(&sinks(&[SINK, "behind", "later"])).await.unwrap();
+    store.close();
+    drop(store);
+    story.world.end(End::Kill);
+    damage(story, "event-11");
+    sequence
+}
+
+/// 12 events that [`SINK`] has had and the sink `behind` has not. Returns the sequence of the last.
+async fn with_one_that_is_behind(story: &Story) -> (Store, u64) {
+    let store = story.open(NOON, None).unwrap();
+    store.attach(&sinks(&[SINK, "behind"])).await.unwrap();
+    for number in 0..12 {
+        offer(&store, &format!("event-{number:02}"), NOON, Origin::Webhook, 1_000).await.unwrap();
+    }
+    let end = *store.log.durable().borrow();
+    let settled = Progress { position: end.sequence, ordinals: end.ordinals, delivered: 12, ..store.progress(SINK) };
+    store.advance(SINK, settled).unwrap();
+    (store, end.sequence)
+}
+
+/// Also of the segment that is being written, whose ids are in no file yet.
+#[test]
+fn what_a_reader_finds_damaged_is_accepted_anew_once() {
+    let story = Story::new(seed());
+    runtime().block_on(async {
+        let (store, end) = with_one_that_is_behind(&story).await;
+        damage(&story, "event-05");
+        assert!(read(&store, 6).1, "it is explained");
+        let anew = offer(&store, "event-05", NOON, Origin::Backfill, 1_000).await;
+        assert!(matches!(anew, Some(Accepted::New { .. })), "its id is forgotten: {anew:?}");
+        let records = store.reader().read_after(end, Limits { events: 100, bytes: 8 << 20 }).unwrap().records;
+        assert_eq!(records.last().and_then(|record| record.replaces), Some(6));
+        let had = |name| store.registry.claim(name).had(6);
+        assert_eq!((had(SINK), had("behind")), (true, false));
+        assert_eq!(store.damaged_spans().borrow().iter().map(|span| span.recovered).collect::<Vec<_>>(), [1]);
+        drop(store);
+        story.world.end(End::Kill);
+        let store = story.open(NOON, None).unwrap();
+        let again = offer(&store, "event-05", NOON, Origin::Backfill, 1_000).await;
+        assert_eq!(again, Some(Accepted::Duplicate));
+    });
+}
+
 #[test]
 fn what_is_damaged_before_a_note_at_the_end_is_known_to_whoever_had_it() {
     let story = Story::new(seed());
-    let start = |name: &&str| SinkStart { name: (*name).to_owned(), renamed_from: None, start: Start::Now };
-    let sinks = |names: &[&str]| names.iter().map(start).collect::<Vec<_>>();
     runtime().block_on(async {
-        let store = story.open(NOON, None).unwrap();
-        store.attach(&sinks(&[SINK, "behind"])).await.unwrap();
-        for number in 0..12 {
-            offer(&store, &format!("event-{number:02}"), NOON, Origin::Webhook, 1_000).await.unwrap();
-        }
-        let end = *store.log.durable().borrow();
-        let settled =
-            Progress { position: end.sequence, ordinals: end.ordinals, delivered: 12, ..store.progress(SINK) };
-        store.advance(SINK, settled).unwrap();
-        // It is noted in the journal.
-        store.attach(&sinks(&[SINK, "behind", "later"])).await.unwrap();
-        store.close();
-        drop(store);
-        story.world.end(End::Kill);
-        // Behind it there is only the note.
-        damage(&story, "event-11");
-
+        let sequence = with_damage_before_a_note(&story).await;
         let store = story.open(NOON, None).unwrap();
         store.attach(&sinks(&[SINK, "behind", "later"])).await.unwrap();
         let recovered = || store.damaged_spans().borrow().iter().map(|span| span.recovered).collect::<Vec<_>>();
@@ -95,12 +132,43 @@ fn what_is_damaged_before_a_note_at_the_end_is_known_to_whoever_had_it() {
         assert_eq!(recovered(), [0]);
         let anew = offer(&store, "event-11", NOON, Origin::Backfill, 1_000).await;
         assert!(matches!(anew, Some(Accepted::New { .. })), "its id is forgotten: {anew:?}");
-        let records = store.reader().read_after(end.sequence, Limits { events: 100, bytes: 8 << 20 }).unwrap().records;
+        let records = store.reader().read_after(sequence, Limits { events: 100, bytes: 8 << 20 }).unwrap().records;
         let replaces: Vec<_> = records.iter().map(|record| record.replaces).collect();
-        assert_eq!(replaces, [None, Some(end.sequence)]);
-        let had = |name| store.registry.claim(name).had(end.sequence);
+        assert_eq!(replaces, [None, Some(sequence)]);
+        let had = |name| store.registry.claim(name).had(sequence);
         assert_eq!((had(SINK), had("behind")), (true, false));
         assert_eq!(recovered(), [1]);
+    });
+}
+
+/// The journal and the indexes do not tell any more which ids are lost once a start has found out.
+#[test]
+fn what_a_start_found_out_of_damage_is_known_to_the_next_behind_a_cut_at_each_call() {
+    at_each_call(|at| {
+        let story = Story::new(seed().wrapping_add(at));
+        runtime().block_on(async {
+            let sequence = with_damage_before_a_note(&story).await;
+            let ended = match story.open(NOON, Some(at)) {
+                Ok(store) => {
+                    // Behind it the note of the damage is on disk, too.
+                    offer(&store, "behind it", NOON, Origin::Webhook, 1_000).await;
+                    !story.world.is_cut()
+                }
+                Err(_) => false,
+            };
+            story.world.end(End::PowerCut);
+
+            let store = story.open(NOON, None).unwrap();
+            store.attach(&sinks(&[SINK, "behind", "later"])).await.unwrap();
+            let anew = offer(&store, "event-11", NOON, Origin::Backfill, 1_000).await;
+            assert!(matches!(anew, Some(Accepted::New { .. })), "cut at {at}: its id is forgotten: {anew:?}");
+            let records = store.reader().read_after(sequence, Limits { events: 100, bytes: 8 << 20 }).unwrap().records;
+            let replaces = records.last().and_then(|record| record.replaces);
+            assert_eq!(replaces, Some(sequence), "cut at {at}");
+            let had = |name| store.registry.claim(name).had(sequence);
+            assert_eq!((had(SINK), had("behind")), (true, false), "cut at {at}");
+            ended
+        })
     });
 }
 

@@ -353,14 +353,19 @@ impl Shared {
         }
     }
 
-    /// The ids that files of ids have of the span, and no sound record has; the files are written anew without them, so that
-    /// indexes that are rebuilt from them do not know them either. A segment that is missing has left its file.
+    /// The ids that are known of the span, and that no sound record has: of files of ids, and of segments that have none yet.
+    /// Both go on without them, so that indexes that are rebuilt from them do not know them either. A segment that is missing
+    /// has left its file.
     fn lost_ids(&self, damaged: &Damaged) -> io::Result<Vec<Id>> {
         let share = self.log(damaged.log);
         let (disk, place) = (&*share.place.disk, &share.place);
         let sound = self.sound_in(damaged)?;
         let is_lost = |id: &Id| damaged.holds(id.sequence) && !sound.contains(&id.sequence);
         let (mut lost, mut rewritten) = (Vec::new(), Vec::new());
+        let segments = share.segments.snapshot();
+        for segment in &segments {
+            lost.extend(segment.ids.lock().iter().filter(|id| is_lost(id)));
+        }
         for number in disk.list(&place.dir)?.iter().filter_map(|(name, _)| number_of(name, "ids")) {
             let path = ids_path(place, number);
             let (Some(summary), Some(all)) = (ids::summary(disk, &path)?, ids::read(disk, &path)?) else { continue };
@@ -370,7 +375,10 @@ impl Shared {
                 lost.extend(gone);
             }
         }
-        self.keep_lost(damaged.id, &lost)?;
+        let lost = self.keep_lost(damaged.id, lost, is_lost)?;
+        for segment in &segments {
+            segment.ids.lock().retain(|id| !is_lost(id));
+        }
         for (number, first, kept) in rewritten {
             self.reserve.write(|| ids::write(disk, &place.dir, number, first, &kept))?;
         }
@@ -392,15 +400,19 @@ impl Shared {
         Ok(sound)
     }
 
-    /// Puts the ids where the next start finds them.
-    fn keep_lost(&self, id: u64, lost: &[Id]) -> io::Result<()> {
-        if lost.is_empty() {
-            return Ok(());
-        }
+    /// Puts the ids where the next start finds them. Returns them with those that a process has put there which was ended
+    /// before the span was noted: nothing else knows them any more.
+    fn keep_lost(&self, id: u64, mut lost: Vec<Id>, is_lost: impl Fn(&Id) -> bool) -> io::Result<Vec<Id>> {
+        let kept = kept_ids(self, id)?.into_iter().filter(is_lost);
+        lost.extend(kept);
+        lost.sort_unstable_by_key(|id| id.sequence);
+        lost.dedup();
+        let Some(first) = lost.first().map(|id| id.sequence) else { return Ok(lost) };
         let folder = folder(&self.settings.path);
         self.disk.create_dir_all(&folder)?;
-        let first = lost.iter().map(|id| id.sequence).min().unwrap_or(0);
-        self.reserve.write(|| ids::write(&*self.disk, &folder, id, first, lost))
+        self.reserve.write(|| ids::write(&*self.disk, &folder, id, first, &lost))?;
+        self.disk.sync_dir(&self.settings.path)?;
+        Ok(lost)
     }
 
     fn keep_bytes(&self, log: LogKind, segment: &Segment, hole: Hole) -> Option<PathBuf> {
@@ -426,4 +438,12 @@ impl Shared {
 
 fn folder(store: &Path) -> PathBuf {
     store.join("damaged")
+}
+
+/// The ids that are lost with a span, as far as they are known.
+fn kept_ids(shared: &Shared, id: u64) -> io::Result<Vec<Id>> {
+    match ids::read(&*shared.disk, &folder(&shared.settings.path).join(ids::file_name(id))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        ids => Ok(ids?.unwrap_or_default()),
+    }
 }

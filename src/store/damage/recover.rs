@@ -1,8 +1,8 @@
 //! What a start finds missing.
 
-use super::folder;
+use super::kept_ids;
 use crate::store::dedupe::day_index;
-use crate::store::log::ids::{self, Id};
+use crate::store::log::ids::Id;
 use crate::store::log::notes::Damaged;
 use crate::store::log::record::{End, LogKind};
 use crate::store::log::scan::{Hole, scan};
@@ -32,12 +32,7 @@ pub(in crate::store) fn witnessed(
 /// indexes in `seen`, which are all closed yet.
 pub(in crate::store) fn recover(shared: &Shared, seen: &Path) -> io::Result<()> {
     for noted in shared.damage.spans().iter().filter(|noted| noted.wanted > 0) {
-        let path = folder(&shared.settings.path).join(ids::file_name(noted.id));
-        match ids::read(&*shared.disk, &path) {
-            Ok(lost) => shared.damage.add_lost(noted, &lost.unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => shared.damage.add_lost(noted, &[]),
-            Err(error) => return Err(error),
-        }
+        shared.damage.add_lost(noted, &kept_ids(shared, noted.id)?);
     }
     let mut forgotten = false;
     for log in LogKind::ALL {
@@ -118,8 +113,7 @@ fn lost_in_indexes(shared: &Shared, damaged: &Damaged, seen: &Path) -> io::Resul
             }
         }
     }
-    lost.sort_unstable_by_key(|id| id.sequence);
-    shared.keep_lost(damaged.id, &lost)?;
+    let lost = shared.keep_lost(damaged.id, lost, is_lost)?;
     shared.damage.add_lost(damaged, &lost);
     Ok(())
 }

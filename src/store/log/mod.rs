@@ -17,4 +17,4 @@ pub(in crate::store) mod tail_reader;
 mod writer;
 
 pub(in crate::store) use segments::{Segment, Segments};
-pub(in crate::store) use writer::{Draft, Found, Log, Place, Sealed, holds_events, ids_path, number_of};
+pub(in crate::store) use writer::{Draft, Found, Log, Place, holds_events, ids_path, number_of};

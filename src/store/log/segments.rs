@@ -6,6 +6,7 @@ use super::ids::Id;
 use super::segment::{Cursor, Header, Step};
 use crate::event::{Event, Stored};
 use crate::store::files::disk::File;
+use crate::store::files::guarded::Guarded;
 use bytes::Bytes;
 use std::io;
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ pub(in crate::store) struct Segment {
     pub(in crate::store) sealed: AtomicBool,
     /// Its ids are durable in a file of their own.
     pub(in crate::store) ids_written: AtomicBool,
+    /// Until then: the ids of its events.
+    pub(in crate::store) ids: Guarded<Vec<Id>>,
 }
 
 impl Segment {

@@ -9,6 +9,7 @@ use super::segment::{self, Cursor, ENVELOPE, Envelope, FORMAT, HEADER, Header, S
 use super::segments::{Segment, Segments, id_of};
 use crate::sometimes;
 use crate::store::files::disk::{Disk, File, Open};
+use crate::store::files::guarded::Guarded;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,12 +48,6 @@ impl Draft {
     }
 }
 
-/// A segment that is full, and the ids that shall be kept of it.
-pub(in crate::store) struct Sealed {
-    pub(in crate::store) segment: Arc<Segment>,
-    pub(in crate::store) ids: Vec<Id>,
-}
-
 /// What [`Log::open`] found.
 #[derive(Default)]
 pub(in crate::store) struct Found {
@@ -69,8 +64,6 @@ pub(in crate::store) struct Log {
     last_number: u64,
     /// Events ever accepted into this log.
     events: u64,
-    /// Of the newest segment.
-    active_ids: Vec<Id>,
     /// Where a group may lie that failed.
     failed: Option<(Arc<Segment>, u64)>,
 }
@@ -87,8 +80,7 @@ impl Log {
         let mut found = Found::default();
         let headers = read_headers(&place, &mut found)?;
         let segments = Arc::new(Segments::default());
-        let mut log =
-            Self { place, segments, active: None, last_number: 0, events: 0, active_ids: Vec::new(), failed: None };
+        let mut log = Self { place, segments, active: None, last_number: 0, events: 0, failed: None };
         let mut headers = headers.into_iter().peekable();
         while let Some((header, path, file)) = headers.next() {
             log.last_number = header.number;
@@ -129,6 +121,7 @@ impl Log {
                 ids::summary(&*self.place.disk, &ids_path(&self.place, header.number))
                     .is_ok_and(|there| there.is_some()),
             ),
+            ids: Guarded::default(),
             header,
             path,
             file,
@@ -142,13 +135,14 @@ impl Log {
 
     /// Finds the end of the newest segment: behind its last sound group. An incomplete last group is dropped whole.
     fn recover_newest(&mut self, segment: Arc<Segment>, length: u64, found: &mut Found) -> io::Result<()> {
-        let ids = &mut self.active_ids;
+        let mut ids = Vec::new();
         let Scan { end, next_group, events, last_sequence, last_received, .. } =
             scan(&segment, length, |frame| match frame {
                 Frame::Control(note) => found.notes.take(note),
                 Frame::Event(event) => ids.push(id_of(&event)),
             })?;
         self.events = events;
+        *segment.ids.lock() = ids;
         segment.last_sequence.store(last_sequence, Ordering::Release);
         segment.last_ordinal.store(events, Ordering::Release);
         segment.last_received.store(last_received.unwrap_or(segment.header.created_at), Ordering::Release);
@@ -210,14 +204,14 @@ impl Log {
     }
 
     /// Ends the active segment and begins the next, from `spare` where there is one. Nothing may be answered from it
-    /// before this returns. `notes` are what the new segment shall begin with.
+    /// before this returns. `notes` are what the new segment shall begin with. Returns the one that is ended.
     pub(in crate::store) fn start_segment(
         &mut self,
         next_sequence: u64,
         notes: &[Control],
         now: jiff::Timestamp,
         spare: Option<PathBuf>,
-    ) -> io::Result<Option<Sealed>> {
+    ) -> io::Result<Option<Arc<Segment>>> {
         let newest = self.segments.snapshot().into_iter().next_back();
         let header = Header {
             format: FORMAT,
@@ -261,19 +255,19 @@ impl Log {
             allocated: AtomicU64::new(file.length()?),
             sealed: AtomicBool::new(false),
             ids_written: AtomicBool::new(false),
+            ids: Guarded::default(),
             header,
             path,
             file,
         });
-        let sealed = newest.map(|segment| {
-            segment.sealed.store(true, Ordering::Release);
-            Sealed { segment, ids: std::mem::take(&mut self.active_ids) }
-        });
+        if let Some(newest) = &newest {
+            newest.sealed.store(true, Ordering::Release);
+        }
         self.segments.push(Arc::clone(&segment));
         self.active = Some(Active { segment, next_group: 1 });
         // It says where the one before ends.
         self.failed = None;
-        Ok(sealed)
+        Ok(newest)
     }
 
     /// Sees to it that a group that failed does not turn up behind a crash. To be called before anything is written that
@@ -312,8 +306,8 @@ impl Log {
         self.events += u64::from(count);
         segment.last_ordinal.store(self.events, Ordering::Release);
         segment.allocated.fetch_max(end, Ordering::Relaxed);
+        segment.ids.lock().append(&mut draft.ids);
         segment.durable.store(end, Ordering::Release);
-        self.active_ids.append(&mut draft.ids);
         self.active = Some(Active { segment, next_group: next_group + 1 });
         Ok(())
     }

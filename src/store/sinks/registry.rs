@@ -71,8 +71,9 @@ pub(in crate::store) async fn attach(shared: &Arc<Shared>, wanted: &[SinkStart])
         Err(_) => shared.positions.retain(|key| !placed.iter().any(|placed| placed == key)),
     }
     noted?;
-    if over {
-        forget_what_is_over(shared).map_err(failed)?;
+    if over && let Err(error) = forget_what_is_over(shared) {
+        // The list says that they are gone; the next start removes what is left.
+        tracing::warn!(%error, "what forgotten sinks leave behind cannot be removed yet");
     }
     Ok(())
 }
@@ -97,7 +98,7 @@ fn position_of(shared: &Shared, sink: &SinkRegistration) -> u64 {
 async fn note(shared: &Shared, sinks: Vec<SinkRegistration>) -> Result<(), Refused> {
     let (reply, answer) = oneshot::channel();
     shared.inbox.command(Command::Note(Control::Sinks(sinks), reply));
-    answer.await.unwrap_or_else(|_| Err(Refused::Failed("its writer has ended".to_owned())))
+    answer.await.unwrap_or_else(|_| Err(Refused::Unknown("its writer has ended".to_owned())))
 }
 
 /// Takes off the list whose time is over, unless the clock is in doubt. Whether there were any.

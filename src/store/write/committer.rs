@@ -246,7 +246,15 @@ impl Committer {
             notes.iter().for_each(|(note, _)| frame::put_control(&mut draft.buffer, note));
             self.append(LogKind::Events, draft, self.next_sequence, None)
         });
-        let outcome = outcome.map_err(|error| failed(&error));
+        // Whoever is refused may take back what he wrote into his settings: a note that turns up behind a crash would
+        // contradict him.
+        let outcome = outcome.map_err(|error| match during(Phase::Commit, || self.events.void()) {
+            Ok(()) => failed(&error),
+            Err(_) => {
+                sometimes::happened("a note of which nobody knows");
+                Refused::Unknown(error.to_string())
+            }
+        });
         for (note, reply) in notes {
             if let (Ok(()), Control::Sinks(sinks)) = (&outcome, note) {
                 // Here, so that no segment begins with the old ones after the note is on disk.
@@ -356,8 +364,8 @@ impl Committer {
         let log = self.log(kind);
         let sealed = during(Phase::Rotation, || log.start_segment(first, &notes, shared.now(), spare))?;
         if let Some(sealed) = sealed {
-            share.ids_bytes.fetch_add(ids::length(sealed.ids.len()), Ordering::Relaxed);
-            let _ = self.janitor.send(janitor::Job::Sealed { events, sealed });
+            share.ids_bytes.fetch_add(ids::length(sealed.ids.lock().len()), Ordering::Relaxed);
+            let _ = self.janitor.send(janitor::Job::Sealed(kind, sealed));
         }
         Ok(())
     }

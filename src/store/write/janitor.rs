@@ -7,7 +7,8 @@ use crate::logging::Occasional;
 use crate::store::files::disk::Open;
 use crate::store::format::migrate;
 use crate::store::log::ids;
-use crate::store::log::{Sealed, ids_path, number_of};
+use crate::store::log::record::LogKind;
+use crate::store::log::{Segment, ids_path, number_of};
 use crate::store::phase::{Phase, during};
 use crate::store::shared::{LogShare, Shared};
 use std::io;
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 pub(in crate::store) enum Job {
     /// A segment is full.
-    Sealed { events: bool, sealed: Sealed },
+    Sealed(LogKind, Arc<Segment>),
     /// Room is wanted.
     Sweep,
     /// The store is being closed.
@@ -37,7 +38,7 @@ pub(in crate::store) struct Janitor {
     /// What it says each time that it fails anew.
     said: [Occasional; 6],
     /// Sealed segments whose ids could not be written yet.
-    unwritten: Vec<(bool, Sealed)>,
+    unwritten: Vec<(LogKind, Arc<Segment>)>,
     jobs: mpsc::Receiver<Job>,
 }
 
@@ -46,7 +47,7 @@ impl Worker for Janitor {
     fn step(&mut self, patience: Duration) -> bool {
         self.pulse.beat();
         match self.jobs.recv_timeout(patience) {
-            Ok(Job::Sealed { events, sealed }) => self.unwritten.push((events, sealed)),
+            Ok(Job::Sealed(log, segment)) => self.unwritten.push((log, segment)),
             Ok(Job::Sweep) | Err(mpsc::RecvTimeoutError::Timeout) => {}
             Ok(Job::Finish) | Err(mpsc::RecvTimeoutError::Disconnected) => {
                 self.write_ids();
@@ -62,7 +63,7 @@ impl Janitor {
     pub(in crate::store) fn new(
         shared: Arc<Shared>,
         pulse: Pulse,
-        unwritten: Vec<(bool, Sealed)>,
+        unwritten: Vec<(LogKind, Arc<Segment>)>,
         jobs: mpsc::Receiver<Job>,
     ) -> Self {
         Self { shared, pulse, said: Default::default(), unwritten, jobs }
@@ -93,9 +94,8 @@ impl Janitor {
     fn write_ids(&mut self) {
         let shared = Arc::clone(&self.shared);
         let [.., said] = &self.said;
-        self.unwritten.retain(|(events, sealed)| {
-            let share = if *events { &shared.events } else { &shared.samples };
-            let written = shared.reserve.write(|| write_ids(share, sealed));
+        self.unwritten.retain(|(log, segment)| {
+            let written = shared.reserve.write(|| write_ids(shared.log(*log), segment));
             if let Err(error) = &written
                 && let Some(suppressed) = said.pass(Instant::now())
             {
@@ -206,10 +206,17 @@ impl Janitor {
 }
 
 /// Writes the ids of a sealed segment, whose bytes were counted when it was sealed.
-pub(super) fn write_ids(share: &LogShare, sealed: &Sealed) -> io::Result<()> {
-    let Sealed { segment, ids } = sealed;
+pub(super) fn write_ids(share: &LogShare, segment: &Segment) -> io::Result<()> {
     let header = &segment.header;
-    ids::write(&*share.place.disk, &share.place.dir, header.number, header.first_sequence, ids)?;
-    segment.ids_written.store(true, Ordering::Release);
-    Ok(())
+    loop {
+        let ids = segment.ids.lock().clone();
+        ids::write(&*share.place.disk, &share.place.dir, header.number, header.first_sequence, &ids)?;
+        let mut known = segment.ids.lock();
+        // Of what turned out to be damaged meanwhile the file must not tell.
+        if known.len() == ids.len() {
+            *known = Vec::new();
+            segment.ids_written.store(true, Ordering::Release);
+            return Ok(());
+        }
+    }
 }
