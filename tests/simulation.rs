@@ -21,7 +21,7 @@ mod polling;
 mod provider;
 mod transactions;
 
-use crate::support::fault_disk::End;
+use crate::support::fault_disk::{End, Fault, Plan};
 use crate::support::seed::{seed, soak};
 use broker::Broker;
 use core::{Core, Life, Wanted};
@@ -37,7 +37,7 @@ const MOST_TURNS: u32 = 400_000;
 /// Seeds from which on everything below has to have happened.
 const ENOUGH: u64 = 100;
 /// What a run has to bring about.
-const SOMETIMES: [&str; 35] = [
+const SOMETIMES: [&str; 38] = [
     // Marks in the core.
     "a batch that is refused",
     "a commit of which nobody knows",
@@ -64,7 +64,10 @@ const SOMETIMES: [&str; 35] = [
     "a dead letter that is dropped",
     "a dead letter that is retried",
     "a damaged journal",
+    "damaged positions",
     "a full disk",
+    "a full disk during open",
+    "a power cut during open",
     "a rename",
     "a rename onto a kept position",
     "a replay",
@@ -79,7 +82,7 @@ const SOMETIMES: [&str; 35] = [
 /// Likewise, from so many seeds on.
 const MANY: u64 = 2_000;
 /// What is come by more seldom.
-const SELDOM: [&str; 20] = [
+const SELDOM: [&str; 22] = [
     "a dead letter behind a sync that failed",
     "a dead letter whose record is damaged",
     "a gap that is told",
@@ -92,11 +95,13 @@ const SELDOM: [&str; 20] = [
     "a segment that a note began",
     "a segment that was given up",
     "a segment whose header is torn",
+    "an event that is refused by a clock that was set",
     "an event that waits for an index",
     "an index that goes bad",
     "an index that is not to be had",
     "an index that is rebuilt",
     "an index that is opened as it was closed",
+    "damaged ids",
     "dead letters that cannot be written",
     "the reserve is given up",
     "records that are unconfirmed at the end",
@@ -145,7 +150,7 @@ async fn lives(core: &Rc<Core>, sum: &mut Sum) {
     }
     core.turns.note("nothing goes wrong any more");
     core.heal();
-    let store = core.open().unwrap_or_else(|error| panic!("the store does not come up: {error}"));
+    let store = core.open(None).unwrap_or_else(|error| panic!("the store does not come up: {error}"));
     let life = Life::new(core, store);
     core.turns.spawn("start", Rc::clone(&life).come_up());
     while !life.up.get() {
@@ -199,10 +204,21 @@ async fn life(core: &Rc<Core>, sum: &mut Sum) {
     let failed = core.databases.failed();
     core.rot();
     core.has_peace.set(false);
-    let Ok(store) = core.open() else {
+    let plan = core.turns.draw(|rng| {
+        let faults = [Fault::Io, Fault::Full, Fault::Cut, Fault::Cut];
+        let plan =
+            Plan { at: rng.u64(0..80), calls: rng.choice([1, 1, 3, 20]).unwrap(), fault: rng.choice(faults).unwrap() };
+        (rng.u8(0..4) == 0).then_some(plan)
+    });
+    core.turns.note(format!("it starts; {plan:?}"));
+    let Ok(store) = core.open(plan) else {
         core.turns.note("the store does not come up");
-        core.sometimes.happened("a store that does not come up");
-        core.end(End::Kill);
+        core.sometimes.happened(match plan {
+            _ if core.world.is_cut() => "a power cut during open",
+            Some(Plan { fault: Fault::Full, .. }) => "a full disk during open",
+            _ => "a store that does not come up",
+        });
+        core.end(if core.world.is_cut() { End::PowerCut } else { End::Kill });
         core.heal();
         return;
     };
@@ -213,14 +229,14 @@ async fn life(core: &Rc<Core>, sum: &mut Sum) {
         turn(core, sum).await;
         life.act();
         life.look();
-        if life.failed.get() {
+        if life.failed.get() || core.world.is_cut() {
             break;
         }
     }
     // What rots does so behind an end in peace.
     let rots = core.ledger.borrow().rots;
     let how = core.turns.draw(|rng| if rots && rng.bool() { 0 } else { rng.u8(0..3) });
-    if how == 0 && life.up.get() && !life.loading.get() {
+    if how == 0 && !core.world.is_cut() && life.up.get() && !life.loading.get() {
         core.turns.note("SIGTERM");
         life.stop();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
@@ -230,9 +246,9 @@ async fn life(core: &Rc<Core>, sum: &mut Sum) {
         assert!(life.has_ended(), "the deliveries do not end");
         life.store.engine.close();
         core.sometimes.happened("an end in peace");
-        core.has_peace.set(core.databases.failed() == failed);
+        core.has_peace.set(core.databases.failed() == failed && !core.world.is_cut());
     }
-    let how = if how == 1 { End::PowerCut } else { End::Kill };
+    let how = if how == 1 || core.world.is_cut() { End::PowerCut } else { End::Kill };
     core.turns.note(format!("{how:?}"));
     core.end(how);
 }

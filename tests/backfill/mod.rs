@@ -1,5 +1,6 @@
 //! The backfill: within the test's own process where times and replies are to be made up, else as the real daemon.
 
+mod clock;
 mod damage;
 mod everything;
 mod inside;
@@ -15,12 +16,13 @@ use crate::e2b::KEY;
 use crate::simulate::Running;
 use crate::support::daemon::PATIENCE;
 use crate::support::oracle::{Answer, Ledger};
+use e2b_relay::client::Exchange;
 use e2b_relay::e2b::{self, Api};
 use e2b_relay::event::{Arrival, Event};
 use e2b_relay::executor::Executor;
-use e2b_relay::intake::{Accepted, DamagedSpan, Intake, Limits, Log, Recalled, Refused, State};
+use e2b_relay::intake::{Accepted, Clock, DamagedSpan, Intake, Limits, Log, Recalled, Refused, State};
 use e2b_relay::metrics::Metrics;
-use e2b_relay::shutdown::{self, Trigger};
+use e2b_relay::shutdown::{self, Shutdown, Trigger};
 use e2b_relay::source::backfill::{Backfill, Bounds, Parts, Settings, Status};
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, HashSet};
@@ -208,4 +210,35 @@ impl Working {
         self.stop.fire();
         tokio::time::timeout(Duration::from_secs(5), self.task).await.expect("it ends at once").unwrap();
     }
+}
+
+/// The backfill of a list that is made up, by a clock that is too; what it says of itself; and where its spool is.
+fn backfill_of(
+    list: Arc<impl Exchange + 'static>,
+    clock: Clock,
+    taken: &Arc<Taken>,
+    bounds: Bounds,
+    shutdown: &Shutdown,
+) -> (Backfill, watch::Receiver<Status>, tempfile::TempDir) {
+    let metrics = Metrics::new("0", "0").unwrap();
+    let (spool, status) = (tempfile::tempdir().unwrap(), watch::Sender::default());
+    let limits = Limits { dedupe_window: Duration::from_secs(8 * 86_400), commit_timeout: PATIENCE, max_in_flight: 1 };
+    let intake = Intake::new(taken.clone(), limits, clock, metrics.clone(), shutdown.clone());
+    let random = fastrand::Rng::with_seed(1);
+    let backfill = Backfill::new(Parts {
+        source: "acme".into(),
+        team_id: None,
+        api: Api::over(list, String::new(), "acme", &e2b::Settings::default(), metrics.clone(), random),
+        settings: Settings { overlap: Duration::from_secs(210), ..Settings::default() },
+        intake: Arc::new(intake),
+        state: Arc::<Kept>::default(),
+        executor: Executor::default(),
+        spool: spool.path().to_owned(),
+        bounds,
+        metrics,
+        webhook_id: watch::channel(None).1,
+        damaged: taken.damaged.subscribe(),
+        status: status.clone(),
+    });
+    (backfill, status.subscribe(), spool)
 }

@@ -1,19 +1,14 @@
 //! A sweep that a spool holds in pieces only, and that takes its time.
 
-use super::{Kept, PATIENCE, Taken};
+use super::Taken;
 use bytes::Bytes;
 use e2b_relay::client::{ClientError, Exchange, Method, Reply};
-use e2b_relay::e2b::{self, Api};
-use e2b_relay::executor::Executor;
-use e2b_relay::intake::{Intake, Limits};
-use e2b_relay::metrics::Metrics;
 use e2b_relay::shutdown;
-use e2b_relay::source::backfill::{Backfill, Bounds, Parts, Settings, Status};
+use e2b_relay::source::backfill::{Bounds, Status};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Of one page.
@@ -74,35 +69,17 @@ impl Exchange for List {
 #[tokio::test(start_paused = true)]
 async fn what_is_listed_late_while_its_pieces_are_fetched_is_fetched_and_not_called_verified_before() {
     let list = Arc::new(List { began: Instant::now(), now: "2026-08-21T10:00:00Z".parse().unwrap() });
-    let (metrics, (stop, shutdown)) = (Metrics::new("0", "0").unwrap(), shutdown::channel());
-    let (taken, spool, status) = (Arc::<Taken>::default(), tempfile::tempdir().unwrap(), watch::Sender::default());
+    let ((stop, shutdown), taken) = (shutdown::channel(), Arc::<Taken>::default());
     let clock = {
         let list = Arc::clone(&list);
         Arc::new(move || list.time())
     };
-    let limits = Limits { dedupe_window: Duration::from_secs(8 * 86_400), commit_timeout: PATIENCE, max_in_flight: 1 };
-    let intake = Intake::new(taken.clone(), limits, clock, metrics.clone(), shutdown.clone());
-    let asked = e2b::Settings::default();
-    let random = fastrand::Rng::with_seed(1);
-    let backfill = Backfill::new(Parts {
-        source: "acme".into(),
-        team_id: None,
-        api: Api::over(list.clone(), String::new(), "acme", &asked, metrics.clone(), random),
-        settings: Settings { overlap: Duration::from_secs(210), ..Settings::default() },
-        intake: Arc::new(intake),
-        state: Arc::<Kept>::default(),
-        executor: Executor::default(),
-        spool: spool.path().to_owned(),
-        // A page fills a file: nine pages are three pieces.
-        bounds: Bounds { file: 1, files: 4 },
-        metrics,
-        webhook_id: watch::channel(None).1,
-        damaged: taken.damaged.subscribe(),
-        status: status.clone(),
-    });
+    // A page fills a file: nine pages are three pieces.
+    let bounds = Bounds { file: 1, files: 4 };
+    let (backfill, mut status, _spool) = super::backfill_of(list.clone(), clock, &taken, bounds, &shutdown);
     let work = tokio::spawn(backfill.run(shutdown));
     let verified = |status: &Status| status.verified_through.is_some_and(|through| through >= list.now);
-    status.subscribe().wait_for(verified).await.unwrap();
+    status.wait_for(verified).await.unwrap();
     let ids: Vec<String> = taken.events.lock().unwrap().iter().map(|(event, _)| event.id.clone()).collect();
     assert!(ids.len() > 900, "{}", ids.len());
     assert!(ids.iter().any(|id| id == LATE), "it happened before what is called verified, and is listed");

@@ -7,7 +7,7 @@ use super::ledger::{Ledger, Letters};
 use super::marks::Sometimes;
 use super::polling::Polling;
 use super::provider::Provider;
-use crate::support::fault_disk::{End, World};
+use crate::support::fault_disk::{End, Plan, World};
 use bytesize::ByteSize;
 use e2b_relay::deliver::{self, About, Delivery};
 use e2b_relay::executor::Executor;
@@ -40,6 +40,15 @@ pub(super) struct Wanted {
     pub(super) broker: usize,
 }
 
+/// What the medium of a seed loses, while no daemon has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rots {
+    Nothing,
+    Journal,
+    Ids,
+    Positions,
+}
+
 /// What outlives a daemon.
 pub(super) struct Core {
     pub(super) turns: Turns,
@@ -50,6 +59,7 @@ pub(super) struct Core {
     tail: Limits,
     /// The last daemon came to its own end, and what it knew is on disk.
     pub(super) has_peace: Cell<bool>,
+    pub(super) rots: Rots,
     pub(super) has_rotted: Cell<bool>,
     /// Nothing is ever removed to make room.
     pub(super) is_roomy: bool,
@@ -86,9 +96,12 @@ impl Core {
         let orders = [Order::Pipelined, Order::OnePerSandbox, Order::Batched];
         let brokers: Vec<Broker> = orders.into_iter().map(Broker::new).collect();
         let wanted = |broker| Wanted { name: format!("sink-{broker}"), renamed_from: None, broker };
+        let kinds = [Rots::Journal, Rots::Journal, Rots::Ids, Rots::Positions, Rots::Nothing, Rots::Nothing];
+        let rots = turns.draw(|rng| rng.choice(kinds).unwrap());
+        let world = World::new(folder.path(), seed);
         Self {
-            world: World::new(folder.path(), seed),
-            databases: Databases::new(seed),
+            databases: Databases::on(&world, seed),
+            world,
             provider: Provider::new(turns.draw(fastrand::Rng::fork), true_time(&turns)),
             path: folder.path().join("store"),
             tail: turns.draw(|rng| Limits { events: rng.usize(5..300), bytes: rng.usize(10_000..400_000) }),
@@ -104,7 +117,8 @@ impl Core {
             forgetting: RefCell::default(),
             keys: RefCell::default(),
             brokers,
-            ledger: RefCell::new(Ledger::new(turns.draw(|rng| rng.u8(0..3)) == 0)),
+            ledger: RefCell::new(Ledger::new(rots == Rots::Journal)),
+            rots,
             turns,
             sometimes: sometimes.clone(),
             skew: Arc::default(),
@@ -122,9 +136,9 @@ impl Core {
         Executor::scheduled(self.turns.crew.clone())
     }
 
-    /// Nothing goes wrong until something is planned.
-    pub(super) fn open(&self) -> Result<Handles, OpenError> {
-        self.open_on(self.world.disk(None))
+    /// Nothing goes wrong but what is planned.
+    pub(super) fn open(&self, plan: Option<Plan>) -> Result<Handles, OpenError> {
+        self.open_on(self.world.disk(plan))
     }
 
     /// Beside a daemon that runs.
@@ -156,10 +170,32 @@ impl Core {
         store::open(settings, parts)
     }
 
-    /// While nobody runs the medium may lose something of the journal. Behind an end in peace: else the indexes may have lost
-    /// the ids of the last records, and nothing knows any more who had what.
+    /// While nobody runs the medium may lose something.
     pub(super) fn rot(&self) {
-        if !self.ledger.borrow().rots || !self.has_peace.get() || self.turns.draw(|rng| rng.u8(0..4)) == 0 {
+        match self.rots {
+            Rots::Nothing => {}
+            Rots::Journal => self.rot_the_journal(),
+            Rots::Ids => self.rot_some(".ids", "journal", "damaged ids"),
+            Rots::Positions => self.rot_some("", "positions", "damaged positions"),
+        }
+    }
+
+    /// What is there more than once, so that nothing is lost with it.
+    fn rot_some(&self, ending: &str, folder: &str, mark: &str) {
+        let folder = self.path.join(folder);
+        let is_it = |path: &Path| path.parent() == Some(&folder) && path.to_string_lossy().ends_with(ending);
+        if self.turns.draw(|rng| rng.u8(0..3)) == 0
+            && let Some(what) = self.world.rot(0, is_it)
+        {
+            self.turns.note(format!("rotten: {what}"));
+            self.sometimes.happened(mark);
+        }
+    }
+
+    /// Behind an end in peace: else the indexes may have lost the ids of the last records, and nothing knows any more who had
+    /// what.
+    fn rot_the_journal(&self) {
+        if !self.has_peace.get() || self.turns.draw(|rng| rng.u8(0..4)) == 0 {
             return;
         }
         let journal = self.path.join("journal");

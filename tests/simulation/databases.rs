@@ -1,6 +1,7 @@
 //! Databases in memory, as sled's are: what was written is there, and what was not synced may be lost behind a power cut or a
 //! kill, the last of it first. Held against the real ones by `agrees`.
 
+use crate::support::fault_disk::World;
 use e2b_relay::store::{Bad, Database, KeyValue, Visit};
 use fastrand::Rng;
 use std::collections::BTreeMap;
@@ -44,6 +45,8 @@ struct State {
     fails: u32,
     rng: Rng,
     failed: u64,
+    /// Where the power may be cut.
+    world: Option<World>,
 }
 
 /// All databases of a medium. Cloning shares them.
@@ -53,6 +56,13 @@ pub(super) struct Databases(Arc<Mutex<State>>);
 impl Databases {
     pub(super) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State { rng: Rng::with_seed(seed), ..State::default() })))
+    }
+
+    /// On the medium of this world: what comes behind a cut of its power does not happen.
+    pub(super) fn on(world: &World, seed: u64) -> Self {
+        let databases = Self::new(seed);
+        databases.state().world = Some(world.clone());
+        databases
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -103,7 +113,7 @@ struct Open {
 impl State {
     /// Whether this call fails by plan, or since the process has ended.
     fn enter(&mut self, life: u64) -> Result<(), Bad> {
-        if self.life != life {
+        if self.life != life || self.world.as_ref().is_some_and(World::is_cut) {
             return Err(Bad::Unavailable(io::Error::other("the process has ended")));
         }
         if self.fails > 0 && self.rng.u32(0..self.fails) == 0 {

@@ -131,7 +131,7 @@ impl From<Cut> for Unfinished {
     fn from(cut: Cut) -> Self {
         match cut {
             Cut::Draining => Self::Draining,
-            Cut::Api(_) | Cut::Spool(_) | Cut::Store(_) | Cut::Abandoned => Self::Cut(cut.to_string()),
+            Cut::Api(_) | Cut::Spool(_) | Cut::Store(_) | Cut::ClockSet | Cut::Abandoned => Self::Cut(cut.to_string()),
         }
     }
 }

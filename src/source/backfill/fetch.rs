@@ -82,7 +82,7 @@ impl Backfill {
         self.offer.tally.calls += u64::from(answer.calls);
         self.tell_watcher()?;
         if let Some(date) = answer.date {
-            self.parts.intake.provider_time(&self.parts.source, date);
+            self.offer.provider_time(date);
         }
         let EventsPage { events } = answer.value;
         let rows = events.iter().map(|raw| {
@@ -177,10 +177,12 @@ impl Backfill {
             });
             let (returned, page) = popped.await?;
             spool = returned;
-            let Some(page) = page? else { return Ok(lost) };
+            let Some(page) = page? else { break };
             self.offer.all(page.into_iter().map(|raw| offer::Fetched { raw, attempt: None })).await?;
             self.tell_watcher()?;
         }
+        // What comes next may note that everything was taken.
+        if self.offer.has_misjudged() { Err(Cut::ClockSet) } else { Ok(lost) }
     }
 
     /// Tells what the sweep has come to so far. One that nobody watches any more is not gone on with, unless it is the

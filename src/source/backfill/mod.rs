@@ -144,6 +144,8 @@ enum Cut {
     Spool(#[from] io::Error),
     #[error("nothing more is fetched while the store takes nothing: {0}")]
     Store(String),
+    #[error("the host's clock was set while the list was read; it is read again")]
+    ClockSet,
     #[error("the daemon ends")]
     Draining,
     #[error("whoever asked for it has gone away")]
@@ -175,7 +177,7 @@ impl Cut {
     fn outcome(&self) -> &'static str {
         match self {
             Self::Api(error) => error.outcome(),
-            Self::Spool(_) | Self::Store(_) | Self::Draining | Self::Abandoned => "unavailable",
+            Self::Spool(_) | Self::Store(_) | Self::ClockSet | Self::Draining | Self::Abandoned => "unavailable",
         }
     }
 }
@@ -439,6 +441,9 @@ impl Backfill {
                 return Ok(());
             }
         };
+        if self.offer.has_misjudged() {
+            return Err(Cut::ClockSet);
+        }
         let last = self.found.saved.attempts;
         // Kept now and then only: what is read again is known.
         if through.is_some_and(|through| last.is_none_or(|last| earlier(through, overlap) > last)) {

@@ -3,15 +3,17 @@
 use super::by_hand::Tally;
 use crate::decode;
 use crate::event::{Arrival, Event, Origin};
-use crate::intake::{Age, Answer, Intake};
+use crate::intake::{Age, Answer, Intake, MAX_AHEAD};
 use crate::metrics::Metrics;
 use crate::sometimes;
 use crate::source::insist::{Patience, insist};
 use bytes::Bytes;
 use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Refused events that are remembered, so that each is counted once; they are listed again in every sweep.
 const MAX_REFUSED: usize = 10_000;
@@ -44,11 +46,46 @@ pub(super) struct Offer {
     pub(super) age: Age,
     /// What became of whatever was offered since this was last emptied.
     pub(super) tally: Tally,
+    /// What the host's clock said when the provider's was last held against it.
+    compared: Option<(Timestamp, Instant)>,
+    /// Events were refused for their age by a clock that was set since then.
+    misjudged: bool,
 }
 
 impl Offer {
     pub(super) fn new(source: Arc<str>, team_id: Option<String>, intake: Arc<Intake>, metrics: Metrics) -> Self {
-        Self { source, team_id, intake, metrics, refused: HashSet::new(), age: Age::Known, tally: Tally::default() }
+        Self {
+            source,
+            team_id,
+            intake,
+            metrics,
+            refused: HashSet::new(),
+            age: Age::Known,
+            tally: Tally::default(),
+            compared: None,
+            misjudged: false,
+        }
+    }
+
+    /// The provider has told its time. From here on the host's clock can be believed as far as it goes evenly.
+    pub(super) fn provider_time(&mut self, time: Timestamp) {
+        self.intake.provider_time(&self.source, time);
+        (self.compared, self.misjudged) = (Some((self.intake.now(), Instant::now())), false);
+    }
+
+    /// Whether anything that was refused since then has to be offered again, once the clocks were compared anew.
+    pub(super) fn has_misjudged(&self) -> bool {
+        self.misjudged
+    }
+
+    /// Whether an event is within the window by a clock that goes evenly.
+    fn is_misjudged(&self, timestamp: Timestamp) -> bool {
+        self.compared.is_some_and(|(host, at)| {
+            let now = host.saturating_add(SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX));
+            let now = now.unwrap_or(Timestamp::MAX);
+            let floor = now.checked_sub(self.intake.dedupe_window()).unwrap_or(Timestamp::MIN);
+            (floor..=now.checked_add(MAX_AHEAD).unwrap_or(Timestamp::MAX)).contains(&timestamp)
+        })
     }
 
     /// The event, if it is one and this source's; another is counted.
@@ -100,6 +137,10 @@ impl Offer {
         let ended = join_all(sandboxes.into_values().map(|events| this.in_order(events))).await;
         for (raw, answer) in ended.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             match answer {
+                Answer::TooOld { timestamp, .. } | Answer::TooNew { timestamp, .. } if self.is_misjudged(timestamp) => {
+                    sometimes::happened("an event that is refused by a clock that was set");
+                    self.misjudged = true;
+                }
                 Answer::TooOld { .. } => self.refuse(&raw, TOO_OLD, OUTSIDE),
                 Answer::TooNew { .. } => self.refuse(&raw, "too_new", OUTSIDE),
                 Answer::Duplicate => self.count(|tally| &mut tally.known),

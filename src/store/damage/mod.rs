@@ -48,7 +48,7 @@ pub struct DamagedSpan {
     pub received_after: Option<Timestamp>,
     /// When the first sound record behind it was received; `None` where it reaches to the end.
     pub received_before: Option<Timestamp>,
-    /// How many of [`Self::events`] were accepted anew since.
+    /// How many of [`Self::events`] were accepted anew since; in earlier processes, as far as some sink still waits for that.
     pub recovered: u64,
     /// It was found since the store was opened, and not in an earlier process.
     pub is_new: bool,
@@ -126,6 +126,19 @@ impl Damage {
         known.unknown.insert(damaged.id, records.saturating_sub(lost.len() as u64).min(damaged.wanted));
         drop(known);
         self.has_lost.fetch_or(!lost.is_empty(), Ordering::Release);
+    }
+
+    /// Before the store was opened, records were accepted anew that had these sequences.
+    fn were_accepted(&self, replaced: &[u64]) {
+        let noted = self.spans();
+        self.spans.send_modify(|spans| {
+            for span in spans {
+                let damaged = noted.iter().find(|damaged| damaged.id == span.id);
+                let anew =
+                    replaced.iter().filter(|sequence| damaged.is_some_and(|damaged| damaged.is_wanted(**sequence)));
+                span.recovered = span.events.min(anew.count() as u64);
+            }
+        });
     }
 
     /// An event is on disk, for the first time as far as is known.

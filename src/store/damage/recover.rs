@@ -2,6 +2,7 @@
 
 use super::kept_ids;
 use crate::store::dedupe::day_index;
+use crate::store::log::frame::Frame;
 use crate::store::log::ids::Id;
 use crate::store::log::notes::Damaged;
 use crate::store::log::record::{End, LogKind};
@@ -35,8 +36,9 @@ pub(in crate::store) fn recover(shared: &Shared, seen: &Path) -> io::Result<()> 
         shared.damage.add_lost(noted, &kept_ids(shared, noted.id)?);
     }
     let mut forgotten = false;
+    let mut replaced = Vec::new();
     for log in LogKind::ALL {
-        for (segment, hole) in holes(shared, log)? {
+        for (segment, hole) in holes(shared, log, &mut replaced)? {
             let Some(found) = shared.note_hole(log, segment.as_deref(), hole)? else { continue };
             if found.damaged.wanted > 0 {
                 if found.lost.is_empty() {
@@ -46,6 +48,7 @@ pub(in crate::store) fn recover(shared: &Shared, seen: &Path) -> io::Result<()> 
             }
         }
     }
+    shared.damage.were_accepted(&replaced);
     if forgotten {
         // What they know beyond the journal is what is lost. They are made anew from it.
         for day in day_index::days(&*shared.kv, seen)? {
@@ -55,7 +58,8 @@ pub(in crate::store) fn recover(shared: &Shared, seen: &Path) -> io::Result<()> 
     Ok(())
 }
 
-fn holes(shared: &Shared, log: LogKind) -> io::Result<Vec<(Option<Arc<Segment>>, Hole)>> {
+/// Adds to `replaced` which records were accepted anew, as far as some sink has not had that.
+fn holes(shared: &Shared, log: LogKind, replaced: &mut Vec<u64>) -> io::Result<Vec<(Option<Arc<Segment>>, Hole)>> {
     let settled = shared.ordinals_settled_by_all().of(log);
     let end = *shared.durable.borrow();
     let segments = shared.log(log).segments.snapshot();
@@ -70,7 +74,11 @@ fn holes(shared: &Shared, log: LogKind) -> io::Result<Vec<(Option<Arc<Segment>>,
         if next.is_some() && segment.last_ordinal() <= settled {
             continue;
         }
-        let scan = scan(segment, segment.durable(), |_| ())?;
+        let scan = scan(segment, segment.durable(), |frame| {
+            if let Frame::Event(event) = frame {
+                replaced.extend(event.replaces);
+            }
+        })?;
         let (events, through, received_before) = match next {
             Some(next) => (segment.last_ordinal(), segment.last_sequence(), Some(next.header.created_at)),
             None => (end.ordinals.of(log), end.sequence, None),
