@@ -41,7 +41,8 @@ impl Exchange for List {
             self.hours_off.store(if page == 1 { self.set_to } else { 0 }, Ordering::Relaxed);
             let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&self.time()).unwrap();
             let row = |number: i64| {
-                let (kind, at) = ("sandbox.lifecycle.updated", self.now - jiff::SignedDuration::from_secs(number));
+                // Most of them are older than the overlap, in which every sweep looks again.
+                let (kind, at) = ("sandbox.lifecycle.updated", self.now - jiff::SignedDuration::from_secs(number * 10));
                 serde_json::json!({"id": format!("event-{number}"), "type": kind, "timestamp": at.to_string(), "sandbox_id": "sbx-1"})
             };
             let offset = path.split("offset=").nth(1).unwrap().split('&').next().unwrap();
