@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Longer inputs find no more, and slow everything down.
+/// What mutation makes longer finds no more, and slows everything down.
 const LONGEST: usize = 16 << 10;
 /// Inputs that are mutated on, beside the corpus.
 const MOST_KEPT: usize = 4_096;
@@ -215,6 +215,7 @@ fn mutated(pool: &[Vec<u8>], kept: usize, words: &[Vec<u8>], random: &mut Rng) -
         pool[random.usize(..last)].clone()
     };
     let mut input = any(random);
+    let longest = input.len().max(LONGEST);
     for _ in 0..=random.usize(..MUTATIONS).min(random.usize(..MUTATIONS)) {
         let (start, end) = range(&input, random);
         match random.u8(..12) {
@@ -253,7 +254,7 @@ fn mutated(pool: &[Vec<u8>], kept: usize, words: &[Vec<u8>], random: &mut Rng) -
                 drop(input.splice(start..end, words[random.usize(..words.len())].clone()));
             }
         }
-        input.truncate(LONGEST);
+        input.truncate(longest);
     }
     input
 }

@@ -127,7 +127,7 @@ impl Served {
         // The level is the whole process's, and what is dropped can be listed no more.
         let is_meant =
             uri.path().starts_with("/api/") && !["/api/log-level", "/api/dead-letters/drop"].contains(&uri.path());
-        if !is_meant {
+        if !is_meant || method == "HEAD" {
             return Err("not to be asked".to_owned());
         }
         let body = input.get(end + 1..).unwrap_or_default();

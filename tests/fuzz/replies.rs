@@ -70,7 +70,10 @@ impl Client {
             Ok(answer) => Ok(answer.value),
             Err(error) => {
                 let said = error.to_string();
-                assert!(said.len() < 600 && !said.contains(char::is_control) && !said.contains(KEY), "{said:?}");
+                assert!(
+                    said.chars().count() < 600 && !said.contains(char::is_control) && !said.contains(KEY),
+                    "{said:?}"
+                );
                 let is_its_own_message = matches!(error, ApiError::Refused { .. });
                 assert!(is_its_own_message || !said.contains(CANARY), "{said:?}");
                 assert!(status != 200 || matches!(error, ApiError::Invalid { .. }), "{error:?}");
@@ -89,8 +92,9 @@ fn raw_rows(body: &[u8]) -> Option<Vec<&RawValue>> {
     serde_json::from_slice(body).ok()
 }
 
-fn values(body: &[u8]) -> Vec<Value> {
-    raw_rows(body).unwrap_or_default().iter().map(|row| serde_json::from_str(row.get()).unwrap_or_default()).collect()
+/// What they are; `None` where one has a number past a double, which is no matter where nobody reads it.
+fn values(body: &[u8]) -> Option<Vec<Value>> {
+    raw_rows(body)?.iter().map(|row| serde_json::from_str(row.get()).ok()).collect()
 }
 
 fn size(count: usize) -> usize {
@@ -124,10 +128,13 @@ fn sandboxes_are_understood_or_named_as_odd() {
         let rows = raw_rows(input).expect("a page is a list").len();
         assert!(page.sandboxes.len() + page.odd.len() <= rows, "of {rows} rows");
         assert_eq!(page.next_token.as_deref(), Some("next"));
-        let ids: Vec<Value> = values(input).into_iter().map(|row| row["sandboxID"].clone()).collect();
+        let Some(whole) = values(input) else { return Ok("a huge number".to_owned()) };
+        let ids: Vec<Value> = whole.into_iter().flat_map(|row| [row["sandboxID"].clone(), row[0].clone()]).collect();
         for sandbox in &page.sandboxes {
             assert!(sandbox.started_at.parse::<jiff::Timestamp>().is_ok(), "{sandbox:?}");
             assert!(ids.contains(&sandbox.id.as_str().into()), "{sandbox:?}");
+            // Numbers are not read to their last digit.
+            let sandbox = &ListedSandbox { metadata: None, ..sandbox.clone() };
             let json = serde_json::to_vec(sandbox).unwrap();
             assert_eq!(&serde_json::from_slice::<ListedSandbox>(&json).unwrap(), sandbox);
             let one =
@@ -155,7 +162,11 @@ fn samples_have_a_time_on_the_calendar() {
             }),
             (Err(_), Ok(span)) => (span.clone(), raw_rows(input).expect("a list").len()),
             (Err(error), Err(_)) => return Err(error.clone()),
-            (Ok(_), Ok(_)) => panic!("both a table and a list"),
+            // The table's one member may stand in a list, as serde reads a struct.
+            (Ok(_), Ok(span)) => {
+                assert!(input.trim_ascii_start().starts_with(b"["), "both a table and a list");
+                (span.clone(), raw_rows(input).expect("a list").len())
+            }
         };
         assert!(samples.len() <= count, "{} of {count}", samples.len());
         for sample in &samples {
@@ -175,11 +186,19 @@ fn deliveries_are_those_that_the_page_lists() {
         let query = DeliveryQuery::default();
         let page = client.ask(200, input, async |api| api.deliveries("w", &query).await)?;
         let Ok(whole) = serde_json::from_slice::<Value>(input) else { return Ok("a huge number".to_owned()) };
-        let rows = whole["data"].as_array().expect("a page has a list");
+        let Some(rows) = whole["data"].as_array() else {
+            assert!(whole.is_array(), "a page has a list, or is one, as serde reads a struct");
+            return Ok("a list in the page's place".to_owned());
+        };
         assert!(page.deliveries.len() <= rows.len(), "of {} rows", rows.len());
         assert_eq!(page.next_cursor.as_deref(), whole["nextCursor"].as_str());
         for delivery in &page.deliveries {
-            let row = rows.iter().find(|row| row["eventId"] == delivery.event_id.as_str()).expect("it is listed");
+            let is_its =
+                |row: &&Value| row["eventId"] == delivery.event_id.as_str() || row[0] == delivery.event_id.as_str();
+            let row = rows.iter().find(is_its).expect("it is listed");
+            if row.is_array() {
+                continue;
+            }
             let bodies = delivery.attempts.iter().map(|attempt| attempt.request_body.as_deref());
             let listed =
                 row["attempts"].as_array().into_iter().flatten().map(|attempt| attempt["requestBody"].as_str());
