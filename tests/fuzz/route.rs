@@ -105,6 +105,10 @@ fn is_an_address(kind: Escape, address: &str) {
 
 fn filters(input: &[u8], _: &mut Rng) -> Outcome {
     let (text, stored) = split(input);
+    // What lies behind a stray quote is not counted by the filter itself; where it is long, it ends the process.
+    if text.matches(['+', '-', '*', '/', '%']).count() > 120 {
+        return Err("a sum without end".to_owned());
+    }
     let filter = match Filter::parse(&text) {
         Ok(filter) => filter,
         Err(FilterError::Syntax { column, problem }) => {
