@@ -26,7 +26,7 @@ const CAMEL: [(&str, &str); 8] = [
 
 #[test]
 fn what_is_rendered_of_an_event_is_read_as_the_same_event() {
-    Target { name: "decode", rounds: 5_000, minutes: 10, seeds: files(EVENTS) }.fuzz(check);
+    Target { name: "decode", rounds: 4_000, minutes: 10, seeds: files(EVENTS) }.fuzz(check);
 }
 
 fn check(input: &[u8], _: &mut Rng) -> Outcome {

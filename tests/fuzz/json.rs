@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 #[test]
 fn strict_json_is_json_with_one_reading() {
-    Target { name: "json", rounds: 15_000, minutes: 10, seeds: files(EVENTS) }.fuzz(check);
+    Target { name: "json", rounds: 10_000, minutes: 10, seeds: files(EVENTS) }.fuzz(check);
 }
 
 fn check(input: &[u8], _: &mut Rng) -> Outcome {

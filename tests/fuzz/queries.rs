@@ -35,7 +35,7 @@ const MAX_LIMIT: usize = 1_000;
 #[test]
 fn every_query_is_answered_or_refused_and_pages_make_the_whole() {
     let served = Served::new();
-    Target { name: "queries", rounds: 400, minutes: 1, seeds: Vec::new() }.fuzz(|input, random| {
+    Target { name: "queries", rounds: 200, minutes: 1, seeds: Vec::new() }.fuzz(|input, random| {
         served.runtime.block_on(async {
             served.pages_make_the_whole(random).await;
             served.check(input).await

@@ -104,7 +104,7 @@ fn size(count: usize) -> usize {
 #[test]
 fn events_come_as_the_texts_that_they_were() {
     let client = Client::new();
-    Target { name: "events", rounds: 3_000, minutes: 1, seeds: files(EVENTS) }.fuzz(|input, random| {
+    Target { name: "events", rounds: 2_000, minutes: 1, seeds: files(EVENTS) }.fuzz(|input, random| {
         client.refusal(input, random);
         let page = client.ask(200, input, async |api| api.events(0, 100).await);
         if let Some(rows) = raw_rows(input) {
@@ -122,7 +122,7 @@ fn events_come_as_the_texts_that_they_were() {
 fn sandboxes_are_understood_or_named_as_odd() {
     let client = Client::new();
     let seeds = files(&["tests/data/e2b/sandboxes.json"]);
-    Target { name: "sandboxes", rounds: 3_000, minutes: 1, seeds }.fuzz(|input, random| {
+    Target { name: "sandboxes", rounds: 2_000, minutes: 1, seeds }.fuzz(|input, random| {
         client.refusal(input, random);
         let page = client.ask(200, input, async |api| api.sandboxes(None).await)?;
         let rows = raw_rows(input).expect("a page is a list").len();
@@ -150,7 +150,7 @@ fn sandboxes_are_understood_or_named_as_odd() {
 fn samples_have_a_time_on_the_calendar() {
     let client = Client::new();
     let seeds = files(&["tests/data/e2b/metrics.json", "tests/data/e2b/sandbox-metrics.json"]);
-    Target { name: "metrics", rounds: 3_000, minutes: 1, seeds }.fuzz(|input, random| {
+    Target { name: "metrics", rounds: 2_000, minutes: 1, seeds }.fuzz(|input, random| {
         client.refusal(input, random);
         let latest = client.ask(200, input, async |api| api.metrics(&["a", "b"]).await);
         let span = client.ask(200, input, async |api| api.sandbox_metrics("a", 0, 1).await);
@@ -181,7 +181,7 @@ fn samples_have_a_time_on_the_calendar() {
 fn deliveries_are_those_that_the_page_lists() {
     let client = Client::new();
     let seeds = files(&["tests/data/e2b/deliveries.json"]);
-    Target { name: "deliveries", rounds: 3_000, minutes: 1, seeds }.fuzz(|input, random| {
+    Target { name: "deliveries", rounds: 2_000, minutes: 1, seeds }.fuzz(|input, random| {
         client.refusal(input, random);
         let query = DeliveryQuery::default();
         let page = client.ask(200, input, async |api| api.deliveries("w", &query).await)?;

@@ -17,12 +17,12 @@ const PLAIN: &str = r#"{"id":"1","type":"sandbox.lifecycle.killed","timestamp":"
 
 #[test]
 fn an_address_is_one_that_the_broker_takes_and_that_the_record_cannot_bend() {
-    Target { name: "templates", rounds: 3_000, minutes: 1, seeds: Vec::new() }.fuzz(templates);
+    Target { name: "templates", rounds: 2_000, minutes: 1, seeds: Vec::new() }.fuzz(templates);
 }
 
 #[test]
 fn a_filter_answers_or_says_what_is_wrong() {
-    Target { name: "filters", rounds: 2_000, minutes: 1, seeds: Vec::new() }.fuzz(filters);
+    Target { name: "filters", rounds: 1_200, minutes: 1, seeds: Vec::new() }.fuzz(filters);
 }
 
 /// The line, and the event.

@@ -18,7 +18,7 @@ const VARIABLES: [&str; 3] = ["E2B_WEBHOOK_SECRET", "E2B_API_KEY", "NATS_TOKEN"]
 fn any_text_gives_settings_or_faults_with_their_places() {
     let folder = tempfile::tempdir().unwrap();
     let seeds = files(&["config/e2b-relay.yaml", "config/minimal.yaml"]);
-    Target { name: "settings", rounds: 250, minutes: 1, seeds }.fuzz(|input, _: &mut Rng| check(folder.path(), input));
+    Target { name: "settings", rounds: 200, minutes: 1, seeds }.fuzz(|input, _: &mut Rng| check(folder.path(), input));
 }
 
 fn check(folder: &Path, input: &[u8]) -> Outcome {

@@ -12,7 +12,7 @@ const FATES: [Fate; 4] = [Fate::Retried, Fate::Dropped, Fate::Forwarded, Fate::D
 
 #[test]
 fn letters_are_read_as_they_were_written_or_not_at_all() {
-    Target { name: "letters", rounds: 2_000, minutes: 1, seeds: Vec::new() }.fuzz(letters);
+    Target { name: "letters", rounds: 1_000, minutes: 1, seeds: Vec::new() }.fuzz(letters);
 }
 
 /// An input is the content of one frame.

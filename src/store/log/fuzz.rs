@@ -12,12 +12,12 @@ use std::path::Path;
 
 #[test]
 fn frames_are_read_as_they_were_written_or_not_at_all() {
-    Target { name: "frames", rounds: 3_000, minutes: 10, seeds: Vec::new() }.fuzz(frames);
+    Target { name: "frames", rounds: 2_000, minutes: 10, seeds: Vec::new() }.fuzz(frames);
 }
 
 #[test]
 fn ids_are_read_as_they_were_written_or_not_at_all() {
-    Target { name: "ids", rounds: 3_000, minutes: 1, seeds: Vec::new() }.fuzz(ids);
+    Target { name: "ids", rounds: 2_000, minutes: 1, seeds: Vec::new() }.fuzz(ids);
 }
 
 fn put(frame: &Frame) -> Vec<u8> {
