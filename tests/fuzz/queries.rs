@@ -146,7 +146,8 @@ impl Served {
 
     /// Every event that is asked for, once and in order, however small the pages are.
     async fn pages_make_the_whole(&self, random: &mut Rng) {
-        let types: [(&str, fn(&str) -> bool); 5] = [
+        type Takes = fn(&str) -> bool;
+        let types: [(&str, Takes); 5] = [
             ("", |_| true),
             ("sandbox.lifecycle.killed", |kind| kind == KINDS[1]),
             ("sandbox.*", |kind| kind.starts_with("sandbox.")),

@@ -64,7 +64,7 @@ fn templates(input: &[u8], random: &mut Rng) -> Outcome {
         Err(TemplateError::Syntax { .. } | TemplateError::Unsuitable { .. }) => panic!("{rendered:?} of a record"),
         Err(error) => assert!(error.to_string().len() <= text.len() + 200, "{error}"),
     }
-    let what = rendered.as_ref().map_or_else(|error| word(error), |address| address.len().min(64).to_string());
+    let what = rendered.as_ref().map_or_else(word, |address| address.len().min(64).to_string());
     Ok(format!("{kind:?} {what} {}", text.matches(['{', '|', '[', '(']).count()))
 }
 
