@@ -17,6 +17,7 @@ mod documents;
 mod e2b;
 mod faults;
 mod first_contact;
+mod fuzz;
 mod health;
 mod image;
 mod kubernetes;

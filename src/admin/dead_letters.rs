@@ -5,13 +5,13 @@ use super::openapi::Record;
 use super::paging::{self, given};
 use super::quarantine::Dropped;
 use super::replay::refusal;
-use super::reply::{Change, Params, blocking, problem};
+use super::reply::{Change, InPath, Params, blocking, problem};
 use super::sinks::{Asked, Problem};
 use super::telling::tell;
 use crate::event::Stored;
 use crate::store::{DeadLetter, DeadLetters, Resolution};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
@@ -145,7 +145,7 @@ pub(super) struct LetterWithRecord {
 }
 
 /// One letter with its record, as a sink of `format: json` would get it: `/api/dead-letters/{sink}/{id or sequence}`.
-pub(super) async fn show_one(State(asked): State<Asked>, Path((sink, id)): Path<(String, String)>) -> Response {
+pub(super) async fn show_one(State(asked): State<Asked>, InPath((sink, id)): InPath<(String, String)>) -> Response {
     blocking(move || {
         let is_meant = |(sequence, letter): &(u64, DeadLetter)| letter.id == id || sequence.to_string() == id;
         let found = asked.letters.of(&sink).into_iter().find(is_meant);

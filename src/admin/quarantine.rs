@@ -1,10 +1,10 @@
 //! `/api/quarantine`: copies of bodies that were well signed and yet no events, to be read or dropped.
 
 use super::paging::{self, Wanted, given};
-use super::reply::{Change, Params, blocking, problem};
+use super::reply::{Change, InPath, Params, blocking, problem};
 use crate::store::{Quarantine, Quarantined as Kept};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -98,7 +98,7 @@ pub(super) async fn list(State(quarantine): State<Quarantine>, Params(wanted): P
 }
 
 /// `/api/quarantine/{id}`
-pub(super) async fn show(State(quarantine): State<Quarantine>, Path(id): Path<String>) -> Response {
+pub(super) async fn show(State(quarantine): State<Quarantine>, InPath(id): InPath<String>) -> Response {
     blocking(move || {
         let found = id.parse().ok().map(|id| quarantine.read(id)).transpose()?.flatten();
         Ok(match found {

@@ -1,11 +1,11 @@
 //! `/api/sinks`: what each sink is and how it is doing; and those that were taken out.
 
 use super::replay::refusal;
-use super::reply::{Change, problem};
+use super::reply::{Change, InPath, problem};
 use crate::deliver::{About, Gap, Handle, Replay, Sinks, Status};
 use crate::store::{DeadLetters, SinkRegistry};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -151,7 +151,7 @@ pub(super) struct Resumed {
 /// `POST /api/sinks/{name}/resume`
 pub(super) async fn resume(
     State(asked): State<Asked>,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
     Change(Resuming { accept_gap }): Change<Resuming>,
 ) -> Response {
     let handle = match asked.sink(&name) {

@@ -40,7 +40,8 @@ impl Timestamp {
         let nanoseconds = nanoseconds(fraction);
         let instant = jiff::Timestamp::new(whole.as_second(), nanoseconds).map_err(|_| ParseTimestampError)?;
         let utc = whole.to_string();
-        let utc = utc.strip_suffix('Z').ok_or(ParseTimestampError)?;
+        // RFC 3339 has no year before 0000, and what is written here is read again.
+        let utc = utc.strip_suffix('Z').filter(|utc| !utc.starts_with('-')).ok_or(ParseTimestampError)?;
         Ok(Self { text: format!("{utc}{fraction}Z"), instant })
     }
 
@@ -167,6 +168,8 @@ mod tests {
             "+02025-08-06T20:59:36Z",
             "２025-08-06T20:59:36Z",
             "1754513976",
+            // In UTC it is of the year before 0000.
+            "0000-01-01T00:00:00+00:01",
         ] {
             assert_eq!(Timestamp::parse(text), Err(ParseTimestampError), "{text:?}");
         }

@@ -76,6 +76,8 @@ mod dedupe;
 mod errors;
 mod files;
 mod format;
+#[cfg(test)]
+mod fuzzing;
 mod handles;
 mod kv;
 mod log;

@@ -19,6 +19,10 @@ use std::sync::{Arc, LazyLock};
 /// A filter longer than this is no filter; in bytes.
 const MAX_FILTER_BYTES: usize = 8192;
 
+/// A sum is as deep as it is long, and the language's parser goes all the way down: some two hundred terms are more than a
+/// thread's stack holds.
+const MAX_ARITHMETIC: usize = 64;
+
 /// The language's standard functions and macros, and the optional syntax (`event_data.?env.orValue("none")`).
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -51,6 +55,10 @@ impl Filter {
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         if text.len() > MAX_FILTER_BYTES {
             return Err(FilterError::Unsuitable(format!("a filter is at most {MAX_FILTER_BYTES} bytes long")));
+        }
+        if arithmetic(text) > MAX_ARITHMETIC {
+            let problem = format!("a filter has at most {MAX_ARITHMETIC} of the operators + - * / %");
+            return Err(FilterError::Unsuitable(problem));
         }
         let program = ENVIRONMENT.compile(text).map_err(FilterError::from)?;
         check::functions_exist(&program, text)?;
@@ -90,6 +98,23 @@ impl std::fmt::Debug for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Filter").field(&self.text).finish()
     }
+}
+
+/// How many operators of arithmetic stand outside quotes.
+fn arithmetic(text: &str) -> usize {
+    let (mut count, mut quote, mut is_escaped) = (0, None, false);
+    for letter in text.chars() {
+        match (quote, letter) {
+            (Some(_), _) if is_escaped => is_escaped = false,
+            (Some(_), '\\') => is_escaped = true,
+            (Some(open), _) if letter == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(letter),
+            (None, '+' | '-' | '*' | '/' | '%') => count += 1,
+            (None, _) => {}
+        }
+    }
+    count
 }
 
 fn evaluate(expression: &IdedExpr, context: &Context<'_, '_>) -> Result<bool, Failure> {

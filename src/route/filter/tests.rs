@@ -11,6 +11,18 @@ const PROD: &str = r#"{"sandbox_metadata":{"env":"prod"},"kill_reason":"timeout"
     "nil":null,"flag":true,"execution":{"vcpu_count":2,"execution_time":180000,"ratio":0.5,"big":18446744073709551615}}"#;
 
 #[test]
+fn a_sum_without_end_is_refused_before_it_overflows_the_stack() {
+    let sum = |terms: usize| format!("1{} == {}", " + 1".repeat(terms), terms + 1);
+    assert_eq!(ask(&sum(64), "{}"), Ok(Verdict::Match));
+    for terms in [65, 2_000] {
+        assert!(matches!(Filter::parse(&sum(terms)), Err(FilterError::Unsuitable(_))), "{terms}");
+    }
+    // Signs within quotes are none.
+    let ids: Vec<String> = (0..40).map(|n| format!("'f5911677-cb60-498f-{n}'")).collect();
+    assert_eq!(ask(&format!("id in [{}]", ids.join(", ")), "{}"), Ok(Verdict::NoMatch));
+}
+
+#[test]
 fn a_filter_reads_any_field_of_the_record() {
     for (filter, expected) in [
         (r#"event_data.sandbox_metadata.env == "prod""#, Verdict::Match),

@@ -11,6 +11,8 @@
 //! A byte that is damaged costs its frame: the frame is stepped over, kept in `damaged/`, and counted; see `recover`.
 
 mod coding;
+#[cfg(test)]
+mod fuzz;
 mod index;
 mod recover;
 mod rewrite;

@@ -84,8 +84,8 @@ pub(in crate::store) fn summary(disk: &dyn Disk, path: &Path) -> io::Result<Opti
     if file.read_at(&mut bytes, 0)? < HEADER {
         return Ok(None);
     }
-    Ok(decode_summary(&bytes)
-        .filter(|summary| file.length().is_ok_and(|length| length == HEADER as u64 + summary.count * ENTRY as u64)))
+    let length = |count: u64| count.checked_mul(ENTRY as u64)?.checked_add(HEADER as u64);
+    Ok(decode_summary(&bytes).filter(|summary| file.length().is_ok_and(|there| Some(there) == length(summary.count))))
 }
 
 fn decode_summary(bytes: &[u8; HEADER]) -> Option<Summary> {
@@ -118,6 +118,6 @@ pub(in crate::store) fn read(disk: &dyn Disk, path: &Path) -> io::Result<Option<
 
 fn decode_entry(entry: &[u8], first_sequence: u64) -> Option<Id> {
     let mut reader = Reader(entry);
-    let sequence = first_sequence + u64::from(reader.u32()?);
+    let sequence = first_sequence.checked_add(u64::from(reader.u32()?))?;
     Some(Id { sequence, day: reader.i32()?, hash: reader.u128()? })
 }

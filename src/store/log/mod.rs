@@ -5,6 +5,8 @@
 //! `tail_reader` the `tail_cache` as long as that has what it wants.
 
 pub(in crate::store) mod frame;
+#[cfg(test)]
+mod fuzz;
 pub(in crate::store) mod ids;
 pub(in crate::store) mod notes;
 pub(in crate::store) mod reader;
