@@ -201,7 +201,7 @@ async fn lives(core: &Rc<Core>, sum: &mut Sum) {
 async fn life(core: &Rc<Core>, sum: &mut Sum) {
     // A daemon that starts by a clock that is a month ahead cannot know it: what was taken out longer ago is forgotten.
     core.skew.fetch_min(3_600, std::sync::atomic::Ordering::Relaxed);
-    let failed = core.databases.failed();
+    let databases_failed = core.databases.failed();
     core.rot();
     core.has_peace.set(false);
     let plan = core.turns.draw(|rng| {
@@ -238,6 +238,7 @@ async fn life(core: &Rc<Core>, sum: &mut Sum) {
     let how = core.turns.draw(|rng| if rots && rng.bool() { 0 } else { rng.u8(0..3) });
     if how == 0 && !core.world.is_cut() && life.up.get() && !life.loading.get() {
         core.turns.note("SIGTERM");
+        let disk_failed = core.world.tally().failed;
         life.stop();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         while !life.has_ended() && tokio::time::Instant::now() < deadline {
@@ -246,7 +247,9 @@ async fn life(core: &Rc<Core>, sum: &mut Sum) {
         assert!(life.has_ended(), "the deliveries do not end");
         life.store.engine.close();
         core.sometimes.happened("an end in peace");
-        core.has_peace.set(core.databases.failed() == failed && !core.world.is_cut());
+        // Else what was known is not all on disk.
+        let same = (core.databases.failed(), core.world.tally().failed) == (databases_failed, disk_failed);
+        core.has_peace.set(same && !core.world.is_full() && !core.world.is_cut());
     }
     let how = if how == 1 || core.world.is_cut() { End::PowerCut } else { End::Kill };
     core.turns.note(format!("{how:?}"));

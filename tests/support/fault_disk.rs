@@ -267,6 +267,11 @@ impl World {
         self.state().full = true;
     }
 
+    /// Whether that is so.
+    pub(crate) fn is_full(&self) -> bool {
+        self.state().full
+    }
+
     /// From here on `fdatasync` does not return, until the syncs are released.
     pub(crate) fn block_syncs(&self) {
         self.block_syncs_below(&self.root);
