@@ -55,7 +55,7 @@
 //! |---|---|---|---|
 //! | a group of events or samples (`log`) | its `fdatasync` returned | dropped whole at the start, nothing was answered | read at the start; answered or not, it counts |
 //! | a group that failed is voided (`log::writer`) | its `fdatasync`, before anything is written behind it in either log | it may be read at the start, and nothing stands behind it | it is none (`store_faults::voided`) |
-//! | a note in the journal (`log::notes`): sinks, damage | as a group | the note before counts, whole | the new one counts, whole (`reload::renames::killed…`) |
+//! | a note in the journal (`log::notes`): sinks, damage | as a group | the note before counts, whole | the new one counts, whole (`reload::renames::killed…`); one that is refused is voided as a group (`store_faults::voided`) |
 //! | a segment's header | `fdatasync`, then the folder's fsync; before the first answer from it | the file is removed | an empty segment, gone on with |
 //! | the ids of a sealed segment (`log::ids`) | `replace` returned | written at the next start | used to rebuild indexes; the segment may go |
 //! | a spare | rename, then the folder's fsync | an unfinished file, made anew | a segment is made of it |
@@ -66,7 +66,7 @@
 //! | the dead letters' file written anew | `replace` returned; until then the old one is gone on with | the old file | the new one (`store_faults::letters`) |
 //! | a body in quarantine | its file's fsync and the folder's | not kept; nothing was promised of it | kept |
 //! | `format`, and a step from an older one (`format::migrate`) | `replace` returned | the step is done again from the copy | done (`store_faults::upgrades`, `store_faults::first_version`) |
-//! | damaged bytes and lost ids (`damage::damaged`) | fsync of file and folder, before the damage is noted | found and kept at the next start | kept once (`damaged::`) |
+//! | damaged bytes and lost ids (`damage`) | fsync of file and folders, before the damage is noted and the ids go from the indexes | found and kept at the next start | kept once (`damaged::`, `store_faults::damage`) |
 //! | the reserve | its `fdatasync` | made again | given up once the disk is full (`relay::full`, `relay::starts`) |
 
 mod clock;
