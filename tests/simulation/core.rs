@@ -294,13 +294,13 @@ impl Life {
             wanted = self.core.wanted.borrow().clone();
             attached = self.store.registry.attach(&Core::starts(&wanted)).await;
         }
-        self.core.before.take();
-        self.follow_names();
         if let Err(error) = attached {
             self.core.turns.note(format!("the sinks cannot be attached: {error}"));
             self.failed.set(true);
             return;
         }
+        self.core.before.take();
+        self.follow_names();
         wanted.iter().for_each(|sink| self.begin(sink));
         let polling = Polling::begin(&self.core, &self.store, &self.delivering).await;
         *self.polling.borrow_mut() = Some(polling);
