@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -275,15 +276,19 @@ impl Intake {
         Ok(())
     }
 
+    /// Times that are neither too old nor too new when it is `now`.
+    pub fn window(&self, now: jiff::Timestamp) -> RangeInclusive<jiff::Timestamp> {
+        // Past the ends of jiff's range nothing is outside.
+        let floor = now.checked_sub(self.limits.dedupe_window).unwrap_or(jiff::Timestamp::MIN);
+        floor..=now.checked_add(MAX_AHEAD).unwrap_or(jiff::Timestamp::MAX)
+    }
+
     /// The answer to a time that is too far from the host's.
     fn outside_window(&self, source: &str, timestamp: jiff::Timestamp) -> Option<Answer> {
         if self.provider_clocks.is_apart(source) {
             return None;
         }
-        let now = self.now();
-        // Past the ends of jiff's range nothing is outside.
-        let floor = now.checked_sub(self.limits.dedupe_window).unwrap_or(jiff::Timestamp::MIN);
-        let ceiling = now.checked_add(MAX_AHEAD).unwrap_or(jiff::Timestamp::MAX);
+        let (floor, ceiling) = self.window(self.now()).into_inner();
         if timestamp < floor {
             Some(Answer::TooOld { timestamp, floor })
         } else if timestamp > ceiling {

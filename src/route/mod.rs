@@ -9,6 +9,7 @@ mod filter;
 #[cfg(test)]
 mod fixture;
 mod format;
+mod quotes;
 mod router;
 mod settings;
 mod template;

@@ -1,4 +1,4 @@
-//! What the fuzz targets of this room stand on: the driver, which they share with those of `tests/fuzz`, a disk in memory,
+//! What the fuzz targets of this room stand on: the driver, which they share with those of `tests/fuzz`, a file in memory,
 //! and damage.
 
 #[path = "../../tests/fuzz/driver.rs"]
@@ -6,13 +6,11 @@ pub(in crate::store) mod driver;
 #[path = "../../tests/support/seed.rs"]
 mod seed;
 
-use super::files::disk::{Disk, File, Open, Space};
+use super::files::disk::File;
 use super::log::frame::EventFrame;
 use crate::event::{Arrival, Event, Origin, Stored, Timestamp};
 use fastrand::Rng;
-use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 /// A file in memory.
@@ -53,62 +51,6 @@ impl File for Memory {
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.0.write().unwrap().resize(usize::try_from(length).unwrap(), 0);
         Ok(())
-    }
-}
-
-/// A disk in memory on which nothing fails.
-#[derive(Default)]
-pub(in crate::store) struct MemoryDisk(RwLock<BTreeMap<PathBuf, Arc<Memory>>>);
-
-impl MemoryDisk {
-    pub(in crate::store) fn put(&self, path: &Path, bytes: &[u8]) {
-        self.0.write().unwrap().insert(path.to_owned(), Memory::of(bytes));
-    }
-
-    pub(in crate::store) fn bytes(&self, path: &Path) -> Vec<u8> {
-        self.0.read().unwrap()[path].0.read().unwrap().clone()
-    }
-
-    fn taken(&self, path: &Path) -> io::Result<Arc<Memory>> {
-        self.0.write().unwrap().remove(path).ok_or(io::ErrorKind::NotFound.into())
-    }
-}
-
-impl Disk for MemoryDisk {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
-        let mut files = self.0.write().unwrap();
-        match (files.get(path), how) {
-            (Some(_), Open::New) => Err(io::ErrorKind::AlreadyExists.into()),
-            (Some(file), _) => Ok(file.clone()),
-            (None, Open::Existing) => Err(io::ErrorKind::NotFound.into()),
-            (None, _) => Ok(files.entry(path.to_owned()).or_default().clone()),
-        }
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let file = self.taken(from)?;
-        self.0.write().unwrap().insert(to.to_owned(), file);
-        Ok(())
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.taken(path).map(drop)
-    }
-    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn remove_dir_all(&self, _: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-    fn list(&self, _: &Path) -> io::Result<Vec<(String, u64)>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn space(&self, _: &Path) -> io::Result<Space> {
-        Ok(Space { free: u64::MAX, total: u64::MAX })
     }
 }
 

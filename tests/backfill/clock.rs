@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::time::Instant;
 
-/// One event. Between the provider's time and what is made of its first page the host's clock is set, and set right again
-/// before the second.
+/// Two pages of events. With the second page of the first sweep, which does not tell the provider's time, the host's clock is
+/// set; before the next sweep it is set right again.
 struct List {
     began: Instant,
     now: jiff::Timestamp,
@@ -40,15 +40,12 @@ impl Exchange for List {
             // The second is the rest of the first sweep.
             self.hours_off.store(if page == 1 { self.set_to } else { 0 }, Ordering::Relaxed);
             let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&self.time()).unwrap();
-            let row = |number: i64| {
-                // Most of them are older than the overlap, in which every sweep looks again.
-                let (kind, at) = ("sandbox.lifecycle.updated", self.now - jiff::SignedDuration::from_secs(number * 10));
-                serde_json::json!({"id": format!("event-{number}"), "type": kind, "timestamp": at.to_string(), "sandbox_id": "sbx-1"})
-            };
-            let offset = path.split("offset=").nth(1).unwrap().split('&').next().unwrap();
-            let rows = if offset == "0" { 0..100 } else { 100..101 };
+            // Most of them are older than the overlap, in which every sweep looks again.
+            let row =
+                |number: i64| (self.now - jiff::SignedDuration::from_secs(number * 10), format!("event-{number}"));
+            let rows = if super::asked_for(path, "offset=") == 0 { 0..100 } else { 100..101 };
             let date = if page == 1 { Vec::new() } else { vec![("date", date)] };
-            Ok(Reply::new(200, &date, serde_json::Value::from_iter(rows.map(row)).to_string().into()))
+            Ok(Reply::new(200, &date, super::page(rows.map(row))))
         }
         .boxed()
     }

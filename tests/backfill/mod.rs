@@ -16,6 +16,7 @@ use crate::e2b::KEY;
 use crate::simulate::Running;
 use crate::support::daemon::PATIENCE;
 use crate::support::oracle::{Answer, Ledger};
+use bytes::Bytes;
 use e2b_relay::client::Exchange;
 use e2b_relay::e2b::{self, Api};
 use e2b_relay::event::{Arrival, Event};
@@ -210,6 +211,20 @@ impl Working {
         self.stop.fire();
         tokio::time::timeout(Duration::from_secs(5), self.task).await.expect("it ends at once").unwrap();
     }
+}
+
+/// A number that a request has in its query.
+fn asked_for(path: &str, name: &str) -> usize {
+    path.split(name).nth(1).unwrap().split('&').next().unwrap().parse().unwrap()
+}
+
+/// A page of a list of events that is made up: when each happened, and its id.
+fn page(rows: impl Iterator<Item = (jiff::Timestamp, String)>) -> Bytes {
+    let row = |(at, id): (jiff::Timestamp, String)| {
+        let (kind, at) = ("sandbox.lifecycle.updated", at.to_string());
+        serde_json::json!({"id": id, "type": kind, "timestamp": at, "sandbox_id": "sbx-1"})
+    };
+    serde_json::Value::from_iter(rows.map(row)).to_string().into()
 }
 
 /// The backfill of a list that is made up, by a clock that is too; what it says of itself; and where its spool is.

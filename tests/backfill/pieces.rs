@@ -48,15 +48,10 @@ impl Exchange for List {
         _: Bytes,
     ) -> BoxFuture<'a, Result<Reply, ClientError>> {
         async move {
-            let number = |name: &str| path.split(name).nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
-            let (offset, limit): (usize, usize) = (number("offset="), number("limit="));
+            let (offset, limit) = (super::asked_for(path, "offset="), super::asked_for(path, "limit="));
             let rows = self.listed();
             tokio::time::sleep(ANSWER).await;
-            let rows = rows.into_iter().skip(offset).take(limit).map(|(at, id)| {
-                let (kind, at) = ("sandbox.lifecycle.updated", at.to_string());
-                serde_json::json!({"id": id, "type": kind, "timestamp": at, "sandbox_id": "sbx-1"})
-            });
-            Ok(Reply::new(200, &[], serde_json::Value::from_iter(rows).to_string().into()))
+            Ok(Reply::new(200, &[], super::page(rows.into_iter().skip(offset).take(limit))))
         }
         .boxed()
     }

@@ -10,6 +10,7 @@ mod outcome;
 pub use outcome::FilterError;
 use outcome::{Failure, classify};
 
+use super::quotes;
 use super::view::View;
 use cel::objects::Map;
 use cel::{Context, Env, IdedExpr, Program, Value};
@@ -102,19 +103,7 @@ impl std::fmt::Debug for Filter {
 
 /// How many operators of arithmetic stand outside quotes.
 fn arithmetic(text: &str) -> usize {
-    let (mut count, mut quote, mut is_escaped) = (0, None, false);
-    for letter in text.chars() {
-        match (quote, letter) {
-            (Some(_), _) if is_escaped => is_escaped = false,
-            (Some(_), '\\') => is_escaped = true,
-            (Some(open), _) if letter == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(letter),
-            (None, '+' | '-' | '*' | '/' | '%') => count += 1,
-            (None, _) => {}
-        }
-    }
-    count
+    quotes::outside(text).filter(|(_, letter)| matches!(letter, '+' | '-' | '*' | '/' | '%')).count()
 }
 
 fn evaluate(expression: &IdedExpr, context: &Context<'_, '_>) -> Result<bool, Failure> {

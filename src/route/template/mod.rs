@@ -8,6 +8,7 @@ mod expression;
 
 pub use escape::Escape;
 
+use super::quotes;
 use super::view::View;
 use expression::Expression;
 
@@ -221,23 +222,16 @@ fn check_literal(literal: &str, column: usize, escape: Escape) -> Result<(), Tem
 
 /// The byte at which the `}}` of an expression stands; those within quotes do not count.
 fn expression_end(text: &str, column: usize) -> Result<usize, TemplateError> {
-    let mut quote = None;
-    let mut escaped = false;
-    for (index, letter) in text.char_indices() {
-        match (quote, letter) {
-            (Some(_), _) if escaped => escaped = false,
-            (Some(_), '\\') => escaped = true,
-            (Some(open), _) if letter == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(letter),
+    for (index, letter) in quotes::outside(text) {
+        match letter {
             // `"x" * event_data.n` would let a stranger ask for a hundred megabytes.
-            (None, '*') => {
+            '*' => {
                 let before = text.get(..index).map_or(0, |before| before.chars().count());
                 let column = column + "{{".len() + before;
                 return Err(TemplateError::Syntax { column, problem: "`*` is not offered in templates".to_owned() });
             }
-            (None, '}') if text.get(index..).is_some_and(|rest| rest.starts_with("}}")) => return Ok(index),
-            (None, _) => {}
+            '}' if text.get(index..).is_some_and(|rest| rest.starts_with("}}")) => return Ok(index),
+            _ => {}
         }
     }
     Err(TemplateError::Syntax { column, problem: "`{{` without `}}`".to_owned() })

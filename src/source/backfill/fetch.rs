@@ -182,7 +182,7 @@ impl Backfill {
             self.tell_watcher()?;
         }
         // What comes next may note that everything was taken.
-        if self.offer.has_misjudged() { Err(Cut::ClockSet) } else { Ok(lost) }
+        if self.offer.take_misjudged() { Err(Cut::ClockSet) } else { Ok(lost) }
     }
 
     /// Tells what the sweep has come to so far. One that nobody watches any more is not gone on with, unless it is the

@@ -441,7 +441,7 @@ impl Backfill {
                 return Ok(());
             }
         };
-        if self.offer.has_misjudged() {
+        if self.offer.take_misjudged() {
             return Err(Cut::ClockSet);
         }
         let last = self.found.saved.attempts;

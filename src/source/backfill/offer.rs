@@ -3,7 +3,7 @@
 use super::by_hand::Tally;
 use crate::decode;
 use crate::event::{Arrival, Event, Origin};
-use crate::intake::{Age, Answer, Intake, MAX_AHEAD};
+use crate::intake::{Age, Answer, Intake};
 use crate::metrics::Metrics;
 use crate::sometimes;
 use crate::source::insist::{Patience, insist};
@@ -48,7 +48,7 @@ pub(super) struct Offer {
     pub(super) tally: Tally,
     /// What the host's clock said when the provider's was last held against it.
     compared: Option<(Timestamp, Instant)>,
-    /// Events were refused for their age by a clock that was set since then.
+    /// Events were refused for their age by a clock that had been set meanwhile.
     misjudged: bool,
 }
 
@@ -70,21 +70,19 @@ impl Offer {
     /// The provider has told its time. From here on the host's clock can be believed as far as it goes evenly.
     pub(super) fn provider_time(&mut self, time: Timestamp) {
         self.intake.provider_time(&self.source, time);
-        (self.compared, self.misjudged) = (Some((self.intake.now(), Instant::now())), false);
+        self.compared = Some((self.intake.now(), Instant::now()));
     }
 
-    /// Whether anything that was refused since then has to be offered again, once the clocks were compared anew.
-    pub(super) fn has_misjudged(&self) -> bool {
-        self.misjudged
+    /// Whether anything that was refused since this was last asked has to be offered again.
+    pub(super) fn take_misjudged(&mut self) -> bool {
+        std::mem::take(&mut self.misjudged)
     }
 
     /// Whether an event is within the window by a clock that goes evenly.
     fn is_misjudged(&self, timestamp: Timestamp) -> bool {
         self.compared.is_some_and(|(host, at)| {
             let now = host.saturating_add(SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX));
-            let now = now.unwrap_or(Timestamp::MAX);
-            let floor = now.checked_sub(self.intake.dedupe_window()).unwrap_or(Timestamp::MIN);
-            (floor..=now.checked_add(MAX_AHEAD).unwrap_or(Timestamp::MAX)).contains(&timestamp)
+            self.intake.window(now.unwrap_or(Timestamp::MAX)).contains(&timestamp)
         })
     }
 
