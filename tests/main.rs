@@ -34,7 +34,6 @@ mod reload;
 mod sdk;
 mod settings;
 mod simulate;
-mod simulation;
 mod simulator;
 mod sink_amqp;
 mod sink_file;

@@ -2,6 +2,7 @@
 //!
 //! `E2B_RELAY_SEED` replays a run, as far as the threads' order lets it; `E2B_RELAY_SOAK` makes it long.
 
+mod away;
 mod corners;
 mod damage;
 mod first_version;

@@ -27,6 +27,8 @@ use std::time::Duration;
 
 pub(super) const NOON: &str = "2026-03-10T12:00:00Z";
 const MAX_IN_FLIGHT: usize = 50;
+/// The broker with transactions.
+const BATCHED: usize = 2;
 /// Bytes of a segment before its first record may come: header and notes. Where those of the only segment are gone, so are
 /// the sinks.
 const BEHIND_THE_NOTES: usize = 1_500;
@@ -47,7 +49,20 @@ pub(super) enum Rots {
     Journal,
     Ids,
     Positions,
+    Letters,
+    Indexes,
 }
+
+const ROTS: [Rots; 8] = [
+    Rots::Nothing,
+    Rots::Nothing,
+    Rots::Journal,
+    Rots::Journal,
+    Rots::Ids,
+    Rots::Positions,
+    Rots::Letters,
+    Rots::Indexes,
+];
 
 /// What outlives a daemon.
 pub(super) struct Core {
@@ -96,8 +111,7 @@ impl Core {
         let orders = [Order::Pipelined, Order::OnePerSandbox, Order::Batched];
         let brokers: Vec<Broker> = orders.into_iter().map(Broker::new).collect();
         let wanted = |broker| Wanted { name: format!("sink-{broker}"), renamed_from: None, broker };
-        let kinds = [Rots::Journal, Rots::Journal, Rots::Ids, Rots::Positions, Rots::Nothing, Rots::Nothing];
-        let rots = turns.draw(|rng| rng.choice(kinds).unwrap());
+        let rots = turns.draw(|rng| rng.choice(ROTS).unwrap());
         let world = World::new(folder.path(), seed);
         Self {
             databases: Databases::on(&world, seed),
@@ -174,18 +188,25 @@ impl Core {
     pub(super) fn rot(&self) {
         match self.rots {
             Rots::Nothing => {}
+            Rots::Indexes => {
+                if self.turns.draw(|rng| rng.u8(0..3)) == 0 && self.databases.spoil(&self.path.join("seen")) {
+                    self.turns.note("rotten: an index");
+                    self.sometimes.happened("a damaged index");
+                }
+            }
             Rots::Journal => self.rot_the_journal(),
             Rots::Ids => self.rot_some(".ids", "journal", "damaged ids"),
             Rots::Positions => self.rot_some("", "positions", "damaged positions"),
+            Rots::Letters => self.rot_some("letters.log", "dead-letters", "damaged dead letters"),
         }
     }
 
-    /// What is there more than once, so that nothing is lost with it.
+    /// What is there more than once, so that nothing is lost with it; and dead letters, which are counted then.
     fn rot_some(&self, ending: &str, folder: &str, mark: &str) {
         let folder = self.path.join(folder);
         let is_it = |path: &Path| path.parent() == Some(&folder) && path.to_string_lossy().ends_with(ending);
         if self.turns.draw(|rng| rng.u8(0..3)) == 0
-            && let Some(what) = self.world.rot(0, is_it)
+            && let Some(what) = self.world.rot(0, is_it, |_| false)
         {
             self.turns.note(format!("rotten: {what}"));
             self.sometimes.happened(mark);
@@ -200,11 +221,13 @@ impl Core {
         }
         let journal = self.path.join("journal");
         let is_segment = |path: &Path| path.starts_with(&journal) && path.extension().is_some_and(|seg| seg == "seg");
+        // Not what says who the sinks are: there is one copy of it.
+        let is_note = |bytes: &[u8]| bytes.windows(5).any(|text| text == b"sink-");
         // Once: what was accepted anew and is lost again tells nobody what it stood for.
         if self.has_rotted.get() {
             return;
         }
-        if let Some(what) = self.world.rot(BEHIND_THE_NOTES, is_segment) {
+        if let Some(what) = self.world.rot(BEHIND_THE_NOTES, is_segment, is_note) {
             self.turns.note(format!("rotten: {what}"));
             self.has_rotted.set(true);
             self.sometimes.happened("a damaged journal");
@@ -250,6 +273,13 @@ pub(super) struct Live {
     pub(super) handle: deliver::Handle,
     replaced: Trigger,
     done: Rc<Cell<bool>>,
+}
+
+impl Live {
+    /// It keeps its position at its broker.
+    pub(super) fn is_batched(&self) -> bool {
+        self.wanted.broker == BATCHED
+    }
 }
 
 /// A daemon that runs.
@@ -424,6 +454,16 @@ impl Life {
         let waiting = self.store.letters.of(&live.wanted.name).into_iter();
         let given_up = self.core.given_up.borrow().get(&live.wanted.broker).cloned().unwrap_or_default();
         let was_away = self.core.away.borrow().contains(&live.wanted.broker);
-        Letters { was_away, waiting: waiting.map(|(sequence, letter)| (sequence, letter.id)).collect(), given_up }
+        let claim = self.store.registry.claim(&live.wanted.name);
+        let damaged = claim.dead_letter_counts(claim.progress().position).damaged;
+        let lost = damaged + live.handle.status().unaccounted_events;
+        let rot = self.core.rots == Rots::Letters;
+        Letters {
+            was_away,
+            lost,
+            rot,
+            waiting: waiting.map(|(sequence, letter)| (sequence, letter.id)).collect(),
+            given_up,
+        }
     }
 }

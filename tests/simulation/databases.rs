@@ -20,6 +20,7 @@ struct Folder {
     /// What came since.
     unsynced: Vec<Change>,
     is_open: bool,
+    is_spoilt: bool,
 }
 
 impl Folder {
@@ -83,6 +84,15 @@ impl Databases {
         self.state().failed
     }
 
+    /// One of those below `parent` is not sound any more. Whether there was any.
+    pub(super) fn spoil(&self, parent: &Path) -> bool {
+        let mut state = self.state();
+        let State { folders, rng, .. } = &mut *state;
+        let below = folders.iter_mut().filter(|(folder, _)| folder.parent() == Some(parent));
+        let chosen = rng.choice(below.map(|(_, folder)| folder).collect::<Vec<_>>());
+        chosen.map(|folder| folder.is_spoilt = true).is_some()
+    }
+
     /// The process ends; what was not synced is there as far as it likes.
     pub(super) fn end(&self) {
         let mut state = self.state();
@@ -135,6 +145,9 @@ impl KeyValue for Life {
         let mut state = self.all.state();
         state.enter(self.life)?;
         let found = state.folders.entry(folder.to_owned()).or_default();
+        if found.is_spoilt {
+            return Err(Bad::Corrupt("spoilt".to_owned()));
+        }
         if std::mem::replace(&mut found.is_open, true) {
             return Err(Bad::Unavailable(io::Error::other("could not acquire lock")));
         }

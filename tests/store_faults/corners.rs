@@ -13,7 +13,7 @@ use e2b_relay::executor::Executor;
 use e2b_relay::health::Health;
 use e2b_relay::metrics::Metrics;
 use e2b_relay::store::{
-    Accepted, Cause, OnSled, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start, TAIL,
+    Accepted, Cause, KeyValue, OnSled, OpenError, Parts, Progress, Resolution, Settings, SinkStart, Start, TAIL,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,6 +40,10 @@ impl Story {
     }
 
     pub(super) fn open(&self, now: &str, cut_at: Option<u64>) -> Result<Store, OpenError> {
+        self.open_with(Arc::new(OnSled), now, cut_at)
+    }
+
+    pub(super) fn open_with(&self, kv: Arc<dyn KeyValue>, now: &str, cut_at: Option<u64>) -> Result<Store, OpenError> {
         let now: jiff::Timestamp = now.parse().unwrap();
         let settings = Settings {
             path: self.path.clone(),
@@ -50,7 +54,7 @@ impl Story {
         };
         let parts = Parts {
             disk: self.world.disk(cut_at.map(|at| Plan { at, calls: 1, fault: Fault::Cut })),
-            kv: Arc::new(OnSled),
+            kv,
             executor: Executor::default(),
             tail: TAIL,
             clock: Arc::new(move || now),

@@ -69,14 +69,14 @@ fn of_two_readers_that_meet_damage_at_once_neither_goes_on_before_it_is_noted() 
     });
 }
 
-fn sinks(names: &[&str]) -> Vec<SinkStart> {
+pub(super) fn sinks(names: &[&str]) -> Vec<SinkStart> {
     let start = |name: &&str| SinkStart { name: (*name).to_owned(), renamed_from: None, start: Start::Now };
     names.iter().map(start).collect()
 }
 
 /// A store that has ended in peace, with 12 events that [`SINK`] has had and the sink `behind` has not; behind them there is
 /// nothing, or a note. Of the last of them, `event-11`, a bit is another since. Returns the sequence that it had.
-async fn with_damage_at_the_end(story: &Story, has_note: bool) -> u64 {
+pub(super) async fn with_damage_at_the_end(story: &Story, has_note: bool) -> u64 {
     let (store, sequence) = with_one_that_is_behind(story).await;
     if has_note {
         store.attach(&sinks(&[SINK, "behind", "later"])).await.unwrap();

@@ -3,6 +3,8 @@
 //!
 //! One [`World`] outlives many processes: each [`World::disk`] is a life, whose calls fail once it has ended.
 
+#![allow(dead_code, reason = "two test binaries, each of which uses its part")]
+
 mod calls;
 
 use calls::FaultDisk;
@@ -12,6 +14,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// Bytes before and behind a place that rots by which it can be spared.
+const AROUND: usize = 400;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -317,8 +322,14 @@ impl World {
     }
 
     /// A bit of a file turns, or a stretch of it becomes anything, somewhere in what was written to it behind `from`; on the
-    /// medium for good. `of` says which files. What and where, if there is such a file.
-    pub(crate) fn rot(&self, from: usize, of: impl Fn(&Path) -> bool) -> Option<String> {
+    /// medium for good. `of` says which files, `spares` by what is around a place that it is not to be there. What and where,
+    /// if there is any.
+    pub(crate) fn rot(
+        &self,
+        from: usize,
+        of: impl Fn(&Path) -> bool,
+        spares: impl Fn(&[u8]) -> bool,
+    ) -> Option<String> {
         let mut guard = self.state();
         let state = &mut *guard;
         let files: Vec<_> = state.names.iter().filter(|(path, _)| of(path)).collect();
@@ -336,6 +347,10 @@ impl World {
             _ if state.rng.bool() => vec![0; length],
             _ => (0..length).map(|_| state.rng.u8(..)).collect(),
         };
+        let around = at.saturating_sub(AROUND)..(at + length + AROUND).min(content.disk.len());
+        if content.disk.get(around).is_some_and(spares) {
+            return None;
+        }
         for medium in [&mut content.cache, &mut content.disk] {
             let end = (at + length).min(medium.len());
             if let Some(place) = medium.get_mut(at..end) {

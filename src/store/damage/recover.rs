@@ -2,6 +2,7 @@
 
 use super::kept_ids;
 use crate::store::dedupe::day_index;
+use crate::store::kv::judge;
 use crate::store::log::frame::Frame;
 use crate::store::log::ids::Id;
 use crate::store::log::notes::Damaged;
@@ -108,17 +109,20 @@ fn before_all(shared: &Shared, log: LogKind, first: &Segment, settled: u64) -> H
     }
 }
 
-/// Where there is no file of ids the indexes still know the sequences.
+/// Where there is no file of ids the indexes still know the sequences. One that is not to be had now ends the start: from here
+/// on they are made anew, and what only it knows would be gone.
 fn lost_in_indexes(shared: &Shared, damaged: &Damaged, seen: &Path) -> io::Result<()> {
     let mut lost: Vec<Id> = Vec::new();
     let sound = shared.sound_in(damaged)?;
     let is_lost = |id: &Id| damaged.holds(id.sequence) && !sound.contains(&id.sequence);
     for day in day_index::days(&*shared.kv, seen)? {
-        match day_index::ids_of(&*shared.kv, seen, day) {
+        let folder = day_index::folder(seen, day);
+        match judge(&*shared.kv, &folder, || day_index::ids_of(&*shared.kv, seen, day)) {
             Ok(ids) => lost.extend(ids.into_iter().filter(is_lost)),
-            Err(error) => {
-                tracing::warn!(day, %error, "the index of a day cannot be read: ids that are lost stay unknown")
+            Err(error) if error.is_corrupt() => {
+                tracing::warn!(day, %error, "the index of a day is damaged: ids that are lost stay unknown")
             }
+            Err(error) => return Err(error.into()),
         }
     }
     let lost = shared.keep_lost(damaged.id, lost, is_lost)?;

@@ -25,8 +25,8 @@ const DAMAGED: u8 = 6;
 const TOTALS: u8 = 7;
 const RESTARTED: u8 = 8;
 
-/// Of a letter with nothing in it, its frame included: no fewer bytes hold one.
-pub(super) const SHORTEST_LETTER: u64 = 64;
+/// Of a sink's totals, their frame included: no fewer bytes hold any letter, or numbers of some.
+pub(super) const SHORTEST_COUNT: u64 = 52;
 
 /// What a frame says.
 #[derive(Debug)]

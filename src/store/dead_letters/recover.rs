@@ -8,7 +8,7 @@
 //!
 //! What was in damaged bytes nobody knows for certain. A letter in them is lost. One whose resolution was in them waits again:
 //! the line that tells the damage says so. How many letters are lost is what the sinks have noted of their dead letters less
-//! what the file has, as many at most as the bytes could hold; that is written down, so that the sums close from then on.
+//! what the file has, where the bytes could hold any; that is written down, so that the sums close from then on.
 //! Where nothing is damaged nothing is made up for: then a difference is somebody's fault, and shows.
 
 use super::index::Index;
@@ -48,7 +48,7 @@ impl Writer {
         }
         let has_damage = !read.damaged.is_empty();
         read.damaged.iter().for_each(|place| set_aside(&context, &*file, *place));
-        let frames = if has_damage { count_lost(&mut read, lost) } else { Vec::new() };
+        let frames = if has_damage { count_lost(&read, lost) } else { Vec::new() };
         cut_and_append(&*file, &mut read, &frames)?;
         let Read { index, length, .. } = read;
         let state = Guarded::new(State { index, file: Arc::clone(&file) });
@@ -110,20 +110,21 @@ fn missing(context: &Context, read: &Read) -> Vec<(String, u64)> {
     missing.filter(|(_, missing)| *missing > 0).collect()
 }
 
-/// Counts letters as lost with the bytes that are damaged, and returns the frames that say so.
-fn count_lost(read: &mut Read, missing: Vec<(String, u64)>) -> Vec<Vec<u8>> {
-    let bytes: u64 = read.damaged.iter().map(|place| place.length).sum();
-    let mut most = bytes / coding::SHORTEST_LETTER;
-    let mut frames = Vec::new();
-    for (sink, missing) in missing {
-        let lost = missing.min(most);
-        most -= lost;
-        if lost > 0 {
-            tracing::error!(sink, letters = lost, "dead letters of this sink are lost with bytes that are damaged");
-            frames.push(coding::totals(&sink, &DeadLetterCounts { damaged: lost, ..DeadLetterCounts::default() }));
-        }
+/// Counts letters as lost with the bytes that are damaged, and returns the frames that say so. Any number may be lost with a
+/// sink's totals.
+fn count_lost(read: &Read, missing: Vec<(String, u64)>) -> Vec<Vec<u8>> {
+    if read.damaged.iter().all(|place| place.length < coding::SHORTEST_COUNT) {
+        return Vec::new();
     }
-    frames
+    let count = |(sink, lost): (String, u64)| {
+        tracing::error!(
+            sink,
+            letters = lost,
+            "what is known of dead letters of this sink is lost with bytes that are damaged"
+        );
+        coding::totals(&sink, &DeadLetterCounts { damaged: lost, ..DeadLetterCounts::default() })
+    };
+    missing.into_iter().map(count).collect()
 }
 
 /// Cuts off what is behind the last sound frame, and writes what is to be noted there. The note first: as long as it is not

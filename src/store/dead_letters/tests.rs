@@ -317,6 +317,26 @@ fn a_letter_counts_once_whatever_became_of_it() {
 }
 
 #[test]
+fn numbers_that_are_damaged_are_made_up_for_however_many_they_stood_for() {
+    let bench = Bench::new();
+    let (_letters, mut writer) = bench.open();
+    park(&mut writer, "lake", 1..=10).unwrap();
+    writer.resolve("lake", (1..=6).collect(), Fate::Retried).unwrap();
+    bench.place("lake", 10, 10);
+    writer.rewrite_now().unwrap();
+    let totals = |content: &Bytes| matches!(coding::decode(content).unwrap().what, coding::What::Totals(_));
+    let (place, _) = bench.frames().into_iter().find(|(_, content)| totals(content)).unwrap();
+    let mut bytes = bench.bytes();
+    bytes[place.end() as usize - 1] ^= 1;
+    let damaged = bench.with(&bytes);
+    for _ in 0..2 {
+        let (letters, _writer) = damaged.open();
+        let wanted = DeadLetterCounts { waiting: 4, damaged: 6, ..Default::default() };
+        assert_eq!(letters.counts("lake", 0, 10), wanted);
+    }
+}
+
+#[test]
 fn a_sink_that_is_renamed_takes_its_letters_and_numbers_along_and_no_other_ones() {
     let bench = Bench::new();
     let (letters, mut writer) = bench.open();

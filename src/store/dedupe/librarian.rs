@@ -150,17 +150,17 @@ impl Librarian {
         if !as_closed && self.shared.kv.exists(&folder) {
             self.doubtful.insert(day);
         }
-        let index = match judge(&*self.shared.kv, &folder, || self.open_index(day)) {
-            Ok(index) if as_closed => index,
-            Ok(index) => match self.check(&index) {
-                Ok(()) => index,
-                Err(error) => {
-                    drop(index);
-                    self.rebuild(day, &error)?
-                }
-            },
-            Err(bad) if bad.is_corrupt() => self.rebuild(day, &bad.into())?,
-            Err(bad) => return Err(bad.into()),
+        let sound = judge(&*self.shared.kv, &folder, || {
+            let index = self.open_index(day)?;
+            if !as_closed {
+                self.check(&index)?;
+            }
+            Ok(index)
+        });
+        let index = match sound {
+            Err(bad) if bad.is_corrupt() => self.rebuild(day, &bad)?,
+            // It may know what the journal has lost.
+            sound => sound?,
         };
         self.open.insert(day, index.clone());
         Ok(index)
@@ -187,7 +187,7 @@ impl Librarian {
         self.doubtful.remove(&day);
     }
 
-    fn rebuild(&mut self, day: Day, why: &io::Error) -> io::Result<DayIndex> {
+    fn rebuild(&mut self, day: Day, why: &Bad) -> io::Result<DayIndex> {
         sometimes::happened("an index that is rebuilt");
         tracing::warn!(day, error = %why, "the index of a day is rebuilt from the journal");
         self.shared.kv.set_aside_once(&day_index::folder(&self.seen, day))?;
@@ -199,25 +199,27 @@ impl Librarian {
 
     /// Adds what the journal has above the index's own mark. An id that is missing below the mark means that the index
     /// lost what it had: then nothing in it can be relied on.
-    fn check(&self, index: &DayIndex) -> io::Result<()> {
+    fn check(&self, index: &DayIndex) -> Result<(), Bad> {
         let applied = index.applied();
         let mut result: Result<(), Bad> = Ok(());
         let mut lost = 0u64;
-        self.shared.events.for_each_id(
-            |lowest, highest| (lowest..=highest).contains(&index.day),
-            |id: Id| {
-                self.pulse.beat();
-                if id.day == index.day && result.is_ok() && !index.contains(id.hash) {
-                    lost += u64::from(id.sequence <= applied);
-                    result = index.insert(&[id]);
-                }
-            },
-        )?;
-        result?;
+        self.shared
+            .events
+            .for_each_id(
+                |lowest, highest| (lowest..=highest).contains(&index.day),
+                |id: Id| {
+                    self.pulse.beat();
+                    if id.day == index.day && result.is_ok() && !index.contains(id.hash) {
+                        lost += u64::from(id.sequence <= applied);
+                        result = index.insert(&[id]);
+                    }
+                },
+            )
+            .map_err(Bad::Unavailable)?;
         if lost > 0 {
-            return Err(io::Error::other(format!("{lost} ids are missing that it had")));
+            return Err(Bad::Corrupt(format!("{lost} ids are missing that it had")));
         }
-        Ok(())
+        result
     }
 
     /// Puts indexes on disk and notes what their files are. One for which that fails is checked when it is next opened.
