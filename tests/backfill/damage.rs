@@ -222,13 +222,23 @@ async fn without_a_list_it_is_a_gap_at_once_and_once() {
     assert_eq!(jiff::Timestamp::now().duration_since(from).as_hours(), 8 * 24);
 }
 
-/// Noted, and killed before it was in the store.
+/// Noted, and killed before it was in the store: whoever reads the list tells it, and whoever does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gap_that_was_noted_comes_after_a_kill() {
+    let provider = Running::start(Options::default()).await;
+    let site = rare(&provider.base);
     let (taken, kept) = (Arc::new(Taken::default()), Arc::new(Kept::default()));
     let (from, to, at) = (ago(50), ago(40), ago(1));
     let gap = json!({"from": from, "to": to, "at": at, "reason": "store_damaged"});
-    kept.keep("damage/acme", &json!({"through": 4, "gap": gap}).to_string()).unwrap();
+    let noted = json!({"through": 4, "gap": gap}).to_string();
+    [&site.kept, &kept].iter().for_each(|kept| kept.keep("damage/acme", &noted).unwrap());
+    let working = site.work();
+    working.polls(1, "ok").await;
+    assert_eq!((working.sum("gaps_total", "acme"), site.kept.damage()), (1.0, json!({"through": 4})));
+    working.end().await;
     assert_eq!(report(&taken, &kept, 4).await, 1.0);
-    assert_eq!(taken.gaps()[0].1, json!({"from": from, "to": to, "reason": "store_damaged"}));
+    for taken in [&site.taken, &taken] {
+        let gaps: Vec<Value> = taken.gaps().into_iter().map(|(_, gap)| gap).collect();
+        assert_eq!(gaps, [json!({"from": from, "to": to, "reason": "store_damaged"})]);
+    }
 }

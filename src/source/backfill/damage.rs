@@ -143,7 +143,8 @@ impl Backfill {
     /// Fetches what the log has lost, and tells what of it cannot be had.
     pub(super) async fn mend(&mut self) -> Result<(), Cut> {
         let spans = self.damage.as_ref().map(Damage::open).unwrap_or_default();
-        let Some(through) = spans.last().map(|span| span.id) else { return Ok(()) };
+        // Without any there may be a gap that the store has not taken yet: it was full, or a kill came before.
+        let Some(through) = spans.last().map(|span| span.id) else { return self.report_through(0).await };
         let received = spans.iter().map(|span| span.received_after.unwrap_or(Timestamp::MIN)).min();
         let near = earlier(received.unwrap_or(Timestamp::MIN), self.parts.settings.overlap);
         // What was itself fetched late is older than its receipt: before it is given up, the whole list is looked at.
@@ -153,6 +154,10 @@ impl Backfill {
                 break;
             }
         }
+        self.report_through(through).await
+    }
+
+    async fn report_through(&mut self, through: u64) -> Result<(), Cut> {
         match &mut self.damage {
             Some(damage) => Ok(damage.report(through, &self.offer).await?),
             None => Ok(()),
