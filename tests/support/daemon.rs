@@ -178,7 +178,9 @@ fn field(line: &Value, name: &str) -> Option<String> {
 pub(crate) fn reqwest_client() -> reqwest::Client {
     // Already there if another test was first.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(PATIENCE).build().unwrap()
+    // The daemon closes a connection that is idle for `request_timeout`: one that is used at that very moment has no answer.
+    let idle = Duration::from_secs(5);
+    reqwest::Client::builder().timeout(PATIENCE).pool_idle_timeout(idle).build().unwrap()
 }
 
 /// A running daemon; killed when dropped.
