@@ -102,7 +102,8 @@ fn what_only_an_index_knows_of_damage_is_not_given_up_because_it_is_away() {
     runtime().block_on(async {
         let sequence = with_damage_at_the_end(&story, true).await;
         let error = story.open_with(Databases::without(Away::All), NOON, None).map(drop).expect_err("it would forget");
-        assert!(error.to_string().contains("no storage space"), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("no storage space") && error.contains("/seen/"), "{error}");
         story.world.end(End::Kill);
         let store = story.open(NOON, None).unwrap();
         offer(&store, "event-11", NOON, Origin::Backfill, 1_000).await.unwrap();

@@ -69,7 +69,7 @@ fn of_two_readers_that_meet_damage_at_once_neither_goes_on_before_it_is_noted() 
     });
 }
 
-pub(super) fn sinks(names: &[&str]) -> Vec<SinkStart> {
+fn sinks(names: &[&str]) -> Vec<SinkStart> {
     let start = |name: &&str| SinkStart { name: (*name).to_owned(), renamed_from: None, start: Start::Now };
     names.iter().map(start).collect()
 }

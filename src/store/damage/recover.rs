@@ -122,7 +122,11 @@ fn lost_in_indexes(shared: &Shared, damaged: &Damaged, seen: &Path) -> io::Resul
             Err(error) if error.is_corrupt() => {
                 tracing::warn!(day, %error, "the index of a day is damaged: ids that are lost stay unknown")
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let (error, folder) = (io::Error::from(error), folder.display());
+                let what = format!("{folder} cannot be read, and it alone knows which events are damaged: {error}");
+                return Err(io::Error::new(error.kind(), what));
+            }
         }
     }
     let lost = shared.keep_lost(damaged.id, lost, is_lost)?;
